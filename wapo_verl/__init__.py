@@ -1,0 +1,1 @@
+"""Winner Advantage Policy Optimization for veRL."""
