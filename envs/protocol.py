@@ -11,8 +11,8 @@ What counts, rule by rule:
 - Any tag of the protocol inside an action, or an action closed by another one's tag: ``nested_tags``.
 - A second action, finished or only begun: ``two_tags``. No finished action: ``no_tag``.
 - An action with nothing but white space in it: ``empty_query`` or ``empty_answer``.
-- An ``<information>`` written by the policy is text like any other. Results exist only where the agent loop put them, so
-  a policy that writes its own "results" gains nothing by it.
+- An ``<information>`` written by the policy is text like any other. Results exist only where the agent loop put them:
+  a policy that writes its own gains nothing by it.
 
 Left out: outcomes that no text can show (a turn cut by a length limit, a full context, the last turn); the agent loop
 knows them and names them.
@@ -99,7 +99,7 @@ def neutralise(text: str, markers: Iterable[str] = ()) -> str:
     """`text` without the protocol's tags and without `markers`, so that a document cannot speak for the environment.
 
     A passage that contains ``</information>``, or a chat template's own token as plain text, would otherwise end the
-    result or open a turn of its own. ``<search>`` becomes ``(search)`` and a marker becomes one space; neither can make a
+    result or open a turn of its own. ``<search>`` becomes ``(search)`` and a marker becomes a space; neither can make a
     new tag or marker out of what stood around it, so one pass is enough.
 
     Args:
