@@ -142,6 +142,10 @@ class Environment(ABC):
         sample = Path(inspect.getfile(type(self))).parent / "sample"
         return sample if sample.is_dir() else None
 
+    def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
+        """The files that ``examples`` reads for the split; empty where rows are made, not read."""
+        return ()
+
     def available_splits(self, source: Path | None) -> tuple[str, ...]:
         """The splits that ``source`` has; all of them unless a subclass can tell."""
         return self.splits

@@ -1,0 +1,87 @@
+"""Environments whose examples are read from published files: which file is which split, and a row at a time out of it.
+
+A mix-in beside an environment's own base. It downloads nothing: the user names a file or folder that is there.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from envs.environment import Environment, Example
+from envs.raw_rows import RawRow, read_rows
+
+
+class FromFiles(Environment):
+    """Base for environments read from files; a subclass sets the class attributes and writes ``example``.
+
+    Class attributes:
+        files: split -> glob patterns inside a source folder, the preferred first, each also tried gzipped; the first
+            that matches is taken with all its matches (shards, in the order of their names).
+        unanswered_splits: splits that are published without answers, refused with a sentence that says so.
+        upstream: where a user gets the files.
+    """
+
+    files: ClassVar[Mapping[str, tuple[str, ...]]]
+    unanswered_splits: ClassVar[tuple[str, ...]] = ()
+    upstream: ClassVar[str]
+
+    @abstractmethod
+    def example(self, raw: RawRow) -> Example:
+        """The example in a raw row; raises ``RowError`` through ``raw.text`` and ``raw.error``."""
+
+    def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
+        """The examples of ``source``: a folder with upstream file names, or one file taken to be the split."""
+        self.resolve_options(options)
+        for file in self.source_files(split, source):
+            for raw in read_rows(file):
+                yield self.example(raw)
+
+    def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
+        """The split's files in ``source``.
+
+        Raises:
+            ValueError: for an unknown or unanswered split, or when there is no source or nothing of the split in it.
+        """
+        if split in self.unanswered_splits:
+            raise ValueError(
+                f"the {split} split of {self.name} is published without answers, so it makes no rows; "
+                f"use {' or '.join(self.splits)}"
+            )
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split!r}; its splits are {', '.join(self.splits)}")
+        if source is None:
+            raise ValueError(
+                f"{self.name} is read from files: give --source with a file or folder from {self.upstream}"
+            )
+        if source.is_file():
+            return (source,)
+        if not source.is_dir():
+            raise ValueError(f"there is no file or folder {source}; {self.name} can be had from {self.upstream}")
+        found = self._matches(split, source)
+        if not found:
+            raise ValueError(
+                f"{source} holds no {split} split of {self.name}; it is looked for as {', '.join(self.files[split])}"
+            )
+        return found
+
+    def available_splits(self, source: Path | None) -> tuple[str, ...]:
+        """The splits whose files are in the folder ``source``.
+
+        Raises:
+            ValueError: when it holds none, or is a single file, which may be any split.
+        """
+        if source is not None and source.is_file():
+            raise ValueError(f"{source} is one file: say with --split which of {', '.join(self.splits)} it is")
+        if source is None or not source.is_dir():
+            return self.splits  # reading the first one says what is wrong
+        return tuple(split for split in self.splits if self._matches(split, source)) or self.splits
+
+    def _matches(self, split: str, folder: Path) -> tuple[Path, ...]:
+        for pattern in self.files[split]:
+            for variant in (pattern, f"{pattern}.gz"):
+                if found := tuple(sorted(folder.glob(variant))):
+                    return found
+        return ()

@@ -1,0 +1,81 @@
+"""OTT-QA: open questions over Wikipedia tables and the passages that their cells link to.
+
+Reads ``train.json``, ``dev.json`` and the ``*.traced.json`` files, which add ``answer-node``: where the answer stands.
+The gold documents are the question's table and the passages named there (the table alone where a file has no trace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from envs.environment import Example
+from envs.from_files import FromFiles
+from envs.raw_rows import RawRow
+from envs.retrieval_qa import RetrievalQA
+
+if TYPE_CHECKING:
+    from retrieval_index import Document
+
+_NODE = "must be a list of [text, [row, column], '/wiki/..' or null, 'passage' or 'table']"
+
+
+class OttQA(FromFiles, RetrievalQA):
+    """OTT-QA with its own F1 (``envs.qa_metrics.ottqa_f1``)."""
+
+    name = "ottqa"
+    splits = ("train", "dev")
+    unanswered_splits = ("test",)
+    upstream = "https://github.com/wenhuchen/OTT-QA (released_data)"
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        split: tuple(
+            f"{folder}{split}{kind}" for kind in (".traced.json", ".json") for folder in ("", "released_data/")
+        )
+        for split in ("train", "dev")
+    }
+
+    def example(self, raw: RawRow) -> Example:
+        """One question; ``extra``: ``id``, and as ``kind`` where the answer stands (passage, table, both, untraced)."""
+        nodes = _answer_nodes(raw)
+        links = [link for link, place in nodes if place == "passage"]
+        places = {place for _, place in nodes}
+        return Example(
+            question=raw.text("question"),
+            answers=(raw.text("answer-text"),),
+            document_ids=tuple(dict.fromkeys([raw.text("table_id"), *links])),
+            extra={
+                "id": raw.text("question_id"),
+                "kind": "both" if len(places) == 2 else next(iter(places), "untraced"),
+            },
+        )
+
+    def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
+        """Tables and passages of the folder ``source``."""
+        from retrieval_index.corpora import read_ottqa
+
+        self.resolve_options(options)
+        if source is None:
+            raise ValueError(f"ottqa's documents are read from a folder: give one with the files of {self.upstream}")
+        return read_ottqa(source)
+
+
+def _answer_nodes(raw: RawRow) -> list[tuple[str, str]]:
+    """(link, "passage" or "table") of each answer node; the link of a table node is ""."""
+    nodes = raw.values.get("answer-node")
+    if nodes is None:
+        return []
+    if not isinstance(nodes, list):
+        raise raw.error("answer-node", _NODE)
+    found = []
+    for node in nodes:
+        if not isinstance(node, list) or len(node) != 4 or node[3] not in ("passage", "table"):
+            raise raw.error("answer-node", _NODE)
+        link = node[2] if node[3] == "passage" else ""
+        if not isinstance(link, str) or (node[3] == "passage" and not link.startswith("/wiki/")):
+            raise raw.error("answer-node", _NODE)
+        found.append((link, node[3]))
+    return found
+
+
+ENVIRONMENT = OttQA()

@@ -1,0 +1,61 @@
+"""Exact match and F1 of short answers, as the official scripts of HotpotQA and OTT-QA compute them.
+
+Sources: ``hotpot_evaluate_v1.py`` of hotpotqa/hotpot; ``evaluate_script.py`` of wenhuchen/OTT-QA (SQuAD's).
+Supporting-fact and joint scores are left out: an episode predicts no sentences.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+Metric = Callable[[str, str], float]
+
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+
+
+def normalise_answer(text: str) -> str:
+    """Lower case, ASCII punctuation dropped, the articles a/an/the dropped, single spaces."""
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, gold: str) -> float:
+    """1.0 when both normalise to the same text, else 0.0."""
+    return float(normalise_answer(prediction) == normalise_answer(gold))
+
+
+def hotpotqa_f1(prediction: str, gold: str) -> float:
+    """Token F1 with HotpotQA's rule: 0 when one side is yes, no or noanswer and the other is not the same.
+
+    Two answers that both normalise to nothing share no token, so their F1 is 0 although they match exactly.
+    """
+    prediction, gold = normalise_answer(prediction), normalise_answer(gold)
+    if prediction != gold and not _CLOSED_ANSWERS.isdisjoint((prediction, gold)):
+        return 0.0
+    return _token_f1(prediction.split(), gold.split())
+
+
+def ottqa_f1(prediction: str, gold: str) -> float:
+    """Token F1 with OTT-QA's rule: when either side normalises to nothing it is 1 if both do, else 0."""
+    predicted_tokens, gold_tokens = normalise_answer(prediction).split(), normalise_answer(gold).split()
+    if not predicted_tokens or not gold_tokens:
+        return float(predicted_tokens == gold_tokens)
+    return _token_f1(predicted_tokens, gold_tokens)
+
+
+def best(metric: Metric, prediction: str, golds: Iterable[str]) -> float:
+    """The metric's highest value over the accepted gold answers; 0.0 when there are none."""
+    return max((metric(prediction, gold) for gold in golds), default=0.0)
+
+
+def _token_f1(prediction: list[str], gold: list[str]) -> float:
+    """2PR / (P + R) over multisets of tokens, P = shared / predicted, R = shared / gold; 0.0 when none is shared."""
+    shared = sum((Counter(prediction) & Counter(gold)).values())
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / len(prediction), shared / len(gold)
+    return 2 * precision * recall / (precision + recall)

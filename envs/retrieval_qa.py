@@ -1,0 +1,68 @@
+"""What all question answering over a retriever shares: the protocol's prompt and the scoring of an episode.
+
+An environment that takes this as its base says only where its examples come from. Reading files is in
+``envs.from_files``; the protocol's parsing is the agent loop's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from envs.environment import Environment, Example
+from envs.episode import Episode
+from envs.qa_metrics import best, exact_match, ottqa_f1
+
+INSTRUCTIONS = """\
+Answer the question below. You may search a collection of documents first.
+
+In every turn, reason inside <think> and </think>, then do exactly one of two things:
+- search: write one query inside <search> and </search>. The best passages come back inside <information> and \
+</information>, and the next turn is yours.
+- finish: write the answer inside <answer> and </answer>, as a few words without explanation.
+
+A question may need several searches, one building on another. You have at most {max_turns} turns.
+
+Question: {question}"""
+
+
+class RetrievalQA(Environment):
+    """Base of the environments that answer a question by searching.
+
+    Reward parts: ``exact_match`` (weight 1 by default), ``f1``, ``format`` (1 when the episode ended in a well-formed
+    answer) and ``retrieval_recall`` (share of the gold documents among all that were retrieved).
+    Only the answer that the agent loop recorded is scored: an answer that merely stands in a passage or in the
+    policy's reasoning earns nothing, and one that is blank scores 0 even where the gold answer normalises to nothing.
+
+    ``max_turns`` is what the prompt promises; the agent loop's limit should be the same.
+    """
+
+    ability: ClassVar[str] = "retrieval_qa"
+    max_turns: ClassVar[int] = 10
+
+    def prompt(self, example: Example) -> list[dict[str, str]]:
+        """One user message: the protocol, then the question."""
+        content = INSTRUCTIONS.format(max_turns=self.max_turns, question=example.question)
+        return [{"role": "user", "content": content}]
+
+    def f1(self, prediction: str, gold: str) -> float:
+        """The benchmark's own F1 of an answer against one gold answer."""
+        return ottqa_f1(prediction, gold)
+
+    def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The four reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
+        answer = episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
+        golds = ground_truth["answers"]
+        return {
+            "exact_match": 0.0 if answer is None else best(exact_match, answer, golds),
+            "f1": 0.0 if answer is None else best(self.f1, answer, golds),
+            "format": float(answer is not None),
+            "retrieval_recall": retrieval_recall(episode.document_ids, ground_truth["document_ids"]),
+        }
+
+
+def retrieval_recall(retrieved: Iterable[Iterable[str]], gold: Iterable[str]) -> float:
+    """Share of the gold document ids among those retrieved by any query; 1.0 when there is no gold document to miss."""
+    wanted = set(gold)
+    found = wanted & {document_id for ids in retrieved for document_id in ids}
+    return len(found) / len(wanted) if wanted else 1.0
