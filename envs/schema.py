@@ -1,4 +1,4 @@
-"""The shape of a veRL row, checked before it is written: a wrong row stops here and not hours later in a rollout worker.
+"""The shape of a veRL row, checked before it is written: a wrong row stops here, not hours later in a rollout worker.
 
 The columns are those that ``verl.utils.dataset.rl_dataset`` and veRL's agent loops and reward managers read.
 """
@@ -70,7 +70,12 @@ def _check_values(value: Any, where: str, index: int, field: str) -> None:
         for item in value:
             _check_values(item, where, index, field)
             _check_alike(value[0], item, where, index, field)
-    elif type(value) not in (str, int, float, bool):
+    elif isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise RowError(where, index, field, "holds half a surrogate pair, which is no text; mend it in the source")
+    elif type(value) is int and not -(2**63) <= value < 2**63:
+        raise RowError(where, index, field, "is a whole number of more than 64 bits; write it as text")
+    elif type(value) not in (int, float, bool):
         raise RowError(where, index, field, f"holds a {type(value).__name__}; use text, numbers, truth values or lists")
 
 
