@@ -1,0 +1,33 @@
+"""The registry of back ends: every module in this folder is one, and exposes it as `BACKEND`.
+
+To add a back end, add a file; nothing else is edited. A module is imported only when its back end is asked for, so a
+missing engine costs nothing to those who use another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from retrieval_index.engine import Backend
+
+__all__ = ["backend", "backend_names"]
+
+
+def backend_names() -> list[str]:
+    """The names of all back ends, sorted; whether an engine is installed is not looked at."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def backend(name: str) -> Backend:
+    """The back end called `name`. Raises ValueError for an unknown name or an engine that is not installed."""
+    if name not in backend_names():
+        raise ValueError(f"there is no retrieval back end {name!r}: choose one of {', '.join(backend_names())}")
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the back end {name!r} needs the package {error.name!r}, which is not installed: install it with pip"
+        ) from error
+    found: Backend = module.BACKEND
+    return found

@@ -1,0 +1,138 @@
+"""The default back end: tantivy, an embedded search engine whose index is memory-mapped, so that opening it is cheap.
+
+Two indexed fields, title and text, English stemming, BM25 with k1 = 1.2 and b = 0.75 (fixed in the engine); a score is
+the sum over both fields. Queries are built term by term from the analyser's own tokens: tantivy's query
+language is never parsed, so no character of a query means anything but itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tantivy
+
+from retrieval_index.documents import Document, Hit
+from retrieval_index.engine import Backend, Searcher, distinct
+from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
+from retrieval_index.errors import IndexStateError, RetrievalError
+
+ANALYSER = "english_words"
+LONGEST_WORD = 40
+"""Bytes; longer tokens (addresses, noise) are left out of the index and of queries."""
+
+
+def _analyser(stemming: bool = True) -> tantivy.TextAnalyzer:
+    """Split at everything that is not alphanumeric, drop very long tokens, lower the case, stem."""
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(LONGEST_WORD)).filter(tantivy.Filter.lowercase())
+    if stemming:
+        builder = builder.filter(tantivy.Filter.stemmer("english"))
+    return builder.build()
+
+
+def _query_analyser() -> tantivy.TextAnalyzer:
+    """As `_analyser`, with the stopwords taken out before stemming."""
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(LONGEST_WORD)).filter(tantivy.Filter.lowercase())
+    builder = builder.filter(tantivy.Filter.custom_stopword(sorted(STOPWORDS)))
+    return builder.filter(tantivy.Filter.stemmer("english")).build()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("title", stored=True, tokenizer_name=ANALYSER, index_option="freq")
+    builder.add_text_field("text", stored=True, tokenizer_name=ANALYSER, index_option="freq")
+    builder.add_unsigned_field("position", fast=True)
+    return builder.build()
+
+
+class TantivySearcher(Searcher):
+    """An open tantivy index."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            index = tantivy.Index.open(str(directory))
+            index.register_tokenizer(ANALYSER, _analyser())  # the engine does not store custom analysers
+            self._searcher = index.searcher()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise IndexStateError(f"tantivy cannot open {directory} ({error}): build the index again") from error
+        self._schema = index.schema
+        self._analyser = _query_analyser()
+
+    def _query(self, text: str) -> tantivy.Query | None:
+        """One optional term query for each distinct content word and field; None when there is no such word."""
+        words = distinct(self._analyser.analyze(clean_query(text)), MAX_QUERY_WORDS)
+        if not words:
+            return None
+        should, term, schema = tantivy.Occur.Should, tantivy.Query.term_query, self._schema
+        return tantivy.Query.boolean_query(
+            [(should, term(schema, field, word, "freq")) for word in words for field in ("title", "text")]
+        )
+
+    def _ranked(self, query: tantivy.Query, top_k: int) -> list[tuple[float, tantivy.DocAddress]]:
+        """The best `top_k` with ties in the order of insertion, which the engine's merged segments do not keep.
+
+        One more hit than asked for is fetched; while the last one ties with the `top_k`-th, twice as many are.
+        """
+        limit = top_k + 1
+        while True:
+            found = self._searcher.search(query, limit, count=False).hits
+            if len(found) < limit or found[-1][0] < found[top_k - 1][0]:
+                break
+            limit *= 2
+        positions = self._searcher.fast_field_values("position", [address for _, address in found])
+        order = sorted(range(len(found)), key=lambda place: (-found[place][0], positions[place]))
+        return [found[place] for place in order[:top_k]]
+
+    def _document(self, address: tantivy.DocAddress) -> Document:
+        stored = self._searcher.doc(address).to_dict()
+        return Document(stored["id"][0], stored["title"][0], stored["text"][0])
+
+    def search(self, query: str, top_k: int) -> list[Hit]:
+        """See `Searcher.search`."""
+        parsed = self._query(query)
+        if parsed is None or self._searcher.num_docs == 0:
+            return []
+        try:
+            ranked = self._ranked(parsed, min(top_k, self._searcher.num_docs))
+            return [Hit(self._document(address), score) for score, address in ranked]
+        except (ValueError, OSError, RuntimeError) as error:
+            raise RetrievalError(f"tantivy failed to search: {error}") from error
+
+    def get(self, document_id: str) -> Document | None:
+        """See `Searcher.get`."""
+        found = self._searcher.search(tantivy.Query.term_query(self._schema, "id", document_id), 1, count=False).hits
+        return self._document(found[0][1]) if found else None
+
+
+class TantivyBackend(Backend):
+    """`memory_mb` is the writer's buffer: the build's memory stays near it, whatever the size of the corpus."""
+
+    name = "tantivy"
+    distribution = "tantivy"
+    defaults: Mapping[str, Any] = {"memory_mb": 128}
+
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
+        """See `Backend.build`."""
+        index = tantivy.Index(_schema(), path=str(directory))
+        index.register_tokenizer(ANALYSER, _analyser())
+        writer = index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1)
+        for position, document in enumerate(documents):
+            record = tantivy.Document()
+            record.add_text("id", document.id)
+            record.add_text("title", document.title)
+            record.add_text("text", document.text)
+            record.add_unsigned("position", position)  # a keyword argument would panic the writer
+            writer.add_document(record)
+        writer.commit()
+        writer.wait_merging_threads()
+
+    def open(self, directory: Path, parameters: Mapping[str, Any]) -> TantivySearcher:
+        """See `Backend.open`."""
+        return TantivySearcher(directory)
+
+
+BACKEND = TantivyBackend()

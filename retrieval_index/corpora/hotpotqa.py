@@ -1,0 +1,120 @@
+"""HotpotQA's corpora: the abstracts of the 2017 Wikipedia, and the paragraphs that come with distractor questions.
+
+A document's id is the page's title, which is unique in both, so that supporting facts name documents directly.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from retrieval_index.corpora.files import json_items, json_lines, open_text
+from retrieval_index.corpora.jsonl import mapping, string, strings
+from retrieval_index.documents import Document
+from retrieval_index.errors import CorpusError
+
+
+def read_hotpotqa_abstracts(source: Path | str) -> Iterator[Document]:
+    """The abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
+
+    The archive is read as a stream, in its own order; a folder in the order of its files' names (`AA/wiki_00.bz2`,
+    JSON lines with `title` and `text`, a list of sentences). Raises CorpusError naming file, line and field.
+    """
+    path = Path(source)
+    members = _folder(path) if path.is_dir() else _archive(path)
+    for place, record in members:
+        row = mapping(record, place)
+        title = string(row, "title", place)
+        yield Document(title, title, join_sentences(strings(row, "text", place)))
+
+
+def read_hotpotqa_distractor(
+    *files: Path | str, on_conflict: Callable[[str], None] | None = None
+) -> Iterator[Document]:
+    """The union of the paragraphs of all rows, in order of appearance; official JSON and Hugging Face's schema.
+
+    A title that comes again is passed over; if its text differs, `on_conflict` is called with the title. Raises
+    CorpusError naming file, row and field.
+    """
+    seen: dict[str, bytes] = {}
+    for file in files:
+        for place, record in json_items(Path(file)):
+            for title, sentences in paragraphs(mapping(record, place), place):
+                text = join_sentences(sentences)
+                digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+                known = seen.setdefault(title, digest)
+                if known is digest:
+                    yield Document(title, title, text)
+                elif known != digest and on_conflict is not None:
+                    on_conflict(title)
+
+
+def paragraphs(row: Mapping[str, Any], place: str) -> list[tuple[str, list[str]]]:
+    """The (title, sentences) pairs of one distractor row in either schema. Raises CorpusError naming `place`."""
+    context = row.get("context")
+    if isinstance(context, dict):
+        inside = f"{place}, field 'context'"
+        titles, sentences = strings(context, "title", inside), context.get("sentences")
+        if not isinstance(sentences, list) or len(sentences) != len(titles):
+            raise CorpusError(f"{inside}: 'sentences' must be a list as long as 'title': mend or remove the row")
+        pairs: list[Any] = list(zip(titles, sentences, strict=True))
+    elif isinstance(context, list):
+        pairs = context
+    else:
+        raise CorpusError(f"{place}: field 'context' must be a list of paragraphs: mend or remove the row")
+    for number, pair in enumerate(pairs):
+        if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], list):
+            raise CorpusError(f"{place}: paragraph {number} of 'context' is not [title, [sentences]]: mend the row")
+        if not all(isinstance(sentence, str) for sentence in pair[1]):
+            raise CorpusError(
+                f"{place}: paragraph {number} of 'context' has a sentence that is no string: mend the row"
+            )
+    return [(title, sentences) for title, sentences in pairs]
+
+
+def join_sentences(sentences: list[str]) -> str:
+    """One text out of sentences, which upstream mostly, but not always, begins with their separating space."""
+    text = ""
+    for sentence in sentences:
+        gap = "" if not text or text[-1].isspace() or sentence[:1].isspace() else " "
+        text += gap + sentence
+    return text.strip()
+
+
+def _folder(path: Path) -> Iterator[tuple[str, Any]]:
+    files = sorted(path.rglob("wiki_*.bz2"))
+    if not files:
+        raise CorpusError(
+            f"{path} has no files wiki_*.bz2: give the unpacked folder of abstracts, or the .tar.bz2 itself"
+        )
+    for file in files:
+        with open_text(file) as lines:
+            yield from json_lines(lines, str(file))
+
+
+def _archive(path: Path) -> Iterator[tuple[str, Any]]:
+    found = False
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                if not member.isfile() or not member.name.endswith(".bz2"):
+                    continue
+                found = True
+                packed = archive.extractfile(member)
+                assert packed is not None  # a regular file always has contents
+                with bz2.open(packed, "rb") as inner:
+                    yield from json_lines(io.TextIOWrapper(inner, encoding="utf-8"), f"{path}:{member.name}")
+    except FileNotFoundError:
+        raise CorpusError(f"{path} does not exist: check the path of the corpus") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} holds text that is not UTF-8 ({error}): download it again") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise CorpusError(f"{path} cannot be read as an archive ({error}): download it again") from error
+    if not found:
+        raise CorpusError(f"{path} holds no .bz2 files of abstracts: give HotpotQA's archive of abstracts")

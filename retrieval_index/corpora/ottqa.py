@@ -1,0 +1,90 @@
+"""OTT-QA's corpus: Wikipedia passages, and tables written as Markdown.
+
+Reads upstream's layouts, each as .json or .json.gz: `all_passages.json` ("/wiki/Title" -> text) with either
+`all_plain_tables.json` (cells are strings) or `traindev_tables.json` (cells are [text, [links]]). Left out: the
+tokenised layout with one file a table, and a table's lead-in paragraphs (`intro`, `section_text`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from retrieval_index.corpora.files import json_members
+from retrieval_index.corpora.jsonl import mapping, string
+from retrieval_index.documents import Document
+from retrieval_index.errors import CorpusError
+
+PASSAGES = ("all_passages.json",)
+TABLES = ("all_plain_tables.json", "traindev_tables.json")
+
+TABLE_MARK = "Markdown Table:"
+"""Stands at the head of every table's text, and in no passage: by it a client knows a table."""
+
+
+def ottqa_files(directory: Path | str) -> tuple[Path, Path]:
+    """The passages' and the tables' file in `directory`. Raises CorpusError when one is missing."""
+    return _find(Path(directory), PASSAGES), _find(Path(directory), TABLES)
+
+
+def read_ottqa(directory: Path | str) -> Iterator[Document]:
+    """All passages, then all tables. A passage's id is "/wiki/Title", a table's its uid.
+
+    Raises CorpusError naming the file, the row's key and the field.
+    """
+    passages, tables = ottqa_files(directory)
+    for key, text in json_members(passages):
+        if not isinstance(text, str):
+            raise CorpusError(f"{passages}, passage {key!r} is a {type(text).__name__}, not text: mend or remove it")
+        yield Document(key, passage_title(key), text)
+    for key, value in json_members(tables):
+        place = f"{tables}, table {key!r}"
+        table = mapping(value, place)
+        yield Document(string(table, "uid", place), string(table, "title", place), table_text(table, place))
+
+
+def passage_title(key: str) -> str:
+    """ "/wiki/Prime_Suspect" -> "Prime Suspect"."""
+    return unquote(key.removeprefix("/wiki/")).replace("_", " ")
+
+
+def table_text(table: Any, place: str) -> str:
+    """The section's title, `TABLE_MARK`, and header and rows in Markdown; a "|" within a cell is written as "/".
+
+    `place` names the table in the CorpusError that is raised for a malformed one.
+    """
+    header = _cells(table.get("header"), f"{place}: field 'header'")
+    rows = table.get("data")
+    if not isinstance(rows, list):
+        raise CorpusError(f"{place}: field 'data' must be a list of rows: mend or remove the table")
+    lines = [string(table, "section_title", place), TABLE_MARK, _line(header), _line(["---"] * len(header))]
+    lines += [_line(_cells(row, f"{place}: field 'data', row {number}")) for number, row in enumerate(rows)]
+    return "\n".join(line for line in lines if line)
+
+
+def _cells(row: Any, place: str) -> list[str]:
+    """The texts of one row's cells, whichever of the two layouts they are in."""
+    if not isinstance(row, list):
+        raise CorpusError(f"{place} must be a list of cells: mend or remove the table")
+    cells = []
+    for number, cell in enumerate(row):
+        text = cell[0] if isinstance(cell, list) and cell else cell
+        if not isinstance(text, str):
+            raise CorpusError(f"{place}, cell {number} is neither text nor [text, [links]]: mend or remove the table")
+        cells.append(" ".join(text.replace("|", "/").split()))
+    return cells
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _find(directory: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        for path in (directory / name, directory / f"{name}.gz"):
+            if path.is_file():
+                return path
+    wanted = " or ".join(names)
+    raise CorpusError(f"{directory} has no {wanted} (or .gz): download OTT-QA's data and give its folder")

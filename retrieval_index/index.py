@@ -1,0 +1,63 @@
+"""An open index: the manifest's promise checked, arguments checked, and a batch of queries answered by the back end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from retrieval_index.backends import backend
+from retrieval_index.documents import Document, Hit
+from retrieval_index.engine import Searcher
+from retrieval_index.errors import IndexStateError
+from retrieval_index.manifest import REBUILD, Manifest
+
+ENGINE_DIRECTORY = "engine"
+"""The back end's own files, beside the manifest."""
+
+
+class Index:
+    """A read-only index, as `open_index` returns it. It may be used from several threads at once."""
+
+    def __init__(self, manifest: Manifest, searcher: Searcher) -> None:
+        self.manifest = manifest
+        self._searcher = searcher
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        """One list of at most `top_k` hits for each query, scores falling, ties in the order of insertion.
+
+        A query none of whose words is known (or that has only stopwords) gets []. Raises ValueError for `top_k` below 1
+        or queries that are not a sequence of strings, RetrievalError when the engine fails.
+        """
+        check_request(queries, top_k)
+        return [self._searcher.search(query, top_k) for query in queries]
+
+    def get(self, document_id: str) -> Document | None:
+        """The document with this id, or None."""
+        return self._searcher.get(document_id)
+
+
+def check_request(queries: Sequence[str], top_k: int) -> None:
+    """Raise ValueError, in one sentence, for arguments that no index can answer."""
+    if isinstance(queries, str):
+        raise ValueError("queries must be a list of strings, not one string: put the query into a list")
+    for position, query in enumerate(queries):
+        if not isinstance(query, str):
+            raise ValueError(f"query {position} is a {type(query).__name__}, not a string")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f"top_k must be a whole number of at least 1, not {top_k!r}")
+
+
+def open_index(path: Path | str) -> Index:
+    """Open the index at `path`. Raises IndexStateError when it is missing, half-built or of another version."""
+    directory = Path(path)
+    manifest = Manifest.read(directory)
+    try:
+        engine = backend(manifest.engine)
+    except ValueError as error:
+        raise IndexStateError(f"the index at {directory} cannot be opened: {error}") from error
+    if engine.engine_version != manifest.engine_version:
+        raise IndexStateError(
+            f"the index at {directory} was built with {manifest.engine} {manifest.engine_version}, installed is "
+            f"{engine.engine_version}: install that version, or {REBUILD}"
+        )
+    return Index(manifest, engine.open(directory / ENGINE_DIRECTORY, manifest.parameters))
