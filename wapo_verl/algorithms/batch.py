@@ -1,0 +1,138 @@
+"""A training batch as the algorithms see it: rows, the completions they belong to, the groups of those.
+
+A row is one sequence veRL trains on. A completion is one sample for a prompt: mostly one row, but an agent loop may
+return several outputs for one session, which are several rows of one completion. A group is the completions of one
+prompt. Padding rows, which veRL appends to fill up the last mini-batch, belong to nobody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """The batch seen completion by completion, C of them, padding included.
+
+    Attributes:
+        rewards: (C,) the final output's reward, in the dtype it came in.
+        groups: (C,) int64, group numbers 0..K-1.
+        padding: (C,) bool.
+        truncated: (C,) bool, whether the final output was cut by a length limit.
+        of_row: (R,) int64, the completion each row belongs to.
+    """
+
+    rewards: torch.Tensor
+    groups: torch.Tensor
+    padding: torch.Tensor
+    truncated: torch.Tensor
+    of_row: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One whole training batch, R rows in any order.
+
+    Attributes:
+        rewards: (R,) float, each row's scalar reward.
+        group_ids: (R,) int64, equal for the rows of one prompt.
+        completion_ids: (R,) int64, equal for the rows of one completion; None where each row is a completion.
+        output_index: (R,) int64, a row's place among its completion's outputs, the last one's reward counting; None
+            where `completion_ids` is.
+        padding: (R,) bool, or None where no row is known to be padding.
+        truncated: (R,) bool, or None where no row is known to be truncated.
+
+    Raises:
+        ValueError: where a shape does not fit or a reward is not finite; the message names the field or the row.
+    """
+
+    rewards: torch.Tensor
+    group_ids: torch.Tensor
+    completion_ids: torch.Tensor | None = None
+    output_index: torch.Tensor | None = None
+    padding: torch.Tensor | None = None
+    truncated: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rewards", "group_ids", "completion_ids", "output_index", "padding", "truncated"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (len(self.rewards),):
+                raise ValueError(f"{name} has shape {tuple(values.shape)}, expected ({len(self.rewards)},) as rewards")
+        if (self.completion_ids is None) != (self.output_index is None):
+            raise ValueError("completion_ids and output_index belong together: give both or neither")
+        finite = torch.isfinite(self.rewards)
+        if not bool(finite.all()):
+            row = int((~finite).nonzero()[0])
+            raise ValueError(f"row {row} has the reward {float(self.rewards[row])}: a reward must be a finite number")
+
+    @classmethod
+    def from_keys(
+        cls,
+        keys: Sequence[str],
+        rewards: torch.Tensor,
+        padding: Sequence[bool] | None = None,
+        truncated: Sequence[bool] | None = None,
+    ) -> "Batch":
+        """Build a batch from the keys veRL's V1 trainer stores rows under, "{uid}_{session}_{output}".
+
+        Args:
+            keys: R keys, in the order of `rewards`.
+            rewards: (R,) float.
+            padding: R flags (veRL's tag `is_padding`), or None.
+            truncated: R flags, or None.
+
+        Raises:
+            ValueError: where a key does not have that form; the message names it.
+        """
+        session, output = _split_last(np.asarray(keys, dtype=str))
+        uid, _ = _split_last(session)
+        if not np.char.isdigit(output).all():
+            raise ValueError(f"key {keys[int(np.char.isdigit(output).argmin())]!r} does not end in an output's number")
+        device = rewards.device
+        return cls(
+            rewards=rewards,
+            group_ids=numbered(uid, device),
+            completion_ids=numbered(session, device),
+            output_index=torch.from_numpy(output.astype(np.int64)).to(device),
+            padding=None if padding is None else torch.tensor(padding, dtype=torch.bool, device=device),
+            truncated=None if truncated is None else torch.tensor(truncated, dtype=torch.bool, device=device),
+        )
+
+    def completions(self) -> Completions:
+        """Collect the rows of each completion.
+
+        Raises:
+            ValueError: where two outputs of one completion have the same place, so that neither is the last.
+        """
+        rows = len(self.rewards)
+        none = torch.zeros(rows, dtype=torch.bool, device=self.rewards.device)
+        padding = none if self.padding is None else self.padding
+        truncated = none if self.truncated is None else self.truncated
+        groups = torch.unique(self.group_ids, return_inverse=True)[1]
+        if self.completion_ids is None or self.output_index is None:
+            of_row = torch.arange(rows, device=self.rewards.device)
+            return Completions(self.rewards, groups, padding, truncated, of_row)
+        names, of_row = torch.unique(self.completion_ids, return_inverse=True)
+        last = torch.zeros(len(names), dtype=torch.int64, device=self.rewards.device)
+        last.scatter_reduce_(0, of_row, self.output_index, "amax", include_self=False)
+        final = (self.output_index == last[of_row]).nonzero().flatten()
+        if len(final) != len(names):
+            raise ValueError(f"{len(final)} rows are the last output of {len(names)} completions: each has one last")
+        final = final[of_row[final].argsort()]
+        return Completions(self.rewards[final], groups[final], padding[final], truncated[final], of_row)
+
+
+def numbered(labels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
+    """Number equal labels alike: (R,) labels of any kind -> (R,) int64."""
+    return torch.from_numpy(np.unique(labels.astype(str), return_inverse=True)[1].astype(np.int64)).to(device)
+
+
+def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split each key at its last underscore; a key without one is an error naming it."""
+    parts = np.char.rpartition(keys, "_")
+    if len(keys) and (parts[:, 0] == "").any():
+        key = keys[int((parts[:, 0] == "").argmax())]
+        raise ValueError(f"key {key!r} is not of the form uid_session_output, which veRL's V1 trainer gives its rows")
+    return parts[:, 0], parts[:, 2]

@@ -1,0 +1,50 @@
+"""Group statistics, shared by the algorithms. Vectorised: no loop over completions or groups."""
+
+import torch
+
+# A reward is a sum of a few rounded numbers, so equal ones may differ in their last bits.
+ROUNDING_STEPS = 4
+
+
+def group_count(group_ids: torch.Tensor) -> int:
+    """Return how many group numbers 0..K-1 there are: K, of (N,) int64."""
+    return int(group_ids.max()) + 1 if len(group_ids) else 0
+
+
+def group_sum(values: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+    """Sum (N,) values over each group of (N,) int64 numbers 0..K-1: (K,), in the values' dtype."""
+    return values.new_zeros(group_count(group_ids)).index_add_(0, group_ids, values)
+
+
+def group_sizes(group_ids: torch.Tensor) -> torch.Tensor:
+    """Count the members of each group of (N,) int64 numbers 0..K-1: (K,) int64."""
+    return group_sum(torch.ones_like(group_ids), group_ids)
+
+
+def group_any(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+    """Tell for each group whether any of its (N,) bool flags is set: (K,) bool."""
+    return group_sum(flags.to(torch.int64), group_ids) > 0
+
+
+def group_advantages(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
+    """Return each reward minus its group's mean, exactly zero where only rounding sets them apart.
+
+    A_i = r_i - mean(group), without a division by the standard deviation (WAPO, arXiv 2606.16154; Dr. GRPO).
+
+    The mean of equal rewards may miss them by a rounding step (three times 0.1 sums to 0.30000000000000004), and a
+    spurious winner would make its group count in the normaliser. So the sum is taken in float64, and a difference of at
+    most `ROUNDING_STEPS` rounding steps of the rewards' own dtype, at the size of the group's largest reward, is zero.
+
+    Args:
+        rewards: (N,) float32 or float64; an integer dtype counts as float64.
+        group_ids: (N,) int64 numbers 0..K-1.
+
+    Returns:
+        (N,) float64.
+    """
+    precision = torch.finfo(rewards.dtype if rewards.is_floating_point() else torch.float64).eps
+    exact = rewards.to(torch.float64)
+    mean = group_sum(exact, group_ids) / group_sizes(group_ids)
+    largest = torch.zeros_like(mean).scatter_reduce_(0, group_ids, exact.abs(), "amax")
+    difference = exact - mean[group_ids]
+    return torch.where(difference.abs() <= ROUNDING_STEPS * precision * largest[group_ids], 0.0, difference)

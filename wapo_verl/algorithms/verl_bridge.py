@@ -1,0 +1,165 @@
+"""Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only.
+
+veRL averages a loss's metrics over micro-batches, each weighing the same, whatever they are. A mean over winners'
+tokens and a maximum need their own reduction, so `Metric.from_dict` is taught to leave a value alone that already is a
+`Metric` (upstream, such a value with another reduction raises). A mean is sent as two sums; `finish_loss_metrics`
+divides them.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
+from wapo_verl.algorithms.batch import Batch, numbered
+from wapo_verl.algorithms.registry import algorithms
+
+METRICS_PATCH = "verl.utils.metric.Metric.from_dict"
+METRICS_PATCH_WHY = "a loss may choose how its metrics are reduced over micro-batches (a maximum, a weighted mean)"
+
+# Neither may hold "max" or "min", by which veRL chooses a reduction over mini-batches ("denominator" does).
+_WEIGHTED, _WEIGHT = "/weighted_parts", "/weight_parts"
+
+PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
+Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What `register_all` gave to veRL: names of estimators and losses, and the dotted names it patched."""
+
+    estimators: tuple[str, ...]
+    losses: tuple[str, ...]
+    patched: tuple[str, ...]
+
+
+def register_all() -> Registered:
+    """Register every algorithm's estimator and losses with veRL; calling it again changes nothing.
+
+    Raises:
+        ValueError: where veRL, or another plugin, already has an estimator or a loss of one of these names.
+    """
+    from verl.trainer.ppo import core_algos
+
+    ours = algorithms()
+    for found in ours.values():
+        if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", found.name):
+            core_algos.register_adv_est(found.name)(estimator(found))
+        for name, loss in found.losses.items():
+            if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
+                core_algos.register_policy_loss(name)(policy_loss(loss))
+    let_losses_choose_their_reduction()
+    losses = tuple(name for found in ours.values() for name in found.losses)
+    return Registered(estimators=tuple(ours), losses=losses, patched=(METRICS_PATCH,))
+
+
+def _has_ours(registry: Mapping[str, Any], kind: str, name: str) -> bool:
+    taken = registry.get(name)
+    if taken is not None and taken.__module__ != __name__:
+        raise ValueError(f"the {kind} {name!r} is already registered with veRL, by {taken.__module__}: rename ours")
+    return taken is not None
+
+
+def estimator(found: Algorithm) -> Estimator:
+    """Make the function veRL calls for `algorithm.adv_estimator`.
+
+    veRL tells it neither which rows share a session nor which are padding, so each row is a completion here, and the
+    options have their defaults. That is exact for one output a session: padding rows share a group of their own, whose
+    rewards are all zero. The plugin's trainer calls `found.advantages` itself and needs none of this.
+    """
+
+    def compute_advantages(
+        token_level_rewards: torch.Tensor,
+        response_mask: torch.Tensor,
+        index: np.ndarray | None = None,
+        config: Any = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if index is None:
+            raise ValueError(f"{found.name} needs each row's group: the batch has no `uid`")
+        groups = numbered(np.asarray(index), token_level_rewards.device)
+        batch = Batch(rewards=token_level_rewards.sum(dim=-1), group_ids=groups)
+        tokens = spread(found.advantages(batch, found.default_options()).rows, response_mask, token_level_rewards.dtype)
+        return tokens, tokens
+
+    return compute_advantages
+
+
+def spread(rows: torch.Tensor, response_mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Broadcast (R,) advantages over each row's own tokens: (R, T) of `dtype`, zero where the mask is."""
+    return rows.unsqueeze(-1).to(dtype) * response_mask.to(dtype)
+
+
+def policy_loss(loss: Callable[[LossInputs], TokenLoss]) -> PolicyLoss:
+    """Make the function veRL calls for `actor.policy_loss.loss_mode`: `loss`, averaged by veRL's own `agg_loss`."""
+
+    def compute_policy_loss(
+        old_log_prob: torch.Tensor,
+        log_prob: torch.Tensor,
+        advantages: torch.Tensor,
+        response_mask: torch.Tensor,
+        loss_agg_mode: str = "token-mean",
+        config: Any = None,
+        rollout_is_weights: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        from verl.trainer.ppo.core_algos import agg_loss
+
+        mask = response_mask.bool()
+        result = loss(LossInputs(log_prob, old_log_prob, advantages, mask, config))
+        values = result.values if rollout_is_weights is None else result.values * rollout_is_weights
+        averaged = agg_loss(loss_mat=values, loss_mask=mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info)
+        return averaged, _reducible(result)
+
+    return compute_policy_loss
+
+
+def _reducible(result: TokenLoss) -> dict[str, Any]:
+    from verl.utils.metric import AggregationType, Metric
+
+    metrics = {}
+    for name, (weighted, weight) in result.means.items():
+        metrics[f"actor/{name}{_WEIGHTED}"] = Metric(AggregationType.SUM, float(weighted))
+        metrics[f"actor/{name}{_WEIGHT}"] = Metric(AggregationType.SUM, float(weight))
+    for name, value in result.maxima.items():
+        metrics[f"actor/{name}"] = Metric(AggregationType.MAX, float(value))
+    return metrics
+
+
+def finish_loss_metrics(metrics: dict[str, Any]) -> None:
+    """Divide the sums the losses reported, in place, once veRL has reduced them over the whole step.
+
+    "name/weighted_parts" and "name/weight_parts" become "name"; a mean over nothing is left out.
+    """
+    for key in [key for key in metrics if key.endswith(_WEIGHTED)]:
+        name = key.removesuffix(_WEIGHTED)
+        weighted, weight = float(metrics.pop(key)), float(metrics.pop(name + _WEIGHT))
+        if weight > 0:
+            metrics[name] = weighted / weight
+
+
+def let_losses_choose_their_reduction() -> None:
+    """Patch `Metric.from_dict` to keep values that are metrics already; calling it again changes nothing."""
+    from verl.utils.metric import Metric
+
+    original = Metric.from_dict
+    if reductions_are_free():
+        return
+
+    @functools.wraps(original.__func__)
+    def from_dict(cls: type, data: dict[str, Any], aggregation: Any) -> dict[str, Any]:
+        plain = {name: value for name, value in data.items() if not isinstance(value, Metric)}
+        return {**data, **original(plain, aggregation)}
+
+    from_dict.__wapo_verl_patch__ = True  # type: ignore[attr-defined]
+    Metric.from_dict = classmethod(from_dict)
+
+
+def reductions_are_free() -> bool:
+    """Tell whether `Metric.from_dict` is patched in this process."""
+    from verl.utils.metric import Metric
+
+    return hasattr(Metric.from_dict, "__wapo_verl_patch__")
