@@ -1,0 +1,54 @@
+"""Scoring of a search episode: only the recorded answer counts, and retrieval recall is over all queries."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.episode import Episode
+from envs.registry import environment
+from envs.retrieval_qa import retrieval_recall
+
+TRUTH = {"answers": ["Vesk", "island of Vesk"], "document_ids": ["Ilse Maru", "Orlin Harbour"]}
+ids = st.lists(st.sampled_from("abcdef"), max_size=4)
+
+
+def test_parts_are_named_and_weighted() -> None:
+    env = environment("hotpotqa")
+    episode = Episode("the Island", queries=("maru", "harbour"), document_ids=(("Ilse Maru", "Vesk"), ()), turns=3)
+    parts = {"exact_match": 0.0, "f1": pytest.approx(0.5), "format": 1.0, "retrieval_recall": 0.5}
+    assert env.score(episode, TRUTH) == {"score": 0.0, **parts}
+    weights = {"exact_match": 1, "f1": 0.5, "format": 0.1, "retrieval_recall": 0.2}
+    assert env.score(episode, TRUTH, weights)["score"] == pytest.approx(0.25 + 0.1 + 0.1)
+
+
+def test_any_accepted_answer_counts() -> None:
+    assert environment("ottqa").score(Episode("The Island of Vesk"), TRUTH)["score"] == 1.0
+
+
+def test_an_answer_in_a_passage_or_in_the_completion_earns_nothing() -> None:
+    episode = Episode(None, queries=("Vesk",), document_ids=(("Vesk",),), outcome="turn_limit", completion="Vesk")
+    parts = environment("hotpotqa").parts(episode, TRUTH)
+    assert parts == {"exact_match": 0.0, "f1": 0.0, "format": 0.0, "retrieval_recall": 0.0}
+
+
+def test_a_gold_answer_that_normalises_to_nothing_is_not_won_by_a_blank() -> None:
+    truth = {"answers": ["A"], "document_ids": ["t"]}  # a real OTT-QA answer
+    env = environment("ottqa")
+    assert env.score(Episode("A"), truth)["score"] == 1.0
+    assert env.parts(Episode("  "), truth) == {"exact_match": 0.0, "f1": 0.0, "format": 0.0, "retrieval_recall": 0.0}
+
+
+def test_each_benchmark_has_its_own_f1() -> None:
+    truth = {"answers": ["yes"], "document_ids": ["t"]}
+    assert environment("hotpotqa").parts(Episode("yes indeed"), truth)["f1"] == 0.0
+    assert environment("ottqa").parts(Episode("yes indeed"), truth)["f1"] == pytest.approx(2 / 3)
+
+
+@given(retrieved=st.lists(ids, max_size=3), gold=ids)
+def test_recall_is_a_share_and_more_queries_never_lower_it(retrieved: list[list[str]], gold: list[str]) -> None:
+    recall = retrieval_recall(retrieved, gold)
+    assert 0.0 <= recall <= 1.0
+    assert retrieval_recall([*retrieved, gold], gold) == 1.0
+    assert retrieval_recall([*retrieved, ["a"]], gold) >= recall
