@@ -1,0 +1,66 @@
+"""What stands between two turns of the policy, as token ids, for any chat template.
+
+The template is asked once to render a conversation whose assistant turn and result are markers; what it wrote around
+the second marker is the text between two turns. So nothing here knows a model family, and a template that rewrites
+earlier assistant turns (drops their thoughts, say) cannot touch what the policy wrote. Left out: tool roles, images.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_ASSISTANT = "wapoAssistantMarker"
+_RESULT = "wapoResultMarker"
+_QUESTION = [{"role": "user", "content": "wapoQuestionMarker"}]
+
+
+class ChatTemplateError(ValueError):
+    """The tokenizer's chat template cannot be used for episodes of several turns."""
+
+
+class TurnBoundary:
+    """The end of an assistant turn, a user turn, and the start of the next assistant turn."""
+
+    def __init__(self, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None) -> None:
+        """Read the text between turns off the tokenizer's chat template.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer with a chat template.
+            template_arguments: what `data.apply_chat_template_kwargs` holds.
+
+        Raises:
+            ChatTemplateError: when the template changes or reorders what it is given.
+        """
+        self._tokenizer = tokenizer
+        conversation = [*_QUESTION, {"role": "assistant", "content": _ASSISTANT}, {"role": "user", "content": _RESULT}]
+        rendered = tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True, **(template_arguments or {})
+        )
+        _, turn, rest = rendered.partition(_ASSISTANT)
+        self.before, result, self.after = rest.partition(_RESULT)
+        if not turn or not result or _ASSISTANT in rest or _RESULT in self.after:
+            raise ChatTemplateError(
+                "the tokenizer's chat template does not render an assistant turn and a user turn once each and in "
+                "order; give the model one that does (actor_rollout_ref.model.custom_chat_template)"
+            )
+        self.ends: frozenset[int] = frozenset(
+            token for token in (tokenizer.eos_token_id, tokenizer.pad_token_id, *self.ids("")[:1]) if token is not None
+        )
+        """Ids that end a turn when the policy emits them."""
+
+    def ids(self, content: str, last: int | None = None) -> list[int]:
+        """Token ids from the end of an assistant turn to the start of the next, with `content` as the user's turn.
+
+        The text is fresh: it is tokenised here for the first time and never glued to decoded text. `last` is the id
+        that the policy ended its turn with: an end-of-turn token that it wrote itself is not written again.
+        """
+        encoded: list[int] = self._tokenizer(self.before + content + self.after, add_special_tokens=False)["input_ids"]
+        return encoded[1:] if encoded and encoded[0] == last else encoded
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` takes by itself."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def markers(self) -> tuple[str, ...]:
+        """Strings that the tokenizer turns into special tokens, which no document may contain."""
+        added: Sequence[Any] = list(getattr(self._tokenizer, "added_tokens_decoder", {}).values())
+        return tuple({*self._tokenizer.all_special_tokens, *(str(token) for token in added if token.special)})

@@ -1,0 +1,222 @@
+"""The agent loop `search_agent`: the policy thinks, searches and answers; each turn of it is one request to the engine.
+
+Token ids in, token ids out: the prompt is tokenised once, a turn's ids stay what the engine returned, results are
+tokenised once as they are written. Decoded text is read (to see what the policy asked for) and never encoded again.
+
+How an episode ends (`envs.episode.OUTCOMES`), beside what `envs.protocol` reads in a turn:
+
+- `turn_truncated`: the turn reached `max_turn_tokens` before its closing tag;
+- `context_full`: the turn ran into the end of the response (`rollout.response_length` or `rollout.max_model_len`), or
+  the results and one more token did not fit; the results are then neither shown nor recorded;
+- `turn_limit`: a search in the last turn allowed; it is not carried out.
+
+A search that fails after its retries raises: an episode never goes on with an empty result that was an error. What
+makes the run stop then is in `fail_fast`. Left out: reward (the environment's), images, engines other than vLLM.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+from verl.experimental.agent_loop.tool_agent_loop import SPEC_DECODE_EXTRA_KEYS
+from verl.utils.profiler import simple_timer
+from verl.utils.rollout_trace import rollout_trace_op
+
+from envs.episode import ANSWERED, Episode
+from envs.protocol import STOP_STRINGS, Answer, Invalid, Search, neutralise, parse_turn, render_information
+from envs.protocol import render_passage as render
+from retrieval_index import Hit
+from retrieval_index.client import Retriever, connect
+from retrieval_index.passages import cut_to_budget
+from wapo_verl.agent_loop.chat import TurnBoundary
+from wapo_verl.agent_loop.settings import SearchAgentConfig
+from wapo_verl.agent_loop.trajectory import Trajectory
+
+
+@cache
+def retriever_for(address: str, timeout_s: float, retries: int) -> Retriever:
+    """The process's one retriever for an address: veRL makes a loop object per episode, an index is opened once."""
+    return connect(address, timeout_s=timeout_s, retries=retries)
+
+
+@dataclass(slots=True)
+class _State:
+    """What grows while one episode runs."""
+
+    trajectory: Trajectory
+    request_id: str
+    priority: int
+    texts: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    document_ids: list[tuple[str, ...]] = field(default_factory=list)
+    engine_fields: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    routed_experts: Any = None
+
+    def episode(self, outcome: str, answer: str | None = None) -> Episode:
+        return Episode(
+            answer=answer,
+            queries=tuple(self.queries),
+            document_ids=tuple(self.document_ids),
+            turns=len(self.texts),
+            outcome=outcome,
+            completion="\n".join(self.texts),
+        )
+
+
+@register("search_agent")
+class SearchAgentLoop(AgentLoopBase):
+    """Plays one episode of the protocol in `envs.protocol`; veRL makes one object per episode."""
+
+    def __init__(self, *args: Any, name: str = "search_agent", tools: Any = None, **kwargs: Any) -> None:
+        """Take veRL's arguments, and any of `SearchAgentConfig`'s keys from the loop's YAML entry.
+
+        Args:
+            name: the entry's own name, which veRL passes along.
+            tools: veRL's tools, which this loop has no use for.
+
+        Raises:
+            ValueError: for unusable settings or an unusable chat template.
+        """
+        verls = ("trainer_config", "server_manager", "tokenizer", "processor", "dataset_cls", "data_config")
+        base = {key: kwargs.pop(key) for key in (*verls, "hf_model_type") if key in kwargs}
+        super().__init__(*args, **base)
+        self.settings = SearchAgentConfig.from_config(self.config, given=kwargs)
+        self.boundary = TurnBoundary(self.tokenizer, self.apply_chat_template_kwargs)
+        self.retriever = retriever_for(self.settings.index, self.settings.timeout_s, self.settings.retries)
+
+    @rollout_trace_op
+    async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
+        """Play one episode.
+
+        Args:
+            sampling_params: veRL's (temperature, top_p, top_k, logprobs); the loop adds its stop strings and limits.
+            priority: order of the request in the engine's queue.
+            kwargs: the row's columns; `raw_prompt` holds the chat messages.
+
+        Raises:
+            RetrievalError: when a search failed after its retries.
+            ValueError: for a prompt longer than `rollout.prompt_length`.
+        """
+        determined = getattr(self.rollout_config, "full_determinism", False)
+        state = _State(
+            trajectory=self._start(list(kwargs["raw_prompt"])),
+            request_id=f"det-{int(priority)}" if determined else uuid4().hex,
+            priority=int(priority),
+        )
+        episode = None
+        while episode is None:
+            episode = await self._turn(state, sampling_params)
+        return self._output(state, episode)
+
+    def _start(self, messages: list[dict[str, str]]) -> Trajectory:
+        prompt = list(self.continuous_token_builder.build_initial_tokens(messages))
+        allowed, response_length = self.rollout_config.prompt_length, self.rollout_config.response_length
+        if len(prompt) > allowed:
+            raise ValueError(
+                f"a prompt has {len(prompt)} tokens, data.max_prompt_length is {allowed}: raise it, "
+                "or set data.filter_overlong_prompts=True to leave such rows out"
+            )
+        context = self.rollout_config.get("max_model_len") or allowed + response_length
+        if context <= len(prompt):
+            raise ValueError(
+                f"a prompt of {len(prompt)} tokens leaves no room in "
+                f"actor_rollout_ref.rollout.max_model_len={context}: raise it, or leave it out"
+            )
+        return Trajectory(prompt, limit=min(response_length, context - len(prompt)))
+
+    async def _turn(self, state: _State, sampling_params: dict[str, Any]) -> Episode | None:
+        """One turn of the policy and what follows from it; the episode when it is over."""
+        limit = min(self.settings.max_turn_tokens, state.trajectory.room)
+        text, cut = await self._generate(state, sampling_params, limit)
+        if cut:
+            return state.episode("turn_truncated" if limit == self.settings.max_turn_tokens else "context_full")
+        match parse_turn(text):
+            case Answer(answer):
+                return state.episode(ANSWERED, answer)
+            case Invalid(outcome):
+                return state.episode(outcome)
+            case Search(query):
+                return await self._search(state, query)
+
+    async def _generate(self, state: _State, sampling_params: dict[str, Any], limit: int) -> tuple[str, bool]:
+        """The turn's text, and whether the limit cut it (veRL reports a turn that was cut as "completed" too)."""
+        trajectory = state.trajectory
+        with simple_timer("generate_sequences", state.metrics):
+            output = await self.server_manager.generate(
+                request_id=state.request_id,
+                prompt_ids=trajectory.prompt + trajectory.ids,
+                sampling_params={
+                    **sampling_params,
+                    "max_tokens": limit,
+                    "stop": list(STOP_STRINGS),
+                    "include_stop_str_in_output": True,
+                    "skip_special_tokens": False,  # a tag may be a special token of the model; it must still stop
+                },
+                priority=state.priority,
+            )
+        trajectory.add_turn(output.token_ids, output.log_probs)
+        self._keep_engine_fields(state, output)
+        text = self.tokenizer.decode(output.token_ids, skip_special_tokens=False)
+        state.texts.append(text)
+        stopped = output.token_ids[-1] in self.boundary.ends or any(stop in text for stop in STOP_STRINGS)
+        return text, len(output.token_ids) >= limit and not stopped
+
+    @staticmethod
+    def _keep_engine_fields(state: _State, output: Any) -> None:
+        """The first turn's fields, with the newest weights' version and sums over turns where they are counts."""
+        preempted = output.num_preempted if output.num_preempted is not None else -1
+        if not state.engine_fields:
+            state.engine_fields = dict(output.extra_fields)
+            state.metrics["num_preempted"] = preempted
+        else:
+            state.metrics["num_preempted"] += max(preempted, 0)
+            newest = output.extra_fields.get("max_global_steps")
+            if newest is not None:
+                state.engine_fields["max_global_steps"] = newest
+            for key in SPEC_DECODE_EXTRA_KEYS:
+                if key in state.engine_fields and key in output.extra_fields:
+                    state.engine_fields[key] = int(state.engine_fields[key]) + int(output.extra_fields[key])
+        if output.routed_experts is not None:
+            state.routed_experts = output.routed_experts
+
+    async def _search(self, state: _State, query: str) -> Episode | None:
+        if len(state.texts) >= self.settings.max_turns:
+            return state.episode("turn_limit")
+        with simple_timer("tool_calls", state.metrics):
+            (hits,) = await self.retriever.search([query], self.settings.top_k)
+        trajectory = state.trajectory
+        information = self.boundary.ids(self._information(hits), last=trajectory.ids[-1])
+        if len(information) >= trajectory.room:
+            return state.episode("context_full")
+        trajectory.add_environment(information)
+        state.queries.append(query)
+        state.document_ids.append(tuple(hit.document.id for hit in hits))
+        return None
+
+    def _information(self, hits: list[Hit]) -> str:
+        markers = self.boundary.markers()
+        budget, count = self.settings.passage_tokens, self.boundary.count
+        return render_information(
+            render(
+                neutralise(hit.document.title, markers),
+                cut_to_budget(neutralise(hit.document.text, markers), budget, count),
+            )
+            for hit in hits
+        )
+
+    def _output(self, state: _State, episode: Episode) -> AgentLoopOutput:
+        trajectory = state.trajectory
+        return AgentLoopOutput(
+            prompt_ids=trajectory.prompt,
+            response_ids=trajectory.ids,
+            response_mask=trajectory.mask,
+            response_logprobs=trajectory.log_probs if trajectory.has_log_probs else None,
+            routed_experts=state.routed_experts,
+            num_turns=1 + len(state.texts) + len(state.queries),
+            metrics=AgentLoopMetrics(**state.metrics),
+            # The same keys for every episode; the last two are what veRL's own loops always give.
+            extra_fields={**state.engine_fields, "episode": episode.to_record(), "turn_scores": [], "tool_rewards": []},
+        )

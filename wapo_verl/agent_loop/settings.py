@@ -1,0 +1,92 @@
+"""What a user can set about `search_agent`, read from the run's configuration and checked with one clear sentence each.
+
+Light on purpose (no torch, no veRL): the run's driver checks the same settings before anything is started.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from omegaconf import DictConfig, OmegaConf
+
+GROUP = "wapo.search_agent"
+DEFAULT_MAX_TURNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAgentConfig:
+    """Settings of the loop, given as `+wapo.search_agent.index=PATH +wapo.search_agent.top_k=2`.
+
+    Attributes:
+        index: the retriever's address, a folder made by `python -m retrieval_index build`; it has no default.
+        top_k: documents per search.
+        passage_tokens: tokens a document's text may take in the policy's context; longer ones are cut at a sentence.
+        max_turn_tokens: tokens the policy may write in one turn.
+        max_turns: turns of the policy in one episode. Not of this group: it is
+            `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
+        timeout_s: seconds that one attempt at a search may take.
+        retries: attempts after a failed one, before the run stops.
+    """
+
+    index: str
+    top_k: int = 3
+    passage_tokens: int = 512
+    max_turn_tokens: int = 1024
+    max_turns: int = DEFAULT_MAX_TURNS
+    timeout_s: float = 30.0
+    retries: int = 2
+
+    @classmethod
+    def from_config(cls, config: DictConfig, given: Mapping[str, Any] | None = None) -> Self:
+        """The settings of a run.
+
+        Args:
+            config: the whole configuration of the run.
+            given: further settings, from the loop's entry in an `agent_loop_config_path` file; `config` wins.
+
+        Raises:
+            ValueError: for an unknown key, a missing index, a value of the wrong type or out of range, or a rollout
+                engine other than vLLM.
+        """
+        values = {**(given or {}), **_group(config)}
+        known = [field.name for field in fields(cls) if field.name != "max_turns"]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            hint = (
+                "set actor_rollout_ref.rollout.multi_turn.max_assistant_turns instead"
+                if unknown[0] == "max_turns"
+                else f"its keys are {', '.join(known)}"
+            )
+            raise ValueError(f"{GROUP} has no key {unknown[0]!r}; {hint}")
+        if not values.get("index"):
+            raise ValueError(
+                f"{GROUP}.index is not set: give the folder of an index, +{GROUP}.index=PATH "
+                "(`python -m retrieval_index build` makes one)"
+            )
+        rollout = config.actor_rollout_ref.rollout
+        engine = rollout.get("name", "vllm")
+        if engine != "vllm":
+            raise ValueError(
+                f"search_agent stops a turn at its closing tag through vLLM's sampling parameters; "
+                f"actor_rollout_ref.rollout.name={engine} is not supported, set it to vllm"
+            )
+        max_turns = OmegaConf.select(rollout, "multi_turn.max_assistant_turns") or DEFAULT_MAX_TURNS
+        return cls(**{**values, "index": str(values["index"])}, max_turns=max_turns)
+
+    def __post_init__(self) -> None:
+        least = {"top_k": 1, "passage_tokens": 1, "max_turn_tokens": 1, "max_turns": 1, "retries": 0}
+        for name, minimum in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+                raise ValueError(f"{GROUP}.{name} must be a whole number of at least {minimum}, not {value!r}")
+        if not isinstance(self.timeout_s, int | float) or isinstance(self.timeout_s, bool) or self.timeout_s <= 0:
+            raise ValueError(f"{GROUP}.timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
+
+
+def _group(config: DictConfig) -> dict[str, Any]:
+    group = OmegaConf.select(config, GROUP)
+    if group is None:
+        return {}
+    if not isinstance(group, DictConfig):
+        raise ValueError(f"{GROUP} must be a group of keys such as +{GROUP}.index=PATH, not {group!r}")
+    return {str(key): value for key, value in group.items()}
