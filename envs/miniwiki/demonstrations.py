@@ -1,0 +1,93 @@
+"""Scripted searchers for miniwiki: an oracle, and one that takes wrong turns, for a warm start to imitate.
+
+They search a real index with real ranks. Turning conversations into token ids is not done here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from envs.episode import Episode
+from envs.miniwiki.world import PERSON_RELATIONS, PLACE_RELATIONS, Question, World
+from envs.protocol import render_answer, render_information, render_passage, render_search
+from retrieval_index import Document
+
+Search = Callable[[str], Sequence[Document]]
+"""A query's documents, best first."""
+
+MISTAKES = ("wrong_person", "wrong_town", "early_answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A played question.
+
+    Attributes:
+        messages: the conversation, user and assistant in turn, ending with the assistant's answer.
+        episode: the same as the verifier reads it.
+    """
+
+    messages: tuple[dict[str, str], ...]
+    episode: Episode
+
+
+def play(question: Question, queries: Sequence[str], answer: str, search: Search) -> Demonstration:
+    """The conversation of a searcher that makes these queries, reads what comes back and gives this answer."""
+    messages = [{"role": "user", "content": question.text}]
+    found: list[tuple[str, ...]] = []
+    for query in queries:
+        documents = search(query)
+        found.append(tuple(document.id for document in documents))
+        passages = (render_passage(document.title, document.text) for document in documents)
+        messages.append({"role": "assistant", "content": render_search(query)})
+        messages.append({"role": "user", "content": render_information(passages)})
+    messages.append({"role": "assistant", "content": render_answer(answer)})
+    episode = Episode(answer=answer, queries=tuple(queries), document_ids=tuple(found), turns=len(found) + 1)
+    return Demonstration(tuple(messages), episode)
+
+
+def oracle(question: Question, search: Search) -> Demonstration:
+    """The question played without a mistake; its answer scores 1, and every gold document is among those found."""
+    return play(question, question.queries, question.answer, search)
+
+
+def imperfect(question: Question, world: World, search: Search, mistake: str) -> Demonstration:
+    """The question played with one wrong decision, which nearly always makes its answer wrong.
+
+    Args:
+        mistake: "wrong_person" follows the book's other person, "wrong_town" gives the person's other town,
+            "early_answer" gives the name found by the first search. A comparison always ends with the newer book.
+
+    Raises:
+        ValueError: for an unknown mistake.
+    """
+    if mistake not in MISTAKES:
+        raise ValueError(f"mistake {mistake!r} is unknown; use one of {', '.join(MISTAKES)}")
+    first, second = question.queries
+    if question.kind == "comparison":
+        return play(question, question.queries, second if question.answer == first else first, search)
+    relation, place = (document_id.rpartition("/")[2] for document_id in question.document_ids)
+    if mistake == "early_answer":
+        return play(question, (first,), second, search)
+    if mistake == "wrong_town":
+        return play(question, question.queries, getattr(world.persons[second], _other(PLACE_RELATIONS, place)), search)
+    book = next(book for book in world.books if book.name == first)
+    person = getattr(book, _other(PERSON_RELATIONS, relation))
+    return play(question, (first, person), getattr(world.persons[person], place), search)
+
+
+def _other(pair: tuple[str, str], one: str) -> str:
+    return pair[1] if pair[0] == one else pair[0]
+
+
+def demonstrations(
+    world: World, questions: Sequence[Question], search: Search, mistake_share: float, generator: random.Random
+) -> Iterator[Demonstration]:
+    """Every question played once; by that chance each, with one wrong decision of a random kind."""
+    for question in questions:
+        if generator.random() < mistake_share:
+            yield imperfect(question, world, search, generator.choice(MISTAKES))
+        else:
+            yield oracle(question, search)

@@ -1,0 +1,88 @@
+"""The miniwiki environment: rows and documents of a generated world, scored like every question over a retriever.
+
+It reads no files. The tiny model it is meant for gets the bare question as its prompt: the protocol is what its warm
+start has taught it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from envs.environment import Example
+from envs.episode import Episode
+from envs.miniwiki.names import HELD_OUT, TRAIN
+from envs.miniwiki.world import World, make_questions, make_world
+from envs.retrieval_qa import RetrievalQA
+from retrieval_index import Document
+
+_PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
+
+
+class Miniwiki(RetrievalQA):
+    """Two-hop questions over invented books, persons and towns; split "test" is about entities apart from "train".
+
+    Options:
+        seed: the world; every seed has its own.
+        books, held_out_books: size of the two parts, at most 768 and 256. Each part has as many persons as books and a
+            third as many towns, and four bridge questions per book.
+        comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
+    """
+
+    name: ClassVar[str] = "miniwiki"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    options: ClassVar[Mapping[str, str | int | float | bool]] = {
+        "seed": 0,
+        "books": 240,
+        "held_out_books": 80,
+        "comparison_share": 0.0,
+    }
+    generates_documents: ClassVar[bool] = True
+    max_turns: ClassVar[int] = 3
+
+    def examples(self, split: str, source: Path | None = None, **options: Any) -> Iterator[Example]:
+        """The questions of a split, in random order fixed by the seed.
+
+        Raises:
+            ValueError: for an unknown split or option, or an option out of its range.
+        """
+        if split not in self.splits:
+            raise ValueError(f"miniwiki has no split {split!r}; its splits are {', '.join(self.splits)}")
+        resolved = self.resolve_options(options)
+        part = _PART_OF_SPLIT[split]
+        generator = random.Random(f"miniwiki questions {resolved['seed']} {part}")
+        for question in make_questions(_world(part, resolved), resolved["comparison_share"], generator):
+            yield Example(
+                question=question.text,
+                answers=(question.answer,),
+                document_ids=question.document_ids,
+                extra={"kind": question.kind, "first_query": question.queries[0], "second_query": question.queries[1]},
+            )
+
+    def documents(self, source: Path | None = None, **options: Any) -> Iterator[Document]:
+        """The documents of both parts of the world, one a fact, in random order fixed by the seed."""
+        resolved = self.resolve_options(options)
+        generator = random.Random(f"miniwiki documents {resolved['seed']}")
+        found = [document for part in (TRAIN, HELD_OUT) for document in _world(part, resolved).documents()]
+        generator.shuffle(found)
+        yield from found
+
+    def prompt(self, example: Example) -> list[dict[str, str]]:
+        """One user message: the question and nothing else."""
+        return [{"role": "user", "content": example.question}]
+
+    def gold_episode(self, row: Mapping[str, Any]) -> Episode:
+        """Two searches for the right names, each finding its document, then the answer."""
+        truth, extra = row["reward_model"]["ground_truth"], row["extra_info"]
+        return Episode(
+            answer=truth["answers"][0],
+            queries=(extra["first_query"], extra["second_query"]),
+            document_ids=tuple((document_id,) for document_id in truth["document_ids"]),
+            turns=3,
+        )
+
+
+def _world(part: str, options: Mapping[str, Any]) -> World:
+    return make_world(options["seed"], part, options["books" if part == TRAIN else "held_out_books"])

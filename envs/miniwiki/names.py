@@ -1,0 +1,79 @@
+"""Invented names for miniwiki, and the wall between the names of training and the held-out ones.
+
+A name is one word made of a head and a tail ("Bal" + "iad"). Each kind of entity has 32 heads and 32 tails of its own,
+so 1,024 names. Which names are held out is fixed by their pieces and not by the world's seed: whatever worlds a policy
+was warmed up or trained on, it has met every piece and none of the held-out words. What facts the names take part in is
+not decided here.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+
+KINDS = ("book", "person", "town")
+TRAIN, HELD_OUT = "train", "held_out"
+PARTS = (TRAIN, HELD_OUT)
+_HELD_OUT_EVERY = 4
+
+_ONSETS = {
+    "book": ("B", "D", "F", "G", "K", "L", "M", "N"),
+    "person": ("H", "J", "P", "R", "S", "T", "V", "Z"),
+    "town": ("Br", "Cl", "Cr", "Dr", "Gr", "Sk", "Sn", "Tr"),
+}
+_RIMES = {
+    "book": ("al", "er", "os", "un"),
+    "person": ("am", "el", "ir", "on"),
+    "town": ("ax", "ev", "im", "ob"),
+}
+_TAILS = {
+    "book": (
+        "iad ique ozar anthe ebra ilka orna undis avar elune igon opha umbra asque etto idora "
+        "olyx urna andor evik isme ophil ulan axia enza irth ovane uril aquin edda ilex omira"
+    ),
+    "person": (
+        "alda evin iska orrin ugan ardo emund isolde otto ulric annek eska idris olga undine avice "
+        "ethel ingar orla usha axel enna irwin owen urbo agnar edwy ivo odile ursel ayla emil"
+    ),
+    "town": (
+        "ford wick holm stead bury mouth haven gate field dale moor cliff bridge port marsh crest "
+        "thorpe worth combe minster garth mere ley den hurst well shaw toft kirk beck firth quay"
+    ),
+}
+
+
+def heads(kind: str) -> tuple[str, ...]:
+    """The 32 first pieces of a kind's names."""
+    return tuple(onset + rime for onset, rime in product(_ONSETS[kind], _RIMES[kind]))
+
+
+def tails(kind: str) -> tuple[str, ...]:
+    """The 32 last pieces of a kind's names."""
+    return tuple(_TAILS[kind].split())
+
+
+def part_names(kind: str, part: str) -> tuple[str, ...]:
+    """All names of a kind that belong to ``part``: 768 for "train", 256 for "held_out", in a fixed order.
+
+    Every head and every tail occurs in both parts, so a policy that met only the names of training has met all pieces.
+    """
+    held_out = part == HELD_OUT
+    return tuple(
+        head + tail
+        for (i, head), (j, tail) in product(enumerate(heads(kind)), enumerate(tails(kind)))
+        if ((i + j) % _HELD_OUT_EVERY == 0) == held_out
+    )
+
+
+def draw_names(kind: str, part: str, count: int, generator: random.Random) -> list[str]:
+    """``count`` different names of a kind and part, in random order.
+
+    Raises:
+        ValueError: when there are fewer, naming the most there can be.
+    """
+    pool = part_names(kind, part)
+    if count > len(pool):
+        raise ValueError(
+            f"miniwiki has {len(pool)} {part} names of kind {kind!r}, {count} were asked for; ask for fewer"
+        )
+    return generator.sample(pool, count)

@@ -1,0 +1,165 @@
+"""A generated world for multi-hop questions: books, persons and towns, one short document per fact, and questions.
+
+A world has one part only ("train" or "held_out"); the two parts of a seed share no name, hence no fact. Every
+entity has two or three documents of its own which a search for its name ranks equal, so the top passage is often
+another fact: the policy has to read. Nothing here knows about searching, prompts or scores.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envs.miniwiki.names import draw_names
+from retrieval_index import Document
+
+YEARS = tuple(range(1805, 1905, 5))
+PERSON_RELATIONS = ("author", "critic")
+PLACE_RELATIONS = ("birthplace", "deathplace")
+BRIDGE_QUESTIONS = {
+    "birthplace": "Where was the {relation} of {book} born?",
+    "deathplace": "Where did the {relation} of {book} die?",
+}
+COMPARISON_QUESTION = "Which book was published earlier, {first} or {second}?"
+TEXTS = {
+    "author": "Book written by {}.",
+    "critic": "Book praised by {}.",
+    "year": "Book published in {}.",
+    "birthplace": "Born in {}.",
+    "deathplace": "Died in {}.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A book with the persons who wrote and praised it, and its year."""
+
+    name: str
+    author: str
+    critic: str
+    year: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person with the towns of birth and death."""
+
+    name: str
+    birthplace: str
+    deathplace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A two-hop question and the way to its answer.
+
+    Attributes:
+        text: the question.
+        answer: the one right answer.
+        kind: "bridge" or "comparison".
+        queries: what to search for, in order (the names of the entities whose documents hold the evidence).
+        document_ids: the documents that hold the evidence, one per query.
+    """
+
+    text: str
+    answer: str
+    kind: str
+    queries: tuple[str, str]
+    document_ids: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class World:
+    """Books, persons (by name) and towns of one part of one seed."""
+
+    books: tuple[Book, ...]
+    persons: dict[str, Person]
+    towns: tuple[str, ...]
+
+    def documents(self) -> Iterator[Document]:
+        """One document per fact. In this order a search's ties would always fall alike: shuffle before indexing."""
+        for book in self.books:
+            for relation in ("author", "critic", "year"):
+                yield _document(book.name, relation, getattr(book, relation))
+        for person in self.persons.values():
+            for relation in PLACE_RELATIONS:
+                yield _document(person.name, relation, getattr(person, relation))
+
+    def bridge_questions(self) -> Iterator[Question]:
+        """Every "where was the author of X born" question of the world: four per book."""
+        for book in self.books:
+            for relation in PERSON_RELATIONS:
+                person = self.persons[getattr(book, relation)]
+                for place, template in BRIDGE_QUESTIONS.items():
+                    yield Question(
+                        text=template.format(relation=relation, book=book.name),
+                        answer=getattr(person, place),
+                        kind="bridge",
+                        queries=(book.name, person.name),
+                        document_ids=(document_id(book.name, relation), document_id(person.name, place)),
+                    )
+
+    def comparison_question(self, generator: random.Random) -> Question:
+        """A question which of two random books of different years is the older one.
+
+        The world must have books of at least two years.
+        """
+        first, second = generator.sample(self.books, 2)
+        while first.year == second.year:
+            first, second = generator.sample(self.books, 2)
+        return Question(
+            text=COMPARISON_QUESTION.format(first=first.name, second=second.name),
+            answer=min(first, second, key=lambda book: book.year).name,
+            kind="comparison",
+            queries=(first.name, second.name),
+            document_ids=(document_id(first.name, "year"), document_id(second.name, "year")),
+        )
+
+
+def document_id(name: str, relation: str) -> str:
+    """The id of the document that tells this fact of this entity."""
+    return f"{name}/{relation}"
+
+
+def _document(name: str, relation: str, fact: str | int) -> Document:
+    return Document(document_id(name, relation), name, TEXTS[relation].format(fact))
+
+
+def make_world(seed: int, part: str, books: int) -> World:
+    """The world of a seed and part, with as many persons as books and a third as many towns.
+
+    Each person wrote one book and praised another. The same arguments give the same world, on any machine.
+
+    Raises:
+        ValueError: for fewer than 4 books, or more than there are names for.
+    """
+    if books < 4:
+        raise ValueError(f"a miniwiki world needs at least 4 books, not {books}")
+    generator = random.Random(f"miniwiki {seed} {part}")
+    titles = draw_names("book", part, books, generator)
+    people = draw_names("person", part, books, generator)
+    towns = draw_names("town", part, max(4, books // 3), generator)
+    persons = {name: Person(name, *generator.sample(towns, 2)) for name in people}
+    years = [YEARS[i % len(YEARS)] for i in range(books)]
+    generator.shuffle(years)
+    shift = generator.randrange(1, books)
+    critics = people[shift:] + people[:shift]
+    listed = tuple(Book(*facts) for facts in zip(titles, people, critics, years, strict=True))
+    return World(books=listed, persons=persons, towns=tuple(towns))
+
+
+def make_questions(world: World, comparison_share: float, generator: random.Random) -> list[Question]:
+    """The world's questions in random order: all bridge questions, that share of them replaced by comparisons.
+
+    Raises:
+        ValueError: for a share outside [0, 1].
+    """
+    if not 0.0 <= comparison_share <= 1.0:
+        raise ValueError(f"comparison_share is a share between 0 and 1, not {comparison_share}")
+    questions = list(world.bridge_questions())
+    generator.shuffle(questions)
+    count = round(len(questions) * comparison_share)
+    questions[:count] = [world.comparison_question(generator) for _ in range(count)]
+    generator.shuffle(questions)
+    return questions

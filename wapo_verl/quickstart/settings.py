@@ -1,0 +1,69 @@
+"""The quickstart's settings: sizes of the world, the warm start and the training run, as they were found to work.
+
+Measured settings only; how they reach veRL's keys is the runner's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartSettings:
+    """The supervised warm start.
+
+    Attributes:
+        worlds: number of worlds demonstrated, each with names of training only and facts of its own.
+        books: books of each such world; it gives four demonstrations per book.
+        mistake_share: chance that a demonstration has one wrong decision; an imitator cannot score above the rest.
+        batch_size: demonstrations an update.
+        max_steps: updates at most.
+        warm_up_steps: updates over which the learning rate rises.
+        decay_share: last share of the updates over which the learning rate falls to zero.
+        learning_rate: peak learning rate of AdamW (betas .9 and .98).
+        passage_weight: weight of the mean loss on the tokens that the policy did not write. Passages repeat the names
+            they were asked for, so predicting them is what makes copying appear early and surely.
+    """
+
+    worlds: int = 8
+    books: int = 200
+    mistake_share: float = 0.55
+    batch_size: int = 48
+    max_steps: int = 240
+    warm_up_steps: int = 30
+    decay_share: float = 0.3
+    learning_rate: float = 4e-3
+    passage_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class QuickstartSettings:
+    """Everything the quickstart's runner needs to know.
+
+    Attributes:
+        books, held_out_books: sizes of the training world and of the held-out one.
+        top_k: passages a search returns.
+        max_turns: assistant turns of an episode, the answer's included.
+        max_turn_tokens: tokens of one assistant turn.
+        max_prompt_tokens, max_response_tokens: veRL's prompt and response lengths (results count as response).
+        prompts_per_step, group_size: questions of a step and completions of each.
+        learning_rate: of WAPO's AdamW, constant after ``warm_up_steps``.
+        steps: training steps.
+        validate_every: training steps between two validations.
+        validation_questions: held-out questions of one validation, one sampled completion each at temperature 1.
+    """
+
+    books: int = 240
+    held_out_books: int = 80
+    top_k: int = 3
+    max_turns: int = 3
+    max_turn_tokens: int = 8
+    max_prompt_tokens: int = 32
+    max_response_tokens: int = 128
+    prompts_per_step: int = 16
+    group_size: int = 8
+    learning_rate: float = 1e-3
+    warm_up_steps: int = 2
+    steps: int = 40
+    validate_every: int = 10
+    validation_questions: int = 256
