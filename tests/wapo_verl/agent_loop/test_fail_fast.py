@@ -1,0 +1,122 @@
+"""A failed episode stops the run with its reason. No Ray: TransferQueue's calls are replaced, veRL's classes are real."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import transfer_queue as tq
+from omegaconf import OmegaConf
+from ray.exceptions import RayTaskError
+from verl.trainer.ppo.v1 import replay_buffer as verl_replay_buffer
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from retrieval_index import RetrievalError
+from wapo_verl.agent_loop.fail_fast import (
+    REASON_TAG,
+    EpisodeError,
+    FailFastAgentLoopWorker,
+    guard_replay_buffer,
+    reason_of,
+)
+
+SYNC = "_sync_metadata_from_transfer_queue"
+
+
+def tags(status: str, **more: str) -> dict[str, Any]:
+    return {"is_prompt": True, "status": status, "global_steps": 1, **more}
+
+
+def make_buffer(kind: type[ReplayBuffer]) -> ReplayBuffer:
+    return kind(
+        trainer_mode="sync" if kind is ReplayBuffer else "separate_async",
+        trainer_config=OmegaConf.create({}),
+        max_off_policy_threshold=None,
+        max_off_policy_strategy="drop",
+        sampler_kwargs=OmegaConf.create({}),
+        refill_fn=lambda count: count,
+        train_batch_size=2,
+        gen_batch_size=2,
+    )
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What TransferQueue would list; guarding is undone after the test."""
+    data: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(tq, "kv_list", lambda: data)
+    monkeypatch.setattr(tq, "kv_clear", lambda **_: None)
+    monkeypatch.setattr(ReplayBuffer, SYNC, getattr(ReplayBuffer, SYNC))
+    return data
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, ReplayBufferAsync])
+@pytest.mark.parametrize(("partition", "step"), [("train", "training"), ("val", "validation")])
+def test_sampling_raises_with_the_reason(stored: dict, kind: type[ReplayBuffer], partition: str, step: str) -> None:
+    guard_replay_buffer()
+    stored[partition] = {
+        "a": tags("finished"),
+        "a_0_0": {"status": "success"},
+        "b": tags("failure", **{REASON_TAG: "RetrievalError: no index at world"}),
+    }
+    with pytest.raises(EpisodeError, match=rf"1 prompt\(s\) failed in {step}.*RetrievalError: no index at world"):
+        make_buffer(kind).sample(global_steps=1, partition_id=partition, batch_size=2)
+
+
+def test_without_the_guard_verl_trains_on_what_is_left(stored: dict) -> None:
+    """Why the guard exists; if this fails, veRL has changed and the guard may go."""
+    stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}, "b": tags("failure")}
+    batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=2)
+    assert batch.keys == ["a_0_0"]
+
+
+def test_a_step_without_failures_is_sampled_as_ever(stored: dict) -> None:
+    guard_replay_buffer()
+    guard_replay_buffer()
+    stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}}
+    batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=1)
+    assert batch.keys == ["a_0_0"]
+    assert not hasattr(getattr(ReplayBuffer, SYNC).__wrapped__, "__wrapped__")
+
+
+def test_a_failure_without_a_reason_points_at_the_log(stored: dict) -> None:
+    guard_replay_buffer()
+    stored["train"] = {"a": tags("failure")}
+    with pytest.raises(EpisodeError, match="worker's log"):
+        make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=1)
+
+
+def test_the_worker_records_the_reason_and_verl_still_sees_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    puts: list[dict[str, Any]] = []
+
+    async def put(**call: Any) -> None:
+        puts.append(call)
+
+    async def fail(self: Any, *_: Any, **__: Any) -> None:
+        raise RetrievalError("no index at world")
+
+    monkeypatch.setattr(tq, "async_kv_put", put)
+    monkeypatch.setattr(AgentLoopWorkerTQ.__ray_metadata__.modified_class, "_run_agent_loop", fail)
+    worker = object.__new__(FailFastAgentLoopWorker)
+    worker.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"n": 2}}})
+    prompt = {"uid": "u", "raw_prompt": [], "agent_name": "search_agent"}
+    asyncio.run(worker._run_prompt(prompt, {}, trajectory={"validate": False}))
+    assert [call["tag"] for call in puts] == [
+        {"status": "running"},
+        {REASON_TAG: "RetrievalError: no index at world"},
+        {REASON_TAG: "RetrievalError: no index at world"},
+        {"status": "failure"},
+    ]
+    assert {(call["key"], call["partition_id"]) for call in puts} == {("u", "train")}
+
+
+def test_a_remote_reason_comes_without_rays_wrapping() -> None:
+    wrapped = RayTaskError("compute_score", "a long traceback", ValueError("reward weight 'x'"))
+    wrap: Callable[[], Any] = wrapped.as_instanceof_cause
+    assert reason_of(wrap()) == reason_of(wrapped) == "ValueError: reward weight 'x'"
+
+
+def test_the_seam_is_where_it_was() -> None:
+    assert verl_replay_buffer.ReplayBuffer is ReplayBuffer
+    assert getattr(ReplayBufferAsync, SYNC) is getattr(ReplayBuffer, SYNC)

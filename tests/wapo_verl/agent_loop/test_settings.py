@@ -1,0 +1,66 @@
+"""The user's keys for `search_agent`: precedence, defaults, and one clear sentence for each mistake."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from wapo_verl.agent_loop import agent_loops_path
+from wapo_verl.agent_loop.settings import SearchAgentConfig
+
+
+def make_config(group: Any = None, engine: str = "vllm", max_turns: int | None = None) -> Any:
+    rollout = {"name": engine, "multi_turn": {"max_assistant_turns": max_turns}}
+    config: dict[str, Any] = {"actor_rollout_ref": {"rollout": rollout}}
+    return OmegaConf.create(config if group is None else {**config, "wapo": {"search_agent": group}})
+
+
+def test_defaults() -> None:
+    settings = SearchAgentConfig.from_config(make_config({"index": "world"}))
+    assert settings == SearchAgentConfig("world", top_k=3, passage_tokens=512, max_turn_tokens=1024, max_turns=10)
+
+
+def test_the_command_line_wins_over_the_loops_entry() -> None:
+    given = {"index": "there", "top_k": 5}
+    settings = SearchAgentConfig.from_config(make_config({"index": "here"}, max_turns=4), given)
+    assert (settings.index, settings.top_k, settings.max_turns) == ("here", 5, 4)
+    assert SearchAgentConfig.from_config(make_config(), given).index == "there"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (make_config(), r"index is not set.*\+wapo\.search_agent\.index=PATH.*retrieval_index build"),
+        (make_config({"index": None}), "index is not set"),
+        (make_config({"index": "x", "topk": 2}), r"no key 'topk'.*top_k"),
+        (make_config({"index": "x", "max_turns": 2}), "multi_turn.max_assistant_turns"),
+        (make_config({"index": "x", "top_k": 0}), "top_k must be a whole number of at least 1"),
+        (make_config({"index": "x", "top_k": "3"}), "top_k must be a whole number"),
+        (make_config({"index": "x", "timeout_s": 0}), "timeout_s"),
+        (make_config({"index": "x"}, max_turns=-1), "max_turns"),
+        (make_config({"index": "x"}, engine="sglang"), "rollout.name=sglang is not supported"),
+        (make_config("world"), r"\+wapo\.search_agent\.index=PATH"),
+    ],
+)
+def test_each_mistake_is_named_with_its_mend(config: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        SearchAgentConfig.from_config(config)
+
+
+def test_verl_finds_the_loop_in_the_packaged_file() -> None:
+    from hydra.utils import get_class
+    from verl.utils.import_utils import resolve_config_path
+
+    entries: Any = OmegaConf.load(resolve_config_path(agent_loops_path()))
+    assert [entry.name for entry in entries] == ["search_agent"]
+    assert get_class(entries[0]._target_).__name__ == "SearchAgentLoop"
+
+
+def test_reading_settings_imports_neither_torch_nor_verl() -> None:
+    code = (
+        "import sys; from wapo_verl.agent_loop import settings; "
+        "sys.exit(bool({'torch', 'verl', 'ray', 'transformers'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,58 @@
+"""What a batch of episodes looks like: how they ended, how long they were, how they searched, which rewards they got.
+
+Pure functions on the records that the agent loop writes (`envs.episode.Episode.to_record`) and on the parts that the
+reward returns. Every key is there whenever there is an episode, so curves have no gaps. Left out: fetching the records.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from envs.episode import ANSWERED, OUTCOMES
+
+
+def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics of a batch of episode records; empty for an empty batch.
+
+    Returns:
+        `episode/count`; `episode/outcome/<name>`, the share of episodes that ended so, for every outcome (they sum to
+        1); `episode/answer_rate`; `episode/turns/mean` and `/max`; `episode/searches/mean` and `/max`, searches that
+        were carried out; `episode/empty_searches`, the share of these that found nothing (0 where there are none).
+    """
+    if not records:
+        return {}
+    count = len(records)
+    ended = [record["outcome"] for record in records]
+    turns = [int(record["turns"]) for record in records]
+    searches = [len(record["queries"]) for record in records]
+    empty = sum(1 for record in records for ids in record["document_ids"] if not len(ids))
+    return {
+        "episode/count": float(count),
+        **{f"episode/outcome/{name}": ended.count(name) / count for name in OUTCOMES},
+        "episode/answer_rate": ended.count(ANSWERED) / count,
+        "episode/turns/mean": sum(turns) / count,
+        "episode/turns/max": float(max(turns)),
+        "episode/searches/mean": sum(searches) / count,
+        "episode/searches/max": float(max(searches)),
+        "episode/empty_searches": empty / max(1, sum(searches)),
+    }
+
+
+def reward_part_metrics(scores: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """`reward/<part>/mean` of what the reward function returned for each sample, `score` being one of the parts.
+
+    A part is averaged over the samples that have it: rows of several environments may share a batch.
+    """
+    values: dict[str, list[float]] = {}
+    for score in scores:
+        for part, value in score.items():
+            values.setdefault(part, []).append(float(value))
+    return {f"reward/{part}/mean": sum(found) / len(found) for part, found in values.items()}
+
+
+def batch_metrics(extra_fields: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Both of the above from the `extra_fields` column of a step; samples of other agent loops have no episode."""
+    fields = list(extra_fields)
+    return {
+        **episode_metrics([field["episode"] for field in fields if "episode" in field]),
+        **reward_part_metrics(field["reward_extra_info"] for field in fields if "reward_extra_info" in field),
+    }
