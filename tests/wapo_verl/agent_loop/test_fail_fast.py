@@ -1,4 +1,4 @@
-"""A failed episode stops the run with its reason. No Ray: TransferQueue's calls are replaced, veRL's classes are real."""
+"""A failed episode stops the run with its reason. No Ray: TransferQueue is replaced, veRL's classes are real."""
 
 import asyncio
 from collections.abc import Callable
