@@ -13,8 +13,8 @@ from typing import Any
 from retrieval_index.backends import backend as find_backend
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError, IndexStateError
-from retrieval_index.index import ENGINE_DIRECTORY
-from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, fsync_directory
+from retrieval_index.index import ENGINE_DIRECTORY, open_index
+from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, file_sizes, fsync_directory
 
 MAX_ID_BYTES = 1024
 """Engines keep an id as one term, and terms have a length limit."""
@@ -60,12 +60,24 @@ def build_index(
             corpus_hash=checked.digest(),
             parameters=resolved,
             source=dict(source or {}),
+            files=file_sizes(working / ENGINE_DIRECTORY),
         )
         manifest.write(working)
         _move_into_place(working, target)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return manifest
+
+
+def is_current(path: Path | str, backend: str, source: Mapping[str, str], **parameters: Any) -> bool:
+    """Whether the index at `path` is what `build_index` would make of the same source with the same arguments."""
+    engine = find_backend(backend)
+    try:
+        manifest = open_index(path).manifest
+    except IndexStateError:
+        return False
+    built = (manifest.engine, manifest.parameters, manifest.source)
+    return built == (engine.name, engine.resolve(parameters), dict(source))
 
 
 class CheckedDocuments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,34 +27,49 @@ class Searcher(ABC):
         """The document with this id, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number a user may set when an index is built: its default and the range it must lie in, ends included."""
+
+    default: float
+    low: float
+    high: float
+
+
 class Backend(ABC):
-    """One engine. `defaults` holds its build parameters and their default values; others are refused."""
+    """One engine. `parameters` are all it takes; others are refused."""
 
     name: str
     distribution: str
-    defaults: Mapping[str, Any] = {}
+    parameters: Mapping[str, Parameter]
 
     @property
     def engine_version(self) -> str:
         """The installed version of the engine's distribution."""
         return version(self.distribution)
 
-    def resolve(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """`defaults` overlaid with `parameters`. Raises ValueError for an unknown name or a value of another type."""
-        for key, value in parameters.items():
-            if key not in self.defaults:
-                known = ", ".join(self.defaults) or "none"
-                raise ValueError(f"the back end {self.name!r} has no parameter {key!r}: it knows {known}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"the parameter {key!r} of the back end {self.name!r} must be a number, not {value!r}")
-        return {**self.defaults, **parameters}
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, float]:
+        """The defaults overlaid with `given`. Raises ValueError for an unknown name or a value out of its range."""
+        for key, value in given.items():
+            known = self.parameters.get(key)
+            if known is None:
+                raise ValueError(
+                    f"the back end {self.name!r} has no parameter {key!r}: it has {', '.join(self.parameters)}"
+                )
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not known.low <= value <= known.high:
+                raise ValueError(
+                    f"the parameter {key!r} of the back end {self.name!r} must be a number from {known.low:g} to "
+                    f"{known.high:g}, not {value!r}"
+                )
+        return {key: float(given.get(key, known.default)) for key, known in self.parameters.items()}
 
     @abstractmethod
-    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, float]) -> None:
         """Index `documents`, whose ids are unique, into the empty `directory`; on return all is on the disk."""
 
     @abstractmethod
-    def open(self, directory: Path, parameters: Mapping[str, Any]) -> Searcher:
+    def open(self, directory: Path, parameters: Mapping[str, float]) -> Searcher:
         """Open what `build` wrote. Raises RetrievalError when the engine cannot read it."""
 
 

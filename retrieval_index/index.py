@@ -9,7 +9,7 @@ from retrieval_index.backends import backend
 from retrieval_index.documents import Document, Hit
 from retrieval_index.engine import Searcher
 from retrieval_index.errors import IndexStateError
-from retrieval_index.manifest import REBUILD, Manifest
+from retrieval_index.manifest import FILE_NAME, REBUILD, Manifest, file_sizes
 
 ENGINE_DIRECTORY = "engine"
 """The back end's own files, beside the manifest."""
@@ -59,5 +59,9 @@ def open_index(path: Path | str) -> Index:
         raise IndexStateError(
             f"the index at {directory} was built with {manifest.engine} {manifest.engine_version}, installed is "
             f"{engine.engine_version}: install that version, or {REBUILD}"
+        )
+    if file_sizes(directory / ENGINE_DIRECTORY) != manifest.files:
+        raise IndexStateError(
+            f"the files in {directory} are not the ones its {FILE_NAME} lists: copy it again, or {REBUILD}"
         )
     return Index(manifest, engine.open(directory / ENGINE_DIRECTORY, manifest.parameters))

@@ -23,7 +23,8 @@ class Manifest:
 
     `engine` names the back end, `engine_version` the version of the library under it. `corpus_hash` is the SHA-256 of
     all documents in order (see `build.CheckedDocuments`); `source` says where they came from (kind of corpus, hash of
-    the files), so that a build can be skipped when the very same one is there. `documents` counts them.
+    the files), so that a build can be skipped when the very same one is there. `documents` counts them. `files` has the
+    size in bytes of every file of the engine, so that a copy that was cut short is seen at once.
     """
 
     format_version: int
@@ -33,6 +34,7 @@ class Manifest:
     corpus_hash: str
     parameters: dict[str, Any] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
         """Write the manifest into `directory` and force it to the disk, the file and its directory entry."""
@@ -68,11 +70,17 @@ class Manifest:
                 f"{path} has format version {version}, this program reads version {FORMAT_VERSION}: {REBUILD}"
             )
         expected = {"engine": str, "engine_version": str, "documents": int, "corpus_hash": str}
-        expected |= {"parameters": dict, "source": dict}
+        expected |= {"parameters": dict, "source": dict, "files": dict}
         for name, kind in expected.items():
             if not isinstance(record.get(name), kind):
                 raise IndexStateError(f"{path} has no usable {name!r}: {REBUILD}")
         return cls(**{item.name: record[item.name] for item in fields(cls)})
+
+
+def file_sizes(directory: Path) -> dict[str, int]:
+    """Size in bytes of every file under `directory` but locks, by its name relative to it."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(directory)): path.stat().st_size for path in files}
 
 
 def fsync_directory(directory: Path) -> None:

@@ -14,14 +14,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rank_bm25 import BM25Okapi
 
 from retrieval_index.backends import backend_names
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Searcher, distinct
+from retrieval_index.engine import Backend, Parameter, Searcher, distinct
 from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError
 
@@ -73,9 +72,9 @@ class RankBM25Backend(Backend):
 
     name = "rank_bm25"
     distribution = "rank-bm25"
-    defaults: Mapping[str, Any] = {"k1": 1.2, "b": 0.75}
+    parameters: Mapping[str, Parameter] = {"k1": Parameter(1.2, 0, 100), "b": Parameter(0.75, 0, 1)}
 
-    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, float]) -> None:
         """See `Backend.build`. Raises ValueError beyond `MAX_DOCUMENTS`."""
         with (directory / _FILE).open("w", encoding="utf-8") as file:
             for position, document in enumerate(documents):
@@ -89,7 +88,7 @@ class RankBM25Backend(Backend):
             file.flush()
             os.fsync(file.fileno())
 
-    def open(self, directory: Path, parameters: Mapping[str, Any]) -> RankBM25Searcher:
+    def open(self, directory: Path, parameters: Mapping[str, float]) -> RankBM25Searcher:
         """See `Backend.open`."""
         path = directory / _FILE
         try:

@@ -1,20 +1,19 @@
 """The default back end: tantivy, an embedded search engine whose index is memory-mapped, so that opening it is cheap.
 
-Two indexed fields, title and text, English stemming, BM25 with k1 = 1.2 and b = 0.75 (fixed in the engine); a score is
-the sum over both fields. Queries are built term by term from the analyser's own tokens: tantivy's query
-language is never parsed, so no character of a query means anything but itself.
+Two indexed fields, title and text, English stemming, BM25 with k1 = 1.2 and b = 0.75 (fixed in the engine); a score
+is the text's plus `title_weight` times the title's. Queries are built term by term from the analyser's own tokens:
+tantivy's query language is never parsed, so no character of a query means anything but itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import tantivy
 
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Searcher, distinct
+from retrieval_index.engine import Backend, Parameter, Searcher, distinct
 from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError, RetrievalError
 
@@ -23,20 +22,11 @@ LONGEST_WORD = 40
 """Bytes; longer tokens (addresses, noise) are left out of the index and of queries."""
 
 
-def _analyser(stemming: bool = True) -> tantivy.TextAnalyzer:
-    """Split at everything that is not alphanumeric, drop very long tokens, lower the case, stem."""
+def _analyser(stopwords: Iterable[str] = ()) -> tantivy.TextAnalyzer:
+    """Split at all that is not alphanumeric, drop very long tokens, lower the case, drop `stopwords`, stem."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     builder = builder.filter(tantivy.Filter.remove_long(LONGEST_WORD)).filter(tantivy.Filter.lowercase())
-    if stemming:
-        builder = builder.filter(tantivy.Filter.stemmer("english"))
-    return builder.build()
-
-
-def _query_analyser() -> tantivy.TextAnalyzer:
-    """As `_analyser`, with the stopwords taken out before stemming."""
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    builder = builder.filter(tantivy.Filter.remove_long(LONGEST_WORD)).filter(tantivy.Filter.lowercase())
-    builder = builder.filter(tantivy.Filter.custom_stopword(sorted(STOPWORDS)))
+    builder = builder.filter(tantivy.Filter.custom_stopword(sorted(stopwords)))
     return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
@@ -52,7 +42,7 @@ def _schema() -> tantivy.Schema:
 class TantivySearcher(Searcher):
     """An open tantivy index."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, title_weight: float) -> None:
         try:
             index = tantivy.Index.open(str(directory))
             index.register_tokenizer(ANALYSER, _analyser())  # the engine does not store custom analysers
@@ -60,17 +50,20 @@ class TantivySearcher(Searcher):
         except (ValueError, OSError, RuntimeError) as error:
             raise IndexStateError(f"tantivy cannot open {directory} ({error}): build the index again") from error
         self._schema = index.schema
-        self._analyser = _query_analyser()
+        self._title_weight = title_weight
+        self._analyser = _analyser(STOPWORDS)
 
     def _query(self, text: str) -> tantivy.Query | None:
         """One optional term query for each distinct content word and field; None when there is no such word."""
         words = distinct(self._analyser.analyze(clean_query(text)), MAX_QUERY_WORDS)
         if not words:
             return None
-        should, term, schema = tantivy.Occur.Should, tantivy.Query.term_query, self._schema
-        return tantivy.Query.boolean_query(
-            [(should, term(schema, field, word, "freq")) for word in words for field in ("title", "text")]
-        )
+        terms = []
+        for word in words:
+            in_title = tantivy.Query.term_query(self._schema, "title", word, "freq")
+            terms.append((tantivy.Occur.Should, tantivy.Query.boost_query(in_title, self._title_weight)))
+            terms.append((tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", word, "freq")))
+        return tantivy.Query.boolean_query(terms)
 
     def _ranked(self, query: tantivy.Query, top_k: int) -> list[tuple[float, tantivy.DocAddress]]:
         """The best `top_k` with ties in the order of insertion, which the engine's merged segments do not keep.
@@ -109,13 +102,20 @@ class TantivySearcher(Searcher):
 
 
 class TantivyBackend(Backend):
-    """`memory_mb` is the writer's buffer: the build's memory stays near it, whatever the size of the corpus."""
+    """`memory_mb` is the writer's buffer: the build's memory stays near it, whatever the size of the corpus.
+
+    `title_weight` multiplies the title's score. On OTT-QA's dev questions 1 finds more tables and 0.25 more passages;
+    see benchmarks/retrieval.md for the default's figures.
+    """
 
     name = "tantivy"
     distribution = "tantivy"
-    defaults: Mapping[str, Any] = {"memory_mb": 128}
+    parameters: Mapping[str, Parameter] = {
+        "memory_mb": Parameter(128, 16, 4000),
+        "title_weight": Parameter(0.5, 0.001, 1000),
+    }
 
-    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, float]) -> None:
         """See `Backend.build`."""
         index = tantivy.Index(_schema(), path=str(directory))
         index.register_tokenizer(ANALYSER, _analyser())
@@ -130,9 +130,9 @@ class TantivyBackend(Backend):
         writer.commit()
         writer.wait_merging_threads()
 
-    def open(self, directory: Path, parameters: Mapping[str, Any]) -> TantivySearcher:
+    def open(self, directory: Path, parameters: Mapping[str, float]) -> TantivySearcher:
         """See `Backend.open`."""
-        return TantivySearcher(directory)
+        return TantivySearcher(directory, parameters["title_weight"])
 
 
 BACKEND = TantivyBackend()

@@ -1,0 +1,5 @@
+"""`python -m retrieval_index`."""
+
+from retrieval_index.cli import app
+
+app(prog_name="python -m retrieval_index")

@@ -1,0 +1,70 @@
+"""The corpora by name, for the command line: how each is read, and a fingerprint of the files it is read from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from retrieval_index.corpora.hotpotqa import read_hotpotqa_abstracts, read_hotpotqa_distractor
+from retrieval_index.corpora.jsonl import read_jsonl
+from retrieval_index.corpora.ottqa import ottqa_files, read_ottqa
+from retrieval_index.documents import Document
+from retrieval_index.errors import CorpusError
+
+READERS_VERSION = "1"
+"""Raised when a reader makes other documents of the same files, so that older indexes are not taken for current."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """`read` streams the documents of all sources; `files` names the files that one source consists of."""
+
+    read: Callable[[Sequence[Path]], Iterator[Document]]
+    files: Callable[[Path], Iterable[Path]]
+
+
+def _itself(source: Path) -> list[Path]:
+    return [source]
+
+
+def _dump_files(source: Path) -> list[Path]:
+    return sorted(source.rglob("wiki_*.bz2")) if source.is_dir() else [source]
+
+
+def _each(read: Callable[[Path], Iterator[Document]]) -> Callable[[Sequence[Path]], Iterator[Document]]:
+    return lambda sources: chain.from_iterable(map(read, sources))
+
+
+CORPORA = {
+    "ottqa": Corpus(_each(read_ottqa), ottqa_files),
+    "hotpotqa-abstracts": Corpus(_each(read_hotpotqa_abstracts), _dump_files),
+    "hotpotqa-distractor": Corpus(lambda sources: read_hotpotqa_distractor(*sources), _itself),
+    "jsonl": Corpus(_each(read_jsonl), _itself),
+}
+
+
+def find_corpus(name: str) -> Corpus:
+    """The corpus called `name`; raises ValueError, naming those there are, for any other."""
+    if name not in CORPORA:
+        raise ValueError(f"there is no corpus {name!r}: choose one of {', '.join(CORPORA)}")
+    return CORPORA[name]
+
+
+def fingerprint(name: str, sources: Sequence[Path]) -> dict[str, str]:
+    """What a manifest keeps of a corpus: its name, the readers' version, and the SHA-256 of all files' bytes in order.
+
+    Raises CorpusError when a file is missing.
+    """
+    total = hashlib.sha256()
+    files = find_corpus(name).files
+    for source in sources:
+        for path in files(source):
+            try:
+                with path.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise CorpusError(f"{path} cannot be read ({error.strerror}): check the path of the corpus") from error
+    return {"corpus": name, "readers": READERS_VERSION, "sha256": total.hexdigest()}
