@@ -18,7 +18,7 @@ class ChatTemplateError(ValueError):
 
 
 class TurnBoundary:
-    """The end of an assistant turn, a user turn, and the start of the next assistant turn."""
+    """Where the policy's turns begin: after the prompt, and after the end of its turn and a user turn."""
 
     def __init__(self, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None) -> None:
         """Read the text between turns off the tokenizer's chat template.
@@ -31,10 +31,9 @@ class TurnBoundary:
             ChatTemplateError: when the template changes or reorders what it is given.
         """
         self._tokenizer = tokenizer
+        self._template_arguments = dict(template_arguments or {})
         conversation = [*_QUESTION, {"role": "assistant", "content": _ASSISTANT}, {"role": "user", "content": _RESULT}]
-        rendered = tokenizer.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=True, **(template_arguments or {})
-        )
+        rendered = self._render(conversation)
         _, turn, rest = rendered.partition(_ASSISTANT)
         self.before, result, self.after = rest.partition(_RESULT)
         if not turn or not result or _ASSISTANT in rest or _RESULT in self.after:
@@ -47,18 +46,31 @@ class TurnBoundary:
         )
         """Ids that end a turn when the policy emits them."""
 
+    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        rendered: str = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, **self._template_arguments
+        )
+        return rendered
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of an episode's first messages, up to where the policy begins to write."""
+        return self._encode(self._render(messages))
+
     def ids(self, content: str, last: int | None = None) -> list[int]:
         """Token ids from the end of an assistant turn to the start of the next, with `content` as the user's turn.
 
         The text is fresh: it is tokenised here for the first time and never glued to decoded text. `last` is the id
         that the policy ended its turn with: an end-of-turn token that it wrote itself is not written again.
         """
-        encoded: list[int] = self._tokenizer(self.before + content + self.after, add_special_tokens=False)["input_ids"]
+        encoded = self._encode(self.before + content + self.after)
         return encoded[1:] if encoded and encoded[0] == last else encoded
 
     def count(self, text: str) -> int:
         """How many tokens `text` takes by itself."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self._encode(text))
 
     def markers(self) -> tuple[str, ...]:
         """Strings that the tokenizer turns into special tokens, which no document may contain."""

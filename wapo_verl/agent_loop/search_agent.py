@@ -70,18 +70,27 @@ class _State:
 class SearchAgentLoop(AgentLoopBase):
     """Plays one episode of the protocol in `envs.protocol`; veRL makes one object per episode."""
 
-    def __init__(self, *args: Any, name: str = "search_agent", tools: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        name: str = "search_agent",
+        tools: Any = None,
+        hf_model_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Take veRL's arguments, and any of `SearchAgentConfig`'s keys from the loop's YAML entry.
 
         Args:
             name: the entry's own name, which veRL passes along.
             tools: veRL's tools, which this loop has no use for.
+            hf_model_type: not passed on: by it veRL chooses a tokenisation of its own for turn boundaries, which this
+                loop does not use (`TurnBoundary`) and which refuses tokenizers without a token for a line break.
 
         Raises:
             ValueError: for unusable settings or an unusable chat template.
         """
         verls = ("trainer_config", "server_manager", "tokenizer", "processor", "dataset_cls", "data_config")
-        base = {key: kwargs.pop(key) for key in (*verls, "hf_model_type") if key in kwargs}
+        base = {key: kwargs.pop(key) for key in verls if key in kwargs}
         super().__init__(*args, **base)
         self.settings = SearchAgentConfig.from_config(self.config, given=kwargs)
         self.boundary = TurnBoundary(self.tokenizer, self.apply_chat_template_kwargs)
@@ -112,7 +121,7 @@ class SearchAgentLoop(AgentLoopBase):
         return self._output(state, episode)
 
     def _start(self, messages: list[dict[str, str]]) -> Trajectory:
-        prompt = list(self.continuous_token_builder.build_initial_tokens(messages))
+        prompt = self.boundary.prompt(messages)
         allowed, response_length = self.rollout_config.prompt_length, self.rollout_config.response_length
         if len(prompt) > allowed:
             raise ValueError(

@@ -43,7 +43,8 @@ def test_a_conversation_built_turn_by_turn_is_the_one_that_is_rendered_at_once(t
         ["one", "two", "three"],
         ["é 1", "<information>2</information>"],
     )
-    ids = tokenizer.apply_chat_template([ask], add_generation_prompt=True, return_dict=False)
+    ids = boundary.prompt([ask])
+    assert ids == tokenizer.apply_chat_template([ask], add_generation_prompt=True, return_dict=False)
     messages = [ask]
     for turn, result in zip(turns, [*results, ""], strict=True):
         ids = ids + tokenizer(turn, add_special_tokens=False)["input_ids"]

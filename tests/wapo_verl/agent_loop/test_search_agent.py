@@ -116,7 +116,7 @@ def make_loop(config: Any, engine: Any, tokenizer: PreTrainedTokenizerFast, **gi
         processor=None,
         dataset_cls=None,
         data_config=DictConfigWrap(config.data),
-        hf_model_type=None,
+        hf_model_type="qwen2",
         tools=None,
         **given,
     )
@@ -370,3 +370,23 @@ def test_ids_mask_and_log_probs_stay_aligned_whatever_the_policy_writes(
     output, engine = play(config, turns)
     assert_consistent(output, engine, response_length)
     assert output.response_mask[0] == output.response_mask[-1] == 1
+
+
+def test_the_quickstarts_own_tokenizer_plays_an_episode(index: str) -> None:
+    """It has no token for white space and joins words by a space; ids still are those of the rendered conversation."""
+    from wapo_verl.quickstart.tokenizer import make_tokenizer as make_tiny_tokenizer
+
+    async def episode() -> tuple[AgentLoopOutput, ScriptedEngine]:
+        tokenizer = make_tiny_tokenizer()
+        engine = ScriptedEngine(tokenizer, [render_search("Nimbus"), render_answer("Ada Vale")])
+        return await make_loop(make_config(index), engine, tokenizer).run({}, raw_prompt=PROMPT), engine
+
+    output, engine = asyncio.run(episode())
+    assert_consistent(output, engine, 4096)
+    contents = [render_search("Nimbus"), FOUND[0], render_answer("Ada Vale")]
+    roles = ["assistant", "user", "assistant"]
+    messages = PROMPT + [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+    rendered = engine.tokenizer.apply_chat_template(messages, tokenize=False).removesuffix("<|im_end|>\n")
+    assert output.prompt_ids + output.response_ids == engine.tokenizer(rendered)["input_ids"]
+    assert output.extra_fields["episode"]["answer"] == "Ada Vale"
+    assert output.extra_fields["episode"]["queries"] == ["Nimbus"]
