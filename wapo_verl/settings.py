@@ -104,7 +104,7 @@ def apply(
             if is_explicit(f"{NAMESPACE}.{name}", explicit)
         ]
         findings = found.check(config, explicit)
-    _report(resolved, findings, [origin for origin, _ in further], console or Console())
+    _report(resolved, findings, [origin for origin, _ in further], console or _wide_console())
     return resolved
 
 
@@ -135,7 +135,7 @@ def _report(
     """Print a table of the algorithm's keys, a line for each of the further origins, the warnings; raise the errors."""
     shown = [entry for entry in resolved if entry.origin not in origins]
     if shown:
-        console.print(settings_table(shown), width=max(console.width, TABLE_WIDTH), crop=False)
+        console.print(settings_table(shown))
     for origin in origins:
         settings = ", ".join(f"{entry.key}={entry.value}" for entry in resolved if entry.origin == origin)
         console.print(f"also set for {origin}: {settings}", markup=False, highlight=False, soft_wrap=True)
@@ -145,6 +145,10 @@ def _report(
     errors = [f"{finding.key}: {finding.message}" for finding in findings if finding.level == "error"]
     if errors:
         raise SettingsError("; ".join(errors))
+
+
+def _wide_console() -> Console:
+    return Console(width=max(Console().width, TABLE_WIDTH))
 
 
 def settings_table(resolved: Sequence[ResolvedKey]) -> Table:

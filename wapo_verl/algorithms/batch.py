@@ -133,6 +133,6 @@ def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split each key at its last underscore; a key without one is an error naming it."""
     parts = np.char.rpartition(keys, "_")
     if len(keys) and (parts[:, 0] == "").any():
-        key = keys[int((parts[:, 0] == "").argmax())]
+        key = str(keys[int((parts[:, 0] == "").argmax())])
         raise ValueError(f"key {key!r} is not of the form uid_session_output, which veRL's V1 trainer gives its rows")
     return parts[:, 0], parts[:, 2]

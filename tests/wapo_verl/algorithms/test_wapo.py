@@ -1,0 +1,119 @@
+"""WAPO's advantages, winners and metrics on hand-made batches. Torch only: no veRL."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wapo_verl.algorithms import Batch, algorithm, algorithms
+from wapo_verl.algorithms.groups import group_advantages
+from wapo_verl.algorithms.wapo import ALGORITHM, winners
+
+WAPO = ALGORITHM
+KEEP = {"truncated": "keep"}
+
+
+def batch(groups: list[int], rewards: list[float], **fields: torch.Tensor) -> Batch:
+    return Batch(torch.tensor(rewards), torch.tensor(groups), **fields)
+
+
+def test_the_package_needs_no_verl() -> None:
+    code = "import sys, wapo_verl.algorithms as a; a.algorithms(); assert 'verl' not in sys.modules, 'verl is imported'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_algorithms_are_found_by_scanning_the_folder() -> None:
+    assert algorithms()["wapo"] is WAPO
+    assert algorithm("grpo") is None, "veRL's own stay veRL's"
+    assert next(iter(WAPO.losses)) == WAPO.defaults["actor_rollout_ref.actor.policy_loss.loss_mode"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(tenths=st.integers(-30, 30), size=st.integers(1, 12))
+def test_equal_rewards_have_no_winner_whatever_their_mean_rounds_to(dtype: torch.dtype, tenths: int, size: int) -> None:
+    rewards = torch.full((size,), tenths / 10, dtype=dtype)
+    assert not group_advantages(rewards, torch.zeros(size, dtype=torch.int64)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rewards_equal_but_for_rounding_count_as_equal(dtype: torch.dtype) -> None:
+    rewards = torch.tensor([0.1 + 0.2, 0.3, 0.3, 1.0, 1.1, 1.2], dtype=dtype)
+    found = group_advantages(rewards, torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert winners(found).tolist() == [False, False, False, False, False, True]
+    assert found[4] == 0.0, "the mean of 1.0, 1.1 and 1.2 is 1.1"
+
+
+def test_a_small_difference_still_wins() -> None:
+    rewards = torch.tensor([0.5, 0.5 + 1e-5], dtype=torch.float32)
+    assert winners(group_advantages(rewards, torch.tensor([0, 0]))).tolist() == [False, True]
+
+
+def test_rows_hold_the_normaliser_over_groups_with_a_winner() -> None:
+    found = WAPO.advantages(batch([7, 7, 7, 7, 3, 3, 9], [1.0, 0.0, 0.0, 1.0, 2.0, 2.0, 5.0]), KEEP)
+    one = 0.5 / 4 / 1 * 7  # A / G / groups with a winner * rows
+    assert found.rows.tolist() == [one, 0.0, 0.0, one, 0.0, 0.0, 0.0]
+    assert found.winners.tolist() == [True, False, False, True, False, False, False]
+    assert found.metrics == {
+        "wapo/winner_fraction": 2 / 7,
+        "wapo/groups": 3.0,
+        "wapo/groups_with_winner": 1.0,
+        "wapo/all_equal_groups": 2.0,
+        "wapo/winner_advantage/mean": 0.5,
+    }
+
+
+def test_a_batch_without_a_winner_is_all_zero_and_says_so() -> None:
+    found = WAPO.advantages(batch([0, 0, 1], [0.1, 0.1, 0.7]), KEEP)
+    assert not found.rows.any()
+    assert found.metrics["wapo/groups_with_winner"] == 0.0
+    assert "wapo/winner_advantage/mean" not in found.metrics
+
+
+def test_padding_counts_in_what_verl_divides_by_and_nowhere_else() -> None:
+    padding = torch.tensor([False, False, True, True])
+    found = WAPO.advantages(batch([0, 0, 1, 1], [1.0, 0.0, 9.0, 0.0], padding=padding), KEEP)
+    assert found.rows.tolist() == [0.5 / 2 * 4, 0.0, 0.0, 0.0]
+    assert found.metrics["wapo/winner_fraction"] == 0.5
+    assert found.metrics["wapo/groups"] == 1.0
+
+
+def test_several_outputs_are_one_completion_with_the_last_ones_reward() -> None:
+    keys = ["a_b_0_1", "a_b_1_0", "a_b_0_0", "c_0_0", "a_b_0_10", "c_1_0"]
+    found = WAPO.advantages(Batch.from_keys(keys, torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0])), KEEP)
+    assert found.winners.tolist() == [True, False, True, False, True, True]
+    assert found.rows[found.winners].tolist() == [0.5 / 2 / 2 * 6] * 4
+    assert found.metrics["wapo/winner_fraction"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("truncated", "expected"),
+    [
+        ("keep", [0.5, 0.0, 0.5, 0.0]),  # 1 - 2/4
+        ("zero", [0.75, 0.0, 0.0, 0.0]),  # 1 - 1/4
+        ("drop", [0.5, 0.0, 0.0, 0.0]),  # as kept, but no winner
+    ],
+)
+def test_truncated_completions(truncated: str, expected: list[float]) -> None:
+    rewards, cut = [1.0, 0.0, 1.0, 0.0], torch.tensor([False, False, True, True])
+    found = WAPO.advantages(batch([0, 0, 0, 0], rewards, truncated=cut), {"truncated": truncated})
+    assert found.rows.tolist() == expected, "4 rows over a group of 4 and 1 group with a winner: the plain advantage"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: batch([0, 0], [1.0, float("nan")]), "row 1 has the reward nan"),
+        (lambda: batch([0], [1.0, 2.0]), "group_ids has shape"),
+        (lambda: batch([0], [1.0], completion_ids=torch.tensor([0])), "give both or neither"),
+        (lambda: Batch.from_keys(["abc"], torch.tensor([1.0])), "key 'abc'"),
+        (lambda: Batch.from_keys(["a_b_c"], torch.tensor([1.0])), "key 'a_b_c' does not end in an output's number"),
+        (lambda: Batch.from_keys(["a_0_0", "a_0_0"], torch.tensor([1.0, 2.0])).completions(), "each has one last"),
+    ],
+)
+def test_bad_input_is_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
