@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_LINE_END = re.compile(r"\n")
+_LINE_END = re.compile(r"\n|$")
+_TABLE_ROW = re.compile(r"^\|.*", re.MULTILINE)
 _SENTENCE_END = re.compile(
     r"""(?: (?<! \b[A-Z] ) [.!?]+ ["'”’)\]]*  (?= \s+ [^\sa-z] )   # a full stop before a capital, a digit, a quote
         |   [。！？]+ [”’」』）]* )""",
@@ -27,24 +28,29 @@ def cut_to_budget(text: str, budget: int, count_tokens: Callable[[str], int]) ->
         raise ValueError(f"a token budget cannot be negative, got {budget}")
     if count_tokens(text) <= budget:
         return text
-    boundaries = _ends(text, _LINE_END, _SENTENCE_END)
+    boundaries = _boundaries(text)
     found = _longest(text, boundaries, budget, count_tokens)
     if found:
         return found
     sentence = text[: boundaries[0]] if boundaries else text
-    return _longest(sentence, _ends(sentence, _WORD_END), budget, count_tokens)
+    return _longest(sentence, sorted(_ends(sentence, _WORD_END)), budget, count_tokens)
 
 
-def _ends(text: str, *patterns: re.Pattern[str]) -> list[int]:
-    """The distinct places where a pattern's match ends and some text stands before it, rising."""
+def _boundaries(text: str) -> list[int]:
+    """Where lines end, and sentences outside tables' rows, rising."""
+    prose = _TABLE_ROW.sub(lambda row: " " * len(row.group()), text)  # of the same length, so that places stay true
+    return sorted(_ends(text, _LINE_END) | _ends(prose, _SENTENCE_END))
+
+
+def _ends(text: str, pattern: re.Pattern[str]) -> set[int]:
+    """The places where a match of `pattern` ends, white space before them left out, and some text stands before."""
     places = set()
-    for pattern in patterns:
-        for match in pattern.finditer(text):
-            end = match.end()
-            while end and text[end - 1].isspace():
-                end -= 1
-            places.add(end)
-    return sorted(places - {0})
+    for match in pattern.finditer(text):
+        end = match.end()
+        while end and text[end - 1].isspace():
+            end -= 1
+        places.add(end)
+    return places - {0}
 
 
 def _longest(text: str, ends: Sequence[int], budget: int, count_tokens: Callable[[str], int]) -> str:

@@ -119,16 +119,16 @@ class TantivyBackend(Backend):
         """See `Backend.build`."""
         index = tantivy.Index(_schema(), path=str(directory))
         index.register_tokenizer(ANALYSER, _analyser())
-        writer = index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1)
-        for position, document in enumerate(documents):
-            record = tantivy.Document()
-            record.add_text("id", document.id)
-            record.add_text("title", document.title)
-            record.add_text("text", document.text)
-            record.add_unsigned("position", position)  # a keyword argument would panic the writer
-            writer.add_document(record)
-        writer.commit()
-        writer.wait_merging_threads()
+        # One thread, so that the same corpus gives the same index; leaving the block commits, or rolls back after an
+        # error, and waits for the engine's threads, which would otherwise still write while the directory is removed.
+        with index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1) as writer:
+            for position, document in enumerate(documents):
+                record = tantivy.Document()
+                record.add_text("id", document.id)
+                record.add_text("title", document.title)
+                record.add_text("text", document.text)
+                record.add_unsigned("position", position)  # a keyword argument would panic the writer
+                writer.add_document(record)
 
     def open(self, directory: Path, parameters: Mapping[str, float]) -> TantivySearcher:
         """See `Backend.open`."""
