@@ -1,8 +1,8 @@
 """WAPO's gradient through veRL's own loss code, held to the formula written out with loops. No GPU, no Ray, no model.
 
 The advantages go the way they go in a run (veRL's `compute_advantage`, or the rows' keys for several outputs a
-session), the loss through veRL's real `ppo_loss` in float64, micro-batch by micro-batch, rank by rank, with gradients averaged
-over ranks as FSDP does.
+session), the loss through veRL's real `ppo_loss` in float64, micro-batch by micro-batch, rank by rank, with gradients
+averaged over ranks as FSDP does.
 """
 
 import itertools
