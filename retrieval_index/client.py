@@ -46,6 +46,7 @@ class Retriever:
         self._retries = retries
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="retrieval")
         self._index: Index | None = None
+        self._closed = False
         self._opening = threading.Lock()
         self._counts = dict.fromkeys(("calls", "queries", "retries", "timeouts", "failures"), 0)
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -53,6 +54,8 @@ class Retriever:
     async def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
         """As `Index.search`. Raises ValueError for a wrong request and RetrievalError when no attempt succeeded."""
         check_request(queries, top_k)
+        if self._closed:
+            raise RetrievalError(f"the retriever over {self.address} is closed: connect again")
         started = time.perf_counter()
         self._counts["calls"] += 1
         self._counts["queries"] += len(queries)
@@ -103,4 +106,5 @@ class Retriever:
 
     async def close(self) -> None:
         """Give the threads back; running searches end by themselves. A closed retriever cannot search."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)

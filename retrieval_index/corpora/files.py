@@ -141,7 +141,7 @@ class _Walker:
                         error.msg if not self._ended else f"{error.msg}, the file is cut short"
                     ) from error
             else:
-                if end < len(self._text) or self._ended:  # else a number may go on in the next chunk
+                if end + 3 <= len(self._text) or self._ended:  # else a number may go on, as 1 does in 1e-7
                     self._at = end
                     return value
             self._more()

@@ -69,13 +69,19 @@ def paragraphs(row: Mapping[str, Any], place: str) -> list[tuple[str, list[str]]
     else:
         raise CorpusError(f"{place}: field 'context' must be a list of paragraphs: mend or remove the row")
     for number, pair in enumerate(pairs):
-        if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], list):
+        if not _is_paragraph(pair):
             raise CorpusError(f"{place}: paragraph {number} of 'context' is not [title, [sentences]]: mend the row")
         if not all(isinstance(sentence, str) for sentence in pair[1]):
             raise CorpusError(
                 f"{place}: paragraph {number} of 'context' has a sentence that is no string: mend the row"
             )
     return [(title, sentences) for title, sentences in pairs]
+
+
+def _is_paragraph(pair: Any) -> bool:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        return False
+    return isinstance(pair[0], str) and isinstance(pair[1], list)
 
 
 def join_sentences(sentences: list[str]) -> str:
@@ -108,8 +114,9 @@ def _archive(path: Path) -> Iterator[tuple[str, Any]]:
                 found = True
                 packed = archive.extractfile(member)
                 assert packed is not None  # a regular file always has contents
-                with bz2.open(packed, "rb") as inner:
-                    yield from json_lines(io.TextIOWrapper(inner, encoding="utf-8"), f"{path}:{member.name}")
+                inner = io.BytesIO(packed.read())  # a stream cannot be sought; one member is small
+                with bz2.open(inner, "rt", encoding="utf-8") as lines:
+                    yield from json_lines(lines, f"{path}:{member.name}")
     except FileNotFoundError:
         raise CorpusError(f"{path} does not exist: check the path of the corpus") from None
     except UnicodeDecodeError as error:

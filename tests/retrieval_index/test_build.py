@@ -129,7 +129,9 @@ def test_a_foreign_manifest_is_refused_with_the_mend(built: Path, changes: dict[
         open_index(built)
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "is no finished index"), ('{"a', "cannot be read"), ("[]", "is not")])
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "is no finished index"), ('{"a', "cannot be read"), ("[]", "is not")]
+)
 def test_a_half_built_index_is_refused(built: Path, text: str | None, message: str) -> None:
     if text is None:
         (built / "manifest.json").unlink()

@@ -1,0 +1,278 @@
+"""The corpora's readers: small files in every upstream layout, malformed ones, and the real slices where they exist."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_index import CorpusError, Document
+from retrieval_index.corpora import (
+    files,
+    read_hotpotqa_abstracts,
+    read_hotpotqa_distractor,
+    read_jsonl,
+    read_ottqa,
+)
+from retrieval_index.corpora.hotpotqa import join_sentences
+from retrieval_index.corpora.ottqa import TABLE_MARK
+from retrieval_index.corpora.sources import fingerprint
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
+
+PASSAGES = {"/wiki/Prime_Suspect": "A series .", "/wiki/%C3%84gypten": 'It says "{[\\u00e4" .'}
+TABLE = {
+    "uid": "Films_0",
+    "title": "Films",
+    "url": "",
+    "section_title": "1990s",
+    "section_text": "Of the decade .",
+    "intro": "All films .",
+    "header": ["Year", "Title"],
+    "data": [["1997", "Bean | The\nMovie"], ["1999", ""]],
+}
+LINKED = TABLE | {
+    "header": [["Year", []], ["Title", []]],
+    "data": [[["1997", []], ["Bean | The\nMovie", ["/wiki/Bean"]]], [["1999", []], ["", []]]],
+}
+TABLE_TEXT = (
+    "1990s\nMarkdown Table:\n| Year | Title |\n| --- | --- |\n| 1997 | Bean / The Movie |\n| 1999 |  |\n"
+    "Of the decade .\nAll films ."
+)
+ABSTRACT = {"id": 12, "url": "u", "title": "Anarchism", "text": ["Anarchism is one.", " It is two.", "And three."]}
+
+
+def write_json(path: Path, value: object) -> None:
+    text = json.dumps(value).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+@pytest.mark.parametrize(
+    ("passages", "tables", "table"),
+    [
+        ("all_passages.json", "all_plain_tables.json", TABLE),
+        ("all_passages.json.gz", "traindev_tables.json.gz", LINKED),
+        ("all_passages.json.gz", "traindev_tables.json", LINKED),
+    ],
+)
+def test_ottqa_in_every_layout(tmp_path: Path, passages: str, tables: str, table: dict[str, object]) -> None:
+    write_json(tmp_path / passages, PASSAGES)
+    write_json(tmp_path / tables, {"Films_0": table})
+    assert list(read_ottqa(tmp_path)) == [
+        Document("/wiki/Prime_Suspect", "Prime Suspect", "A series ."),
+        Document("/wiki/%C3%84gypten", "Ägypten", PASSAGES["/wiki/%C3%84gypten"]),
+        Document("Films_0", "Films", TABLE_TEXT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"uid": None}, r"all_plain_tables\.json, table 'Films_0': field 'uid' must be a string and is a NoneType"),
+        ({"header": "Year"}, "table 'Films_0': field 'header' must be a list of cells"),
+        ({"data": [["1997", "x"], ["1999", 7]]}, "field 'data', row 1, cell 1 is neither text nor"),
+        ({"data": {}}, "field 'data' must be a list of rows"),
+        ({"intro": 3}, "field 'intro' must be a string"),
+    ],
+)
+def test_a_malformed_table_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write_json(tmp_path / "all_passages.json", PASSAGES)
+    write_json(tmp_path / "all_plain_tables.json", {"Films_0": TABLE | change})
+    with pytest.raises(CorpusError, match=message):
+        list(read_ottqa(tmp_path))
+
+
+def test_ottqa_needs_both_files(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"has no all_passages\.json \(or \.gz\)"):
+        list(read_ottqa(tmp_path))
+    write_json(tmp_path / "all_passages.json", {"/wiki/A": None})
+    with pytest.raises(CorpusError, match=r"has no all_plain_tables\.json or traindev_tables\.json"):
+        list(read_ottqa(tmp_path))
+    write_json(tmp_path / "all_plain_tables.json", {})
+    with pytest.raises(CorpusError, match="passage '/wiki/A' is a NoneType, not text"):
+        list(read_ottqa(tmp_path))
+
+
+def abstracts_archive(path: Path, lines: list[bytes]) -> Path:
+    packed = bz2.compress(b"\n".join(lines))
+    with tarfile.open(path, "w:bz2") as archive:
+        member = tarfile.TarInfo("abstracts/AA/wiki_00.bz2")
+        member.size = len(packed)
+        archive.addfile(member, io.BytesIO(packed))
+    return path
+
+
+def test_abstracts_from_the_archive_and_from_a_folder(tmp_path: Path) -> None:
+    lines = [json.dumps(ABSTRACT).encode(), json.dumps(ABSTRACT | {"title": "B", "text": []}).encode()]
+    expected = [
+        Document("Anarchism", "Anarchism", "Anarchism is one. It is two. And three."),
+        Document("B", "B", ""),
+    ]
+    assert list(read_hotpotqa_abstracts(abstracts_archive(tmp_path / "abstracts.tar.bz2", lines))) == expected
+    (tmp_path / "AA").mkdir()
+    (tmp_path / "AA" / "wiki_00.bz2").write_bytes(bz2.compress(b"\n".join(lines)))
+    assert list(read_hotpotqa_abstracts(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"title": "A", "text": "one string"}', r"wiki_00\.bz2, line 2: field 'text' must be a list of strings"),
+        (b'{"text": []}', "line 2: field 'title' must be a string and is missing"),
+        (b"{", "line 2 is not JSON"),
+        (b"[]", "line 2 is a list, not an object"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_a_malformed_abstract_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    archive = abstracts_archive(tmp_path / "abstracts.tar.bz2", [json.dumps(ABSTRACT).encode(), line])
+    with pytest.raises(CorpusError, match=message):
+        list(read_hotpotqa_abstracts(archive))
+
+
+def test_archives_that_are_none(tmp_path: Path) -> None:
+    whole = abstracts_archive(tmp_path / "abstracts.tar.bz2", [json.dumps(ABSTRACT).encode()] * 9).read_bytes()
+    (tmp_path / "cut.tar.bz2").write_bytes(whole[:-40])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="cannot be read as an archive"):
+        list(read_hotpotqa_abstracts(tmp_path / "cut.tar.bz2"))
+    with pytest.raises(CorpusError, match="no files wiki_"):
+        list(read_hotpotqa_abstracts(tmp_path / "empty"))
+    with pytest.raises(CorpusError, match="does not exist"):
+        list(read_hotpotqa_abstracts(tmp_path / "nowhere.tar.bz2"))
+
+
+def test_the_union_of_distractor_rows_in_both_schemas(tmp_path: Path) -> None:
+    official = [{"_id": "1", "context": [["A", ["One.", " Two."]], ["B", ["Three."]]]}]
+    hugging_face = [
+        {"id": "2", "context": {"title": ["B", "C", "A"], "sentences": [["Other."], ["Four."], ["One. Two."]]}}
+    ]
+    write_json(tmp_path / "official.json", official)
+    write_json(tmp_path / "hugging_face.json", hugging_face)
+    conflicts: list[str] = []
+    documents = list(
+        read_hotpotqa_distractor(
+            tmp_path / "official.json", tmp_path / "hugging_face.json", on_conflict=conflicts.append
+        )
+    )
+    expected = {"A": "One. Two.", "B": "Three.", "C": "Four."}
+    assert documents == [Document(title, title, text) for title, text in expected.items()]
+    assert conflicts == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, r"rows\.json, row 1: field 'context' must be a list of paragraphs"),
+        ({"context": [["A"]]}, r"row 1: paragraph 0 of 'context' is not \[title, \[sentences\]\]"),
+        ({"context": [7]}, "row 1: paragraph 0 of 'context' is not"),
+        ({"context": [["A", ["x", None]]]}, "row 1: paragraph 0 of 'context' has a sentence that is no string"),
+        ({"context": {"title": ["A"], "sentences": []}}, "'sentences' must be a list as long as 'title'"),
+        ({"context": {"sentences": []}}, "field 'title' must be a list of strings and is missing"),
+        (3, "row 1 is a int, not an object"),
+    ],
+)
+def test_a_malformed_distractor_row_is_named(tmp_path: Path, row: object, message: str) -> None:
+    write_json(tmp_path / "rows.json", [{"context": []}, row])
+    with pytest.raises(CorpusError, match=message):
+        list(read_hotpotqa_distractor(tmp_path / "rows.json"))
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "title": "T", "text": "x"}\n\n{"id": "2", "text": "y"}\n')
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == [Document("1", "T", "x"), Document("2", "", "y")]
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"id": "1", "text": "x"}\n{"id": 2, "text": "y"}'))
+    with pytest.raises(CorpusError, match=r"b\.jsonl\.gz, line 2: field 'id' must be a string and is a int"):
+        list(read_jsonl(tmp_path / "b.jsonl.gz"))
+    (tmp_path / "c.jsonl.gz").write_bytes((tmp_path / "b.jsonl.gz").read_bytes()[:-12])
+    with pytest.raises(CorpusError, match=r"c\.jsonl\.gz cannot be read"):
+        list(read_jsonl(tmp_path / "c.jsonl.gz"))
+    with pytest.raises(CorpusError, match="does not exist"):
+        list(read_jsonl(tmp_path / "nowhere.jsonl"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    members=st.dictionaries(st.text(max_size=6), JSON, max_size=5),
+    chunk=st.integers(1, 9),
+    indent=st.none() | st.just(1),
+)
+def test_json_read_in_pieces_equals_json_read_at_once(
+    tmp_path_factory: pytest.TempPathFactory, members: dict[str, object], chunk: int, indent: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("json") / "file.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", chunk)
+        path.write_text(json.dumps(members, indent=indent))
+        assert list(files.json_members(path)) == list(members.items())
+        path.write_text(json.dumps(list(members.values()), indent=indent))
+        assert [value for _, value in files.json_items(path)] == list(members.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "row 0 .*cut short"),
+        ("[1]", "row 0 .*found '\\[' where '{' should be"),
+        ('{"a": 1, "b": {"c": "d', "row 1 .*cut short"),
+        ('{"a": 1', "row 1 .*cut short"),
+        ('{"a": 1, "b": nope' + "." * 99, "row 1 .*Expecting value"),
+        ('{"a": 1 "b": 2}', "row 1 .*found '\"' where ',' should be"),
+        ("{1: 2}", "row 0 .*a key is not a string"),
+        ('{"a": 1} {"b": 2}', "row 1 .*more after the end"),
+    ],
+)
+def test_a_broken_json_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(CorpusError, match=rf"file\.json, {message}"):
+        list(files.json_members(tmp_path / "file.json"))
+
+
+@given(sentences=st.lists(st.sampled_from(["One.", " Two.", "Three. ", "", " "])))
+def test_joined_sentences_keep_every_word_apart(sentences: list[str]) -> None:
+    assert join_sentences(sentences).split() == " ".join(sentences).split()
+
+
+def test_a_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("1")
+    first = fingerprint("jsonl", [file])
+    assert first == fingerprint("jsonl", [file])
+    file.write_text("2")
+    assert fingerprint("jsonl", [file]) != first
+    with pytest.raises(ValueError, match="no corpus 'trec': choose one of ottqa"):
+        fingerprint("trec", [file])
+    with pytest.raises(CorpusError, match="No such file"):
+        fingerprint("jsonl", [tmp_path / "b.jsonl"])
+
+
+@needs_data
+def test_the_real_distractor_rows() -> None:
+    conflicts: list[str] = []
+    documents = list(read_hotpotqa_distractor(SHARED / "hotpotqa/distractor_sample.json", on_conflict=conflicts.append))
+    assert (len(documents), conflicts) == (500, [])
+    assert documents[0].id == documents[0].title == "Constantin Medien"
+
+
+@needs_data
+@pytest.mark.slow
+def test_the_real_ottqa_corpus() -> None:
+    documents = list(read_ottqa(SHARED / "ottqa"))
+    tables = [document for document in documents if TABLE_MARK in document.text]
+    assert (len(documents), len(tables)) == (187_666, 8_891)
+    assert not any(document.id.startswith("/wiki/") for document in tables)
+    assert len({document.id for document in documents}) == len(documents)
