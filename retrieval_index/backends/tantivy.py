@@ -119,8 +119,8 @@ class TantivyBackend(Backend):
         """See `Backend.build`."""
         index = tantivy.Index(_schema(), path=str(directory))
         index.register_tokenizer(ANALYSER, _analyser())
-        # One thread, so that the same corpus gives the same index; leaving the block commits, or rolls back after an
-        # error, and waits for the engine's threads, which would otherwise still write while the directory is removed.
+        # One thread, so that the same corpus gives the same index. Leaving the block, by an error too, commits and waits
+        # for the engine's threads, which would otherwise still write while the directory of a failed build is removed.
         with index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1) as writer:
             for position, document in enumerate(documents):
                 record = tantivy.Document()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_index import Document, Index, RetrievalError, build_index, open_index
@@ -111,6 +111,7 @@ def test_what_lies_beyond_the_length_limit_is_ignored(index: Index) -> None:
     assert ids(index, "x " * MAX_QUERY_CHARACTERS + "otter") == []
 
 
+@settings(deadline=None)
 @given(query=st.text(max_size=60), top_k=st.integers(1, 20))
 def test_any_text_is_a_query(index: Index, query: str, top_k: int) -> None:
     found = index.search([query], top_k)[0]

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_index import CorpusError, Document
@@ -206,6 +206,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     members=st.dictionaries(st.text(max_size=6), JSON, max_size=5),
     chunk=st.integers(1, 9),
@@ -242,6 +243,7 @@ def test_a_broken_json_file_is_named(tmp_path: Path, text: str, message: str) ->
         list(files.json_members(tmp_path / "file.json"))
 
 
+@settings(deadline=None)
 @given(sentences=st.lists(st.sampled_from(["One.", " Two.", "Three. ", "", " "])))
 def test_joined_sentences_keep_every_word_apart(sentences: list[str]) -> None:
     assert join_sentences(sentences).split() == " ".join(sentences).split()

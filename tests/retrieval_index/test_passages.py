@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_index.passages import cut_to_budget
@@ -20,6 +20,7 @@ def uneven(text: str) -> int:
     return len(text) - 3 * text.count("ab")
 
 
+@settings(deadline=None)
 @given(text=TEXT, budget=st.integers(0, 60), count=st.sampled_from([words, len, uneven]))
 def test_the_budget_holds_and_the_result_is_a_beginning(text: str, budget: int, count) -> None:  # type: ignore[no-untyped-def]
     cut = cut_to_budget(text, budget, count)
@@ -29,6 +30,7 @@ def test_the_budget_holds_and_the_result_is_a_beginning(text: str, budget: int, 
         assert cut == text
 
 
+@settings(deadline=None)
 @given(text=TEXT, budget=st.integers(0, 30))
 def test_no_word_is_cut_and_nothing_hangs_on(text: str, budget: int) -> None:
     cut = cut_to_budget(text, budget, words)
@@ -38,6 +40,7 @@ def test_no_word_is_cut_and_nothing_hangs_on(text: str, budget: int) -> None:
         assert len(cut) in whole | {0, len(text.rstrip())} or text[len(cut) - 1] in ".?!。\"'"
 
 
+@settings(deadline=None)
 @given(text=TEXT, budget=st.integers(1, 30))
 def test_with_a_steady_count_some_text_is_kept_if_its_first_word_fits(text: str, budget: int) -> None:
     assert cut_to_budget(text, budget, words) or not text.strip()
