@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RetrievalError(RuntimeError):
-    """A search that could not be answered. It is never turned into an empty result."""
+    """An index that could not be built, or a search that could not be answered; never turned into an empty result."""
 
 
 class IndexStateError(RetrievalError):

@@ -7,7 +7,7 @@ tantivy's query language is never parsed, so no character of a query means anyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import tantivy
@@ -101,6 +101,14 @@ class TantivySearcher(Searcher):
         return self._document(found[0][1]) if found else None
 
 
+def _written(call: Callable[..., object], *arguments: object) -> None:
+    """Call a method of the writer, whose only errors, raised as ValueError, are of its threads and files."""
+    try:
+        call(*arguments)
+    except ValueError as error:
+        raise RetrievalError(f"tantivy cannot write the index ({error}): check the space left on the disk") from error
+
+
 class TantivyBackend(Backend):
     """`memory_mb` is the writer's buffer: the build's memory stays near it, whatever the size of the corpus.
 
@@ -119,16 +127,19 @@ class TantivyBackend(Backend):
         """See `Backend.build`."""
         index = tantivy.Index(_schema(), path=str(directory))
         index.register_tokenizer(ANALYSER, _analyser())
-        # One thread, so that the same corpus gives the same index. Leaving the block, by an error too, commits and waits
-        # for the engine's threads, which would otherwise still write while the directory of a failed build is removed.
-        with index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1) as writer:
+        # One thread, so that the same corpus gives the same index.
+        writer = index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1)
+        try:
             for position, document in enumerate(documents):
                 record = tantivy.Document()
                 record.add_text("id", document.id)
                 record.add_text("title", document.title)
                 record.add_text("text", document.text)
                 record.add_unsigned("position", position)  # a keyword argument would panic the writer
-                writer.add_document(record)
+                _written(writer.add_document, record)
+            _written(writer.commit)
+        finally:  # the engine's threads would otherwise still write while a failed build's directory is removed
+            _written(writer.wait_merging_threads)
 
     def open(self, directory: Path, parameters: Mapping[str, float]) -> TantivySearcher:
         """See `Backend.open`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +149,22 @@ def test_a_current_index_is_told_from_others(built: Path, tmp_path: Path) -> Non
     assert not is_current(built, "tantivy", {"corpus": "test"}, title_weight=1.0)
     assert not is_current(built, "rank_bm25", {"corpus": "test"})
     assert not is_current(tmp_path / "nowhere", "tantivy", {"corpus": "test"})
+
+
+def test_a_disk_that_takes_no_more_stops_the_build_with_a_sentence(tmp_path: Path) -> None:
+    """In a child process whose files may not grow beyond 100 kB."""
+    program = (
+        "import resource, signal, sys\n"
+        "from retrieval_index import Document, RetrievalError, build_index\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "words = lambda n: ' '.join(f'w{n * 31 + i}' for i in range(50))\n"
+        "try:\n"
+        "    build_index((Document(str(n), '', words(n)) for n in range(4000)), sys.argv[1])\n"
+        "except (RetrievalError, OSError) as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "index")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "tantivy cannot write the index" in shown or "File too large" in shown
+    assert not list(tmp_path.iterdir())
