@@ -1,0 +1,175 @@
+"""`wapo-verl doctor`: what is installed, registered and patched, and a mend for each thing that is wrong.
+
+Everything is looked up in the running process, as a training run's process would find it. Left out: anything that needs
+a GPU or a cluster to look at.
+"""
+
+import os
+import platform as python_platform
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+
+PACKAGES = ("torch", "verl", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy", "wrapt")
+BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: a subject, what was found, and the mend where something is wrong."""
+
+    subject: str
+    found: str
+    mend: str = ""
+
+
+def installed(name: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def check_plugin() -> list[Finding]:
+    """Load the plugin as `import verl` would, and tell whether it loaded."""
+    # veRL must not load it by itself: a failure would end this process before it could be reported.
+    os.environ["VERL_USE_EXTERNAL_PLUGINS"] = "none"
+    from wapo_verl import loading
+
+    try:
+        loading.load()
+    except loading.PluginError as error:
+        return [Finding("plugin", "not loaded", str(error))]
+    return [Finding("plugin", f"loaded, {len(loading.HOOKS)} hooks")]
+
+
+def check_packages() -> list[Finding]:
+    """Tell the versions of the packages the stack stands on."""
+    mends = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
+    findings = [Finding("python", python_platform.python_version())]
+    for name in PACKAGES:
+        found = installed(name)
+        findings.append(Finding(name, found or "missing", "" if found else mends.get(name, f"pip install {name}")))
+    return findings
+
+
+def check_platform() -> list[Finding]:
+    """Tell which device veRL computes on, and what is in the way of a CPU run."""
+    from verl.utils.device import get_device_name
+
+    device = get_device_name()
+    findings = [Finding("platform", device)]
+    if device != "cpu":
+        return findings
+    import torch
+
+    if torch.version.cuda is not None:
+        mend = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
+        findings.append(Finding("torch build", f"CUDA {torch.version.cuda}", mend))
+    for name in BREAKS_CPU_VLLM:
+        if installed(name):
+            findings.append(
+                Finding(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build")
+            )
+    return findings
+
+
+def check_registrations() -> list[Finding]:
+    """Tell what of ours veRL's registries hold."""
+    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+    from verl.trainer.ppo import core_algos
+    from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+    from verl.workers.engine import EngineRegistry
+
+    from envs.registry import environments
+    from wapo_verl.algorithms import algorithms
+    from wapo_verl.run_settings import MODES, PREFIX
+
+    reinstall = "reinstall wapo-verl into this environment: pip install wapo-verl"
+    wanted: list[tuple[str, list[str], Callable[[str], bool]]] = [
+        ("estimators", list(algorithms()), lambda name: name in core_algos.ADV_ESTIMATOR_REGISTRY),
+        (
+            "losses",
+            [loss for found in algorithms().values() for loss in found.losses],
+            lambda name: name in core_algos.POLICY_LOSS_REGISTRY,
+        ),
+        ("trainers", [PREFIX + mode for mode in MODES], lambda name: name in TRAINER_REGISTRY),
+        ("agent loops", ["search_agent"], lambda name: name in _agent_loop_registry),
+        ("CPU engines", ["fsdp2"], lambda name: "cpu" in EngineRegistry._engines["language_model"][name]),
+        ("environments", sorted(environments()), lambda _: True),
+    ]
+    findings = []
+    for kind, names, registered in wanted:
+        missing = [name for name in names if not registered(name)]
+        findings.append(
+            Finding(kind, ", ".join(names), f"{', '.join(missing)} missing: {reinstall}" if missing else "")
+        )
+    return findings
+
+
+def check_patches() -> list[Finding]:
+    """Tell what is patched in veRL, and why."""
+    from importlib import import_module
+
+    from wapo_verl.patches.verl import PATCHES
+
+    findings = []
+    for patch in PATCHES:
+        applied = patch.applied(import_module(patch.module))
+        findings.append(Finding(f"{patch.module}.{patch.function}", patch.why, "" if applied else "not applied"))
+    return findings
+
+
+def check_backends() -> list[Finding]:
+    """Tell which retrieval back ends can be used here."""
+    from retrieval_index.backends import backend, backend_names
+
+    findings = []
+    for name in backend_names():
+        try:
+            backend(name)
+            findings.append(Finding(name, "usable"))
+        except ValueError as error:
+            findings.append(Finding(name, f"not usable: {error}"))
+    return findings
+
+
+SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+    ("plugin", check_plugin),
+    ("packages", check_packages),
+    ("platform", check_platform),
+    ("registered with veRL", check_registrations),
+    ("patched in veRL, and why", check_patches),
+    ("retrieval back ends", check_backends),
+)
+
+
+def doctor(console: Console | None = None) -> int:
+    """Print the report; return 0, or 1 where something is wrong.
+
+    A section that cannot be looked at because an earlier thing is missing is itself a finding, with the reason.
+    """
+    console = console or Console()
+    warnings.filterwarnings("ignore", message=".* engine is not available")  # veRL's engines for other hardware
+    wrong: list[Finding] = []
+    for title, check in SECTIONS:
+        try:
+            findings = check()
+        except (ImportError, AttributeError, RuntimeError) as error:
+            findings = [Finding(title, "could not be checked", f"{type(error).__name__}: {error}")]
+        console.print(f"\n[bold]{title}[/]")
+        for finding in findings:
+            mark = "[red]✗[/]" if finding.mend else "[green]✓[/]"
+            console.print(f"  {mark} {finding.subject}: {finding.found}", soft_wrap=True, highlight=False)
+        wrong += [finding for finding in findings if finding.mend]
+        if title == "plugin" and wrong:
+            break
+    console.print()
+    for finding in wrong:
+        console.print(f"[red]{finding.subject}[/]: {finding.mend}", soft_wrap=True)
+    console.print("all well" if not wrong else f"{len(wrong)} thing(s) to mend")
+    return 1 if wrong else 0

@@ -1,0 +1,92 @@
+"""The patches on veRL 0.9.1, all of them.
+
+Each is a wrapper around one function, put in place right after veRL imports the module that holds it. What can be done
+through veRL's registries (platform, engine, trainer, estimator, loss, agent loop) is done there, not here.
+`tests/wapo_verl/test_patches.py` holds each seam to the shape it had in 0.9.1.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+VERSION = "0.9.1"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One wrapped function.
+
+    Attributes:
+        module: dotted name of the module that holds it.
+        function: its name there.
+        why: the reason, as `wapo-verl doctor` prints it.
+        wrap: makes the replacement out of the original.
+    """
+
+    module: str
+    function: str
+    why: str
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+    def apply(self, module: ModuleType) -> None:
+        """Put the replacement in place; raises AttributeError, naming the seam, where upstream has moved."""
+        original = getattr(module, self.function, None)
+        if original is None:
+            raise AttributeError(
+                f"{self.module}.{self.function} is gone: wapo-verl patches verl {VERSION}. Install that version."
+            )
+        if not self.applied(module):
+            setattr(module, self.function, self.wrap(original))
+
+    def applied(self, module: ModuleType) -> bool:
+        """Tell whether `module` holds the replacement."""
+        return hasattr(getattr(module, self.function, None), "__wapo_verl_patch__")
+
+
+def _marked(original: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:
+    wrapper = functools.wraps(original)(replacement)
+    wrapper.__wapo_verl_patch__ = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _resolve_settings_first(validate_config: Callable[..., None]) -> Callable[..., None]:
+    """Resolve the algorithm's and the platform's settings, then validate what came out."""
+
+    def validate(config: Any, *args: Any, **kwargs: Any) -> None:
+        from wapo_verl import run_settings
+
+        run_settings.apply(config)
+        validate_config(config, *args, **kwargs)
+
+    return _marked(validate_config, validate)
+
+
+def _name_the_cpu_once(initialize: Callable[..., Any]) -> Callable[..., Any]:
+    """Ask for plain gloo on the CPU: veRL's "cpu:gloo,cpu:gloo" names the device twice, which torch refuses."""
+
+    def initialize_process_group(timeout_second: float | None = None, backend: str | None = None) -> Any:
+        from verl.utils.device import get_device_name
+
+        if backend is None and get_device_name() == "cpu":
+            backend = "gloo"
+        return initialize(timeout_second=timeout_second, backend=backend)
+
+    return _marked(initialize, initialize_process_group)
+
+
+PATCHES = (
+    Patch(
+        module="verl.utils.config",
+        function="validate_config",
+        why="algorithm.adv_estimator alone sets the whole objective, and a CPU its settings, before veRL validates",
+        wrap=_resolve_settings_first,
+    ),
+    Patch(
+        module="verl.utils.distributed",
+        function="initialize_global_process_group_ray",
+        why='on a CPU veRL asks torch for the backend "cpu:gloo,cpu:gloo", which torch refuses',
+        wrap=_name_the_cpu_once,
+    ),
+)
