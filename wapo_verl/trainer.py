@@ -14,7 +14,6 @@ Left out: ordering the step so that only winners are computed on.
 from typing import Any
 
 import numpy as np
-import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
@@ -48,6 +47,7 @@ class StableTrainer(PPOTrainer):  # type: ignore[misc]  # veRL is untyped
         self.algorithm = algorithm(config.algorithm.adv_estimator)
         self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
         self._has_winner = True
+        self._response_tokens = 0
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         """Build veRL's replay buffer, polling often."""
@@ -77,6 +77,7 @@ class StableTrainer(PPOTrainer):  # type: ignore[misc]  # veRL is untyped
         )
         metrics.update(found.metrics)
         self._has_winner = bool(found.winners.any())
+        self._response_tokens = int(mask.sum())
         advantages = response_to_nested(spread(found.rows, mask), nested_mask)
         fields = TensorDict({"advantages": advantages, "returns": advantages}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
@@ -97,7 +98,24 @@ class StableTrainer(PPOTrainer):  # type: ignore[misc]  # veRL is untyped
             return batch
         batch = super()._update_actor(batch, metrics)
         finish_loss_metrics(metrics)
+        self._name_as_verl_does(metrics, rows=len(batch.keys))
         return batch
+
+    def _name_as_verl_does(self, metrics: dict, rows: int) -> None:
+        """Add, in place, the metrics veRL leaves out in bypass mode: token-mean entropy (nats) and the rollout's gap.
+
+        Under `seq-mean-token-sum-norm` veRL's `actor/entropy_loss` is the entropies' sum over rows * L.
+        """
+        actor = self.config.actor_rollout_ref.actor
+        if "actor/entropy_loss" in metrics and "actor/entropy" not in metrics:
+            summed = actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is not None
+            scale = rows * actor.loss_scale_factor / max(self._response_tokens, 1) if summed else 1.0
+            metrics["actor/entropy"] = metrics["actor/entropy_loss"] * scale
+        bypass = (self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False)
+        for statistic in ("mean", "max"):
+            gap = metrics.pop(f"actor/behaviour_probs_diff_{statistic}", None)
+            if bypass and gap is not None:
+                metrics[f"training/rollout_probs_diff_{statistic}"] = gap
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)

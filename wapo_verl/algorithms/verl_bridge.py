@@ -1,12 +1,10 @@
 """Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only.
 
-veRL averages a loss's metrics over micro-batches, each weighing the same, whatever they are. A mean over winners'
-tokens and a maximum need their own reduction, so `Metric.from_dict` is taught to leave a value alone that already is a
-`Metric` (upstream, such a value with another reduction raises). A mean is sent as two sums; `finish_loss_metrics`
-divides them.
+veRL averages a loss's metrics over micro-batches, each weighing the same, whatever they are. A mean over winners' tokens
+and a maximum need their own reduction, so they are sent as veRL `Metric`s (which a patch, `wapo_verl.patches.verl`, lets
+through): a mean as two sums, which `finish_loss_metrics` divides.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +16,6 @@ from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
 from wapo_verl.algorithms.batch import Batch, numbered
 from wapo_verl.algorithms.registry import algorithms
 
-METRICS_PATCH = "verl.utils.metric.Metric.from_dict"
-METRICS_PATCH_WHY = "a loss may choose how its metrics are reduced over micro-batches (a maximum, a weighted mean)"
-
 # Neither may hold "max" or "min", by which veRL chooses a reduction over mini-batches ("denominator" does).
 _WEIGHTED, _WEIGHT = "/weighted_parts", "/weight_parts"
 
@@ -30,11 +25,10 @@ Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What `register_all` gave to veRL: names of estimators and losses, and the dotted names it patched."""
+    """What `register_all` gave to veRL: names of estimators and of losses."""
 
     estimators: tuple[str, ...]
     losses: tuple[str, ...]
-    patched: tuple[str, ...]
 
 
 def register_all() -> Registered:
@@ -52,9 +46,8 @@ def register_all() -> Registered:
         for name, loss in found.losses.items():
             if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
                 core_algos.register_policy_loss(name)(policy_loss(loss))
-    let_losses_choose_their_reduction()
     losses = tuple(name for found in ours.values() for name in found.losses)
-    return Registered(estimators=tuple(ours), losses=losses, patched=(METRICS_PATCH,))
+    return Registered(estimators=tuple(ours), losses=losses)
 
 
 def _has_ours(registry: Mapping[str, Any], kind: str, name: str) -> bool:
@@ -109,12 +102,28 @@ def policy_loss(loss: Callable[[LossInputs], TokenLoss]) -> PolicyLoss:
         from verl.trainer.ppo.core_algos import agg_loss
 
         mask = response_mask.bool()
-        result = loss(LossInputs(log_prob, old_log_prob, advantages, mask, config))
+        inputs = LossInputs(log_prob, old_log_prob, advantages, mask, config)
+        result = loss(inputs)
         values = result.values if rollout_is_weights is None else result.values * rollout_is_weights
         averaged = agg_loss(loss_mat=values, loss_mask=mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info)
-        return averaged, _reducible(result)
+        return averaged, {**_reducible(result), **_reducible(behaviour_gap(inputs))}
 
     return compute_policy_loss
+
+
+def behaviour_gap(inputs: LossInputs) -> TokenLoss:
+    """Measure |p - p_old| over all response tokens: its mean and its maximum, no loss.
+
+    With the rollout's own log-probs as p_old (bypass mode) and one mini-batch a step, this is the gap between the
+    rollout engine and the actor before the update, which veRL measures with a forward pass of its own in other modes.
+    """
+    difference = (torch.exp(inputs.log_prob.detach().double()) - torch.exp(inputs.old_log_prob.double())).abs()
+    difference = torch.where(inputs.response_mask, difference, 0.0)
+    return TokenLoss(
+        values=difference,
+        means={"behaviour_probs_diff_mean": (difference.sum(), inputs.response_mask.sum())},
+        maxima={"behaviour_probs_diff_max": difference.max()},
+    )
 
 
 def _reducible(result: TokenLoss) -> dict[str, Any]:
@@ -139,27 +148,3 @@ def finish_loss_metrics(metrics: dict[str, Any]) -> None:
         weighted, weight = float(metrics.pop(key)), float(metrics.pop(name + _WEIGHT))
         if weight > 0:
             metrics[name] = weighted / weight
-
-
-def let_losses_choose_their_reduction() -> None:
-    """Patch `Metric.from_dict` to keep values that are metrics already; calling it again changes nothing."""
-    from verl.utils.metric import Metric
-
-    original = Metric.from_dict
-    if reductions_are_free():
-        return
-
-    @functools.wraps(original.__func__)
-    def from_dict(cls: type, data: dict[str, Any], aggregation: Any) -> dict[str, Any]:
-        plain = {name: value for name, value in data.items() if not isinstance(value, Metric)}
-        return {**data, **original(plain, aggregation)}
-
-    from_dict.__wapo_verl_patch__ = True  # type: ignore[attr-defined]
-    Metric.from_dict = classmethod(from_dict)
-
-
-def reductions_are_free() -> bool:
-    """Tell whether `Metric.from_dict` is patched in this process."""
-    from verl.utils.metric import Metric
-
-    return hasattr(Metric.from_dict, "__wapo_verl_patch__")

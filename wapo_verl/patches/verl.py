@@ -20,7 +20,7 @@ class Patch:
 
     Attributes:
         module: dotted name of the module that holds it.
-        function: its name there.
+        function: its name there, after the class's and a dot where it is a method.
         why: the reason, as `wapo-verl doctor` prints it.
         wrap: makes the replacement out of the original.
     """
@@ -28,21 +28,31 @@ class Patch:
     module: str
     function: str
     why: str
-    wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+    wrap: Callable[[Any], Any]
 
     def apply(self, module: ModuleType) -> None:
         """Put the replacement in place; raises AttributeError, naming the seam, where upstream has moved."""
-        original = getattr(module, self.function, None)
+        holder, name = self._holder(module)
+        original = vars(holder).get(name) if holder is not None else None
         if original is None:
             raise AttributeError(
                 f"{self.module}.{self.function} is gone: wapo-verl patches verl {VERSION}. Install that version."
             )
         if not self.applied(module):
-            setattr(module, self.function, self.wrap(original))
+            setattr(holder, name, self.wrap(original))
 
     def applied(self, module: ModuleType) -> bool:
         """Tell whether `module` holds the replacement."""
-        return hasattr(getattr(module, self.function, None), "__wapo_verl_patch__")
+        holder, name = self._holder(module)
+        return hasattr(getattr(holder, name, None), "__wapo_verl_patch__")
+
+    def _holder(self, module: ModuleType) -> tuple[Any, str]:
+        """Return the module or the class that holds the function, or None for it, and the function's name there."""
+        *owners, name = self.function.split(".")
+        holder: Any = module
+        for owner in owners:
+            holder = getattr(holder, owner, None)
+        return holder, name
 
 
 def _marked(original: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +86,16 @@ def _name_the_cpu_once(initialize: Callable[..., Any]) -> Callable[..., Any]:
     return _marked(initialize, initialize_process_group)
 
 
+def _let_losses_choose_their_reduction(from_dict: classmethod) -> classmethod:
+    """Keep values that are a `Metric` already; upstream raises where such a one has another reduction."""
+
+    def keep_metrics(cls: type, data: dict[str, Any], aggregation: Any) -> dict[str, Any]:
+        plain = {name: value for name, value in data.items() if not isinstance(value, cls)}
+        return {**data, **from_dict.__func__(cls, plain, aggregation)}
+
+    return classmethod(_marked(from_dict.__func__, keep_metrics))
+
+
 PATCHES = (
     Patch(
         module="verl.utils.config",
@@ -88,5 +108,11 @@ PATCHES = (
         function="initialize_global_process_group_ray",
         why='on a CPU veRL asks torch for the backend "cpu:gloo,cpu:gloo", which torch refuses',
         wrap=_name_the_cpu_once,
+    ),
+    Patch(
+        module="verl.utils.metric",
+        function="Metric.from_dict",
+        why="a loss may choose how its metrics are reduced over micro-batches (a maximum, a token-weighted mean)",
+        wrap=_let_losses_choose_their_reduction,
     ),
 )
