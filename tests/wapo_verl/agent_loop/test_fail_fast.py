@@ -1,6 +1,7 @@
 """A failed episode stops the run with its reason. No Ray: TransferQueue is replaced, veRL's classes are real."""
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -43,11 +44,11 @@ def make_buffer(kind: type[ReplayBuffer]) -> ReplayBuffer:
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """What TransferQueue would list; guarding is undone after the test."""
+    """What TransferQueue would list. The buffer starts unguarded, and is afterwards as it was before."""
     data: dict[str, dict[str, Any]] = {}
     monkeypatch.setattr(tq, "kv_list", lambda: data)
     monkeypatch.setattr(tq, "kv_clear", lambda **_: None)
-    monkeypatch.setattr(ReplayBuffer, SYNC, getattr(ReplayBuffer, SYNC))
+    monkeypatch.setattr(ReplayBuffer, SYNC, inspect.unwrap(getattr(ReplayBuffer, SYNC)))
     return data
 
 
