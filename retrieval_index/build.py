@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -63,6 +64,7 @@ def build_index(
             files=file_sizes(working / ENGINE_DIRECTORY),
         )
         manifest.write(working)
+        _check_target(target, overwrite)  # another build may have finished at this place meanwhile
         _move_into_place(working, target)
     finally:
         shutil.rmtree(working, ignore_errors=True)
@@ -177,10 +179,10 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove the working directories of builds whose process is gone; a build that still runs keeps its own."""
-    for leftover in target.parent.glob(f".{target.name}.building-*"):
-        owner = leftover.name.rpartition("-")[2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+    """Remove what builds whose process is gone have left behind; a build that still runs keeps its own."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        state, _, owner = leftover.name.removeprefix(f".{target.name}.").partition("-")
+        if state in ("building", "replaced") and owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -48,7 +48,10 @@ class TantivySearcher(Searcher):
             index.register_tokenizer(ANALYSER, _analyser())  # the engine does not store custom analysers
             self._searcher = index.searcher()
         except (ValueError, OSError, RuntimeError) as error:
-            raise IndexStateError(f"tantivy cannot open {directory} ({error}): build the index again") from error
+            raise IndexStateError(
+                f"tantivy cannot open {directory} ({error}): let this user write there, where the engine makes a lock "
+                "file, or build the index again"
+            ) from error
         self._schema = index.schema
         self._title_weight = title_weight
         self._analyser = _analyser(STOPWORDS)
