@@ -14,6 +14,7 @@ A search that fails after its retries raises: an episode never goes on with an e
 makes the run stop then is in `fail_fast`. Left out: reward (the environment's), images, engines other than vLLM.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -72,28 +73,40 @@ class SearchAgentLoop(AgentLoopBase):
 
     def __init__(
         self,
-        *args: Any,
+        trainer_config: Any,
+        server_manager: Any,
+        tokenizer: Any,
+        data_config: Any,
         name: str = "search_agent",
-        tools: Any = None,
+        processor: Any = None,
+        dataset_cls: Any = None,
         hf_model_type: str | None = None,
-        **kwargs: Any,
+        tools: Any = None,
+        **given: Any,
     ) -> None:
         """Take veRL's arguments, and any of `SearchAgentConfig`'s keys from the loop's YAML entry.
 
+        `AgentLoopBase`'s own constructor is not run: it picks a tokenisation of turn boundaries by model family, which
+        this loop does not use (`TurnBoundary`), which refuses tokenizers without a token for a line break, and which
+        warns in every episode where it does not know the family.
+
         Args:
-            name: the entry's own name, which veRL passes along.
-            tools: veRL's tools, which this loop has no use for.
-            hf_model_type: not passed on: by it veRL chooses a tokenisation of its own for turn boundaries, which this
-                loop does not use (`TurnBoundary`) and which refuses tokenizers without a token for a line break.
+            trainer_config: holds the whole configuration as `.config`.
+            server_manager: veRL's client of the rollout engine.
+            tokenizer: the policy's.
+            data_config: holds the configuration's `data` as `.config`.
+            name: the YAML entry's own name, which veRL passes along, as it does the four after it; none is used.
+            given: settings from the YAML entry.
 
         Raises:
             ValueError: for unusable settings or an unusable chat template.
         """
-        verls = ("trainer_config", "server_manager", "tokenizer", "processor", "dataset_cls", "data_config")
-        base = {key: kwargs.pop(key) for key in verls if key in kwargs}
-        super().__init__(*args, **base)
-        self.settings = SearchAgentConfig.from_config(self.config, given=kwargs)
-        self.boundary = TurnBoundary(self.tokenizer, self.apply_chat_template_kwargs)
+        self.config = trainer_config.config
+        self.rollout_config = self.config.actor_rollout_ref.rollout
+        self.server_manager = server_manager
+        self.tokenizer = tokenizer
+        self.settings = SearchAgentConfig.from_config(self.config, given)
+        self.boundary = TurnBoundary(tokenizer, data_config.config.get("apply_chat_template_kwargs"))
         self.retriever = retriever_for(self.settings.index, self.settings.timeout_s, self.settings.retries)
 
     @rollout_trace_op
@@ -196,8 +209,9 @@ class SearchAgentLoop(AgentLoopBase):
             return state.episode("turn_limit")
         with simple_timer("tool_calls", state.metrics):
             (hits,) = await self.retriever.search([query], self.settings.top_k)
+            shown = await asyncio.to_thread(self._information, hits)  # cutting long documents takes its time
         trajectory = state.trajectory
-        information = self.boundary.ids(self._information(hits), last=trajectory.ids[-1])
+        information = self.boundary.ids(shown, last=trajectory.ids[-1])
         if len(information) >= trajectory.room:
             return state.episode("context_full")
         trajectory.add_environment(information)
