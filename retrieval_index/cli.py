@@ -69,12 +69,16 @@ def build(
         if skip_existing and is_current(index, backend, source, **parameters):
             out.print(f"{index} holds this corpus already.", highlight=False, soft_wrap=True)
             return
-        documents = find_corpus(corpus).read(sources)
+        conflicts: list[str] = []
+        documents = find_corpus(corpus).read(sources, conflicts.append)
         with build_progress(err) as progress:
             manifest = build_index(
                 documents, index, backend, overwrite=overwrite, source=source, progress=progress, **parameters
             )
         out.print(f"{manifest.documents:,} documents indexed at {index}.", highlight=False, soft_wrap=True)
+        if conflicts:
+            again = f"{len(conflicts):,} paragraphs came again with another text, such as {conflicts[0]!r}"
+            out.print(escape(f"{again}; the first was kept."), highlight=False, soft_wrap=True)
 
 
 @app.command()

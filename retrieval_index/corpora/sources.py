@@ -18,11 +18,15 @@ READERS_VERSION = "1"
 """Raised when a reader makes other documents of the same files, so that older indexes are not taken for current."""
 
 
+OnConflict = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """`read` streams the documents of all sources; `files` names the files that one source consists of."""
+    """`read` streams the documents of all sources, calling its second argument with the id of each one that it passes
+    over because its text is another than before; `files` names the files that one source consists of."""
 
-    read: Callable[[Sequence[Path]], Iterator[Document]]
+    read: Callable[[Sequence[Path], OnConflict], Iterator[Document]]
     files: Callable[[Path], Iterable[Path]]
 
 
@@ -34,14 +38,17 @@ def _dump_files(source: Path) -> list[Path]:
     return sorted(source.rglob("wiki_*.bz2")) if source.is_dir() else [source]
 
 
-def _each(read: Callable[[Path], Iterator[Document]]) -> Callable[[Sequence[Path]], Iterator[Document]]:
-    return lambda sources: chain.from_iterable(map(read, sources))
+def _each(read: Callable[[Path], Iterator[Document]]) -> Callable[[Sequence[Path], OnConflict], Iterator[Document]]:
+    """One source after the other; a repeated id is then an error of the build, not a conflict."""
+    return lambda sources, on_conflict: chain.from_iterable(map(read, sources))
 
 
 CORPORA = {
     "ottqa": Corpus(_each(read_ottqa), ottqa_files),
     "hotpotqa-abstracts": Corpus(_each(read_hotpotqa_abstracts), _dump_files),
-    "hotpotqa-distractor": Corpus(lambda sources: read_hotpotqa_distractor(*sources), _itself),
+    "hotpotqa-distractor": Corpus(
+        lambda sources, on_conflict: read_hotpotqa_distractor(*sources, on_conflict=on_conflict), _itself
+    ),
     "jsonl": Corpus(_each(read_jsonl), _itself),
 }
 

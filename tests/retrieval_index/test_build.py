@@ -103,6 +103,17 @@ def test_a_killed_build_is_swept_up_by_the_next(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+def test_the_second_of_two_builds_at_one_place_is_refused(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Document]:
+        yield from DOCUMENTS
+        (tmp_path / "index").mkdir()
+        (tmp_path / "index" / "manifest.json").write_text("{}")
+
+    with pytest.raises(IndexStateError, match=r"there is an index at .* already"):
+        build_index(interrupted(), tmp_path / "index")
+    assert (tmp_path / "index" / "manifest.json").read_text() == "{}"
+
+
 def test_nothing_stands_at_the_place_while_building(tmp_path: Path) -> None:
     seen: list[bool] = []
     build_index(DOCUMENTS, tmp_path / "index", progress=lambda count: seen.append((tmp_path / "index").exists()))

@@ -47,6 +47,14 @@ def test_skip_existing_builds_only_when_something_changed(tmp_path: Path, corpus
     assert "1 documents indexed" in run(*build, "--parameter", "title_weight=1").output
 
 
+def test_conflicting_paragraphs_are_counted(tmp_path: Path) -> None:
+    rows = [{"context": [["A", ["One."]], ["B", ["Two."]]]}, {"context": [["A", ["Other."]], ["B", ["Two."]]]}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    shown = run("build", tmp_path / "index", tmp_path / "rows.json", "--corpus", "hotpotqa-distractor").output
+    assert "2 documents indexed" in shown
+    assert "1 paragraphs came again with another text, such as 'A'" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
