@@ -1,0 +1,48 @@
+# What every recipe starts with; sourced, not run. Relative paths are taken from the folder a recipe is started in.
+#
+# Knobs: PYTHON (default: the checkout's .venv where there is one, else python), NNODES and RAY_ADDRESS (below).
+
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+if [[ -z "${PYTHON:-}" ]]; then
+    PYTHON=python
+    if [[ -x "$ROOT/.venv/bin/python" ]]; then PYTHON="$ROOT/.venv/bin/python"; fi
+fi
+
+# One line on what comes next.
+say() {
+    echo "== $*"
+}
+
+# stop SENTENCE: end the recipe with its reason.
+stop() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# build_index INDEX CORPUS SOURCE...: index a corpus; nothing is done where INDEX holds it already.
+build_index() {
+    local index="$1" corpus="$2"
+    shift 2
+    say "index of $corpus at $index"
+    "$PYTHON" -m retrieval_index build "$index" "$@" --corpus "$corpus" --skip-existing
+}
+
+# prepare_rows ENVIRONMENT OUT SOURCE SPLIT...: write veRL's parquet files of an environment.
+prepare_rows() {
+    local environment="$1" out="$2" source="$3" splits=() split
+    shift 3
+    for split in "$@"; do splits+=(--split "$split"); done
+    say "rows of $environment in $out"
+    "$PYTHON" -m wapo_verl.cli prepare "$environment" --source "$source" --out "$out" "${splits[@]}"
+}
+
+# Several nodes: start Ray on each of them, then the recipe on one, with RAY_ADDRESS=auto (or the head's address) and
+# NNODES set. The folders OUT and the data's must be on storage that every node sees under the same path.
+NNODES="${NNODES:-1}"
+if [[ "$NNODES" != 1 && -z "${RAY_ADDRESS:-}" ]]; then
+    stop "NNODES=$NNODES needs a running Ray cluster: start Ray on every node and set RAY_ADDRESS (auto, on a node of it)"
+fi
+RAY_SETTINGS=(trainer.nnodes="$NNODES")
+if [[ -n "${RAY_ADDRESS:-}" ]]; then RAY_SETTINGS+=(+ray_kwargs.ray_init.address="$RAY_ADDRESS"); fi

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SmolLM3-3B on HotpotQA with the published settings of WAPO. NOT YET RUN ON A GPU: a test composes these settings on
+# veRL's own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
+#
+# HOTPOTQA_DIR must hold the questions (the official JSON files, or the parquet files of hotpotqa/hotpot_qa), ABSTRACTS the
+# 5.2 million abstracts of 2017's Wikipedia: the archive (.tar.bz2) or its unpacked folder. The first start indexes them (1.8
+# GB on disk were seen for a corpus of that size); a second start resumes from the last checkpoint.
+#
+# Knobs: HOTPOTQA_DIR, ABSTRACTS, OUT, INDEX, MODEL, those of recipes/published_qa.sh (ADV_ESTIMATOR=grpo trains the
+# baseline, N_GPUS_PER_NODE, STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings
+# follow as arguments.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../published_qa.sh"
+
+HOTPOTQA_DIR="${HOTPOTQA_DIR:-data/hotpotqa}"
+ABSTRACTS="${ABSTRACTS:-$HOTPOTQA_DIR/enwiki-20171001-pages-meta-current-withlinks-abstracts.tar.bz2}"
+for place in "$HOTPOTQA_DIR" "$ABSTRACTS"; do
+    if [[ ! -e "$place" ]]; then
+        stop "$place is not there: download the questions (train, dev) and the Wikipedia abstracts from" \
+            "https://hotpotqa.github.io, and set HOTPOTQA_DIR to the questions' folder, ABSTRACTS to the archive"
+    fi
+done
+
+MODEL="${MODEL:-HuggingFaceTB/SmolLM3-3B}"
+OUT="$(realpath -m "${OUT:-runs/hotpotqa-smollm3-3b-$ADV_ESTIMATOR}")"
+INDEX="$(realpath -m "${INDEX:-runs/hotpotqa-index}")"
+
+build_index "$INDEX" hotpotqa-abstracts "$ABSTRACTS"
+prepare_rows hotpotqa "$OUT/data" "$HOTPOTQA_DIR" train dev
+published_settings "$OUT" "$INDEX"
+
+"$PYTHON" -m verl.trainer.main_ppo \
+    "${SETTINGS[@]}" \
+    actor_rollout_ref.model.path="$MODEL" \
+    data.train_files="$OUT/data/train.parquet" \
+    data.val_files="$OUT/data/dev.parquet" \
+    trainer.project_name=wapo-verl-hotpotqa \
+    trainer.experiment_name="smollm3-3b-$ADV_ESTIMATOR" \
+    "$@"

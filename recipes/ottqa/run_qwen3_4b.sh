@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Qwen3-4B on OTT-QA with the published settings of WAPO. NOT YET RUN ON A GPU: a test composes these settings on veRL's
+# own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
+#
+# OTTQA_DIR must hold OTT-QA's passages, tables and questions (train and dev). For the benchmark's own collection use all
+# its tables (all_plain_tables.json). The first start indexes them; a second start resumes from the last checkpoint.
+#
+# Knobs: OTTQA_DIR, OUT, INDEX, MODEL, those of recipes/published_qa.sh (ADV_ESTIMATOR=grpo trains the baseline, N_GPUS_PER_NODE,
+# STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings follow as arguments.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../published_qa.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/ottqa.sh"
+
+MODEL="${MODEL:-Qwen/Qwen3-4B}"
+OUT="$(realpath -m "${OUT:-runs/ottqa-qwen3-4b-$ADV_ESTIMATOR}")"
+INDEX="$(realpath -m "${INDEX:-runs/ottqa-index}")"
+
+build_index "$INDEX" ottqa "$OTTQA_DIR"
+prepare_rows ottqa "$OUT/data" "$OTTQA_DIR" train dev
+published_settings "$OUT" "$INDEX"
+
+"$PYTHON" -m verl.trainer.main_ppo \
+    "${SETTINGS[@]}" \
+    actor_rollout_ref.model.path="$MODEL" \
+    data.train_files="$OUT/data/train.parquet" \
+    data.val_files="$OUT/data/dev.parquet" \
+    trainer.project_name=wapo-verl-ottqa \
+    trainer.experiment_name="qwen3-4b-$ADV_ESTIMATOR" \
+    "$@"
