@@ -5,17 +5,21 @@ Left out: how a default is applied and printed (`settings`), and the values (the
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from retrieval_index import IndexStateError, Manifest
 from wapo_verl import settings
 from wapo_verl.agent_loop import FAIL_FAST_MANAGER
+from wapo_verl.agent_loop.settings import SearchAgentConfig
 from wapo_verl.algorithms import Default
 from wapo_verl.platform.defaults import CPU_DEFAULTS
 
 PREFIX = "wapo_"
 """What this project's trainer modes have before veRL's names."""
 
+AGENT = "actor_rollout_ref.rollout.agent"
 MODES = ("sync", "colocate_async", "separate_async")
 
 
@@ -24,12 +28,15 @@ def apply(config: DictConfig) -> None:
 
     Raises:
         SettingsError: where a setting contradicts the algorithm (see `settings.apply`).
+        ValueError: where a key of `wapo.search_agent` is wrong, or its index cannot be opened: here, before anything is
+            started.
     """
     further: list[tuple[str, Mapping[str, Default]]] = []
-    if wants_ours(config):
-        further.append(
-            ("wapo-verl's trainer", {"actor_rollout_ref.rollout.agent.agent_loop_manager_class": FAIL_FAST_MANAGER})
-        )
+    if wants_ours(config) or searches(config):
+        further.append(("wapo-verl's agent loops", {f"{AGENT}.agent_loop_manager_class": FAIL_FAST_MANAGER}))
+    if searches(config):
+        check_search_agent(config)
+        further.append(("wapo-verl's environments", {"reward.custom_reward_function.path": "pkg://wapo_verl.reward"}))
     if on_cpu(config):
         further.append(("the CPU", CPU_DEFAULTS))
     settings.apply(config, further)
@@ -37,6 +44,21 @@ def apply(config: DictConfig) -> None:
         mode = config.trainer.v1.trainer_mode
         if mode in MODES:
             OmegaConf.update(config, "trainer.v1.trainer_mode", PREFIX + mode)
+
+
+def searches(config: DictConfig) -> bool:
+    """Tell whether the run's episodes search: the group `wapo.search_agent` is there."""
+    return OmegaConf.select(config, "wapo.search_agent", default=None) is not None
+
+
+def check_search_agent(config: DictConfig) -> None:
+    """Raise ValueError for a wrong key of `wapo.search_agent`, or an index of this machine that is no finished one."""
+    address = SearchAgentConfig.from_config(config).index
+    if "://" not in address and int(config.trainer.nnodes) == 1:
+        try:
+            Manifest.read(Path(address))
+        except IndexStateError as error:
+            raise ValueError(f"wapo.search_agent.index: {error}") from error
 
 
 def wants_ours(config: DictConfig) -> bool:

@@ -5,17 +5,5 @@ log-probs, `search_agent` the loop, `fail_fast` what makes a failed episode stop
 none of them: veRL's agent-loop modules cost seconds, and only the processes that run episodes need them.
 """
 
-from importlib import resources
-
-
-def agent_loops_path() -> str:
-    """Absolute path of the YAML for `actor_rollout_ref.rollout.agent.agent_loop_config_path`.
-
-    veRL reads it in every agent-loop worker, which is how the loop is registered there and nowhere else. veRL resolves
-    no `pkg://` paths for this key, hence an absolute one.
-    """
-    return str(resources.files(__name__) / "agent_loops.yaml")
-
-
 FAIL_FAST_MANAGER = "wapo_verl.agent_loop.fail_fast.FailFastAgentLoopManager"
 """The value for `actor_rollout_ref.rollout.agent.agent_loop_manager_class` that lets a failed episode stop the run."""

@@ -6,22 +6,19 @@ evicts it and asks for another one, for ever; validation counts the samples that
 reward function with a bug would look like training.
 
 Two pieces close the gap. In the workers, `FailFastAgentLoopManager`'s worker class writes an exception's text into the
-prompt's tag in TransferQueue, beside the status. In the trainer's process, `guard_replay_buffer` has the replay buffer
-raise `EpisodeError` as soon as it sees a failed prompt. The manager does both, so one key is enough:
-`actor_rollout_ref.rollout.agent.agent_loop_manager_class=wapo_verl.agent_loop.fail_fast.FailFastAgentLoopManager`.
+prompt's tag in TransferQueue, beside the status. In the trainer's process a patch (`wapo_verl.patches.verl`) has the
+replay buffer call `raise_recorded_failures`. Where veRL's own manager runs, no reason is recorded and nothing changes.
 
 Left out: retries of whole episodes. What is worth retrying (a search) is retried where it is made.
 """
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 import transfer_queue as tq
 from ray.exceptions import RayTaskError
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
-from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 REASON_TAG = "failure_reason"
 
@@ -57,33 +54,22 @@ class FailFastAgentLoopManager(AgentLoopManagerTQ):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(FailFastAgentLoopWorker)
-        guard_replay_buffer()
 
 
-def guard_replay_buffer() -> None:
-    """Have veRL's replay buffers (sync and async) raise on a failed prompt; calling it again changes nothing."""
-    sync = ReplayBuffer._sync_metadata_from_transfer_queue
-    if not hasattr(sync, "__wapo_verl_patch__"):
-        ReplayBuffer._sync_metadata_from_transfer_queue = raising_on_failures(sync)
+def raise_recorded_failures(failed: Mapping[str, set[str]]) -> None:
+    """Raise EpisodeError where a failed prompt has a recorded reason.
+
+    Args:
+        failed: partition ("train" or "val") -> the uids of its failed prompts.
+    """
+    tags = tq.kv_list() or {}
+    for partition, uids in failed.items():
+        found = {tags.get(partition, {}).get(uid, {}).get(REASON_TAG) for uid in uids} - {None}
+        if found:
+            raise EpisodeError(_message(partition, len(uids), sorted(map(str, found))))
 
 
-def raising_on_failures(sync: Callable[[ReplayBuffer], None]) -> Callable[[ReplayBuffer], None]:
-    """Wrap the method that reads the groups' statuses, which every sampling loop of every mode begins with."""
-
-    @functools.wraps(sync)
-    def sync_and_check(buffer: ReplayBuffer) -> None:
-        sync(buffer)
-        for partition, failed in buffer.failure_keys.items():
-            if failed:
-                raise EpisodeError(_message(partition, failed, tq.kv_list() or {}))
-
-    sync_and_check.__wapo_verl_patch__ = True  # type: ignore[attr-defined]
-    return sync_and_check
-
-
-def _message(partition: str, failed: set[str], tags: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    found = {tags.get(partition, {}).get(uid, {}).get(REASON_TAG) for uid in failed} - {None}
-    reasons = sorted(map(str, found)) or ["no reason was recorded, see the agent-loop worker's log"]
+def _message(partition: str, prompts: int, reasons: list[str]) -> str:
     step = "validation" if partition == "val" else "training"
     more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
-    return f"episodes of {len(failed)} prompt(s) failed in {step}; the run stops here. {reasons[0]}{more}"
+    return f"episodes of {prompts} prompt(s) failed in {step}; the run stops here. {reasons[0]}{more}"

@@ -96,6 +96,19 @@ def _let_losses_choose_their_reduction(from_dict: classmethod) -> classmethod:
     return classmethod(_marked(from_dict.__func__, keep_metrics))
 
 
+def _raise_recorded_failures(sync: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Look for failed episodes whenever the groups' statuses are read, as every sampling loop of every mode does."""
+
+    def sync_and_check(replay_buffer: Any) -> None:
+        sync(replay_buffer)
+        if any(replay_buffer.failure_keys.values()):
+            from wapo_verl.agent_loop.fail_fast import raise_recorded_failures
+
+            raise_recorded_failures(replay_buffer.failure_keys)
+
+    return _marked(sync, sync_and_check)
+
+
 PATCHES = (
     Patch(
         module="verl.utils.config",
@@ -114,5 +127,11 @@ PATCHES = (
         function="Metric.from_dict",
         why="a loss may choose how its metrics are reduced over micro-batches (a maximum, a token-weighted mean)",
         wrap=_let_losses_choose_their_reduction,
+    ),
+    Patch(
+        module="verl.trainer.ppo.v1.replay_buffer",
+        function="ReplayBuffer._sync_metadata_from_transfer_queue",
+        why="a failed search or reward stops the run with its reason; veRL logs it and trains on what is left",
+        wrap=_raise_recorded_failures,
     ),
 )

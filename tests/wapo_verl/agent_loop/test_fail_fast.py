@@ -1,7 +1,6 @@
 """A failed episode stops the run with its reason. No Ray: TransferQueue is replaced, veRL's classes are real."""
 
 import asyncio
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 import transfer_queue as tq
 from omegaconf import OmegaConf
 from ray.exceptions import RayTaskError
-from verl.trainer.ppo.v1 import replay_buffer as verl_replay_buffer
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
@@ -18,7 +16,6 @@ from wapo_verl.agent_loop.fail_fast import (
     REASON_TAG,
     EpisodeError,
     FailFastAgentLoopWorker,
-    guard_replay_buffer,
     reason_of,
 )
 
@@ -44,18 +41,16 @@ def make_buffer(kind: type[ReplayBuffer]) -> ReplayBuffer:
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """What TransferQueue would list. The buffer starts unguarded, and is afterwards as it was before."""
+    """What TransferQueue would list."""
     data: dict[str, dict[str, Any]] = {}
     monkeypatch.setattr(tq, "kv_list", lambda: data)
     monkeypatch.setattr(tq, "kv_clear", lambda **_: None)
-    monkeypatch.setattr(ReplayBuffer, SYNC, inspect.unwrap(getattr(ReplayBuffer, SYNC)))
     return data
 
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, ReplayBufferAsync])
 @pytest.mark.parametrize(("partition", "step"), [("train", "training"), ("val", "validation")])
 def test_sampling_raises_with_the_reason(stored: dict, kind: type[ReplayBuffer], partition: str, step: str) -> None:
-    guard_replay_buffer()
     stored[partition] = {
         "a": tags("finished"),
         "a_0_0": {"status": "success"},
@@ -65,27 +60,17 @@ def test_sampling_raises_with_the_reason(stored: dict, kind: type[ReplayBuffer],
         make_buffer(kind).sample(global_steps=1, partition_id=partition, batch_size=2)
 
 
-def test_without_the_guard_verl_trains_on_what_is_left(stored: dict) -> None:
-    """Why the guard exists; if this fails, veRL has changed and the guard may go."""
+def test_without_a_recorded_reason_verl_trains_on_what_is_left(stored: dict) -> None:
+    """Why the reason is recorded; if this fails, veRL has changed and the patch may go."""
     stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}, "b": tags("failure")}
     batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=2)
     assert batch.keys == ["a_0_0"]
 
 
 def test_a_step_without_failures_is_sampled_as_ever(stored: dict) -> None:
-    guard_replay_buffer()
-    guard_replay_buffer()
     stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}}
     batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=1)
     assert batch.keys == ["a_0_0"]
-    assert not hasattr(getattr(ReplayBuffer, SYNC).__wrapped__, "__wrapped__")
-
-
-def test_a_failure_without_a_reason_points_at_the_log(stored: dict) -> None:
-    guard_replay_buffer()
-    stored["train"] = {"a": tags("failure")}
-    with pytest.raises(EpisodeError, match="worker's log"):
-        make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=1)
 
 
 def test_the_worker_records_the_reason_and_verl_still_sees_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,5 +104,4 @@ def test_a_remote_reason_comes_without_rays_wrapping() -> None:
 
 
 def test_the_seam_is_where_it_was() -> None:
-    assert verl_replay_buffer.ReplayBuffer is ReplayBuffer
     assert getattr(ReplayBufferAsync, SYNC) is getattr(ReplayBuffer, SYNC)

@@ -1,6 +1,6 @@
 """Episodes through veRL's own workers, TransferQueue and reward loop in Ray; only the rollout engine is scripted.
 
-Slow (Ray and its actors start). It shows what the quick tests cannot: veRL makes the loop from the packaged YAML,
+Slow (Ray and its actors start). It shows what the quick tests cannot: veRL makes the loop from its registry,
 nested records survive TransferQueue, and an error in a worker, or in a reward worker behind it, reaches the trainer.
 """
 
@@ -22,7 +22,6 @@ from envs.episode import Episode
 from envs.protocol import render_answer, render_search
 from envs.registry import environment
 from retrieval_index import build_index
-from wapo_verl.agent_loop import agent_loops_path
 
 PROMPTS, COMPLETIONS = 3, 2
 REPOSITORY = Path(__file__).parents[3]
@@ -77,7 +76,6 @@ def make_config(folder: Path) -> Any:
         "actor_rollout_ref.rollout.name=vllm",
         f"actor_rollout_ref.rollout.n={COMPLETIONS}",
         "actor_rollout_ref.rollout.agent.num_workers=1",
-        f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agent_loops_path()}",
         "reward.num_workers=1",
         "reward.custom_reward_function.path=pkg://wapo_verl.reward",
         "data.max_prompt_length=64",

@@ -10,11 +10,27 @@ from wapo_verl.platform.cpu import NAME, PlatformCPU, accelerator
 REGISTRY = platform_manager.PlatformRegistry
 
 # What veRL 0.9.1 calls on `get_torch_device()`, read off its source.
-DEVICE_CALLS = (
-    "Event Stream current_stream device_count empty_cache get_device_name get_rng_state ipc_collect is_available "
-    "max_memory_allocated max_memory_reserved mem_get_info memory_allocated memory_reserved set_device "
-    "set_per_process_memory_fraction set_rng_state stream synchronize"
-).split()
+DEVICE_CALLS = [
+    "Event",
+    "Stream",
+    "current_stream",
+    "device_count",
+    "empty_cache",
+    "get_device_name",
+    "get_rng_state",
+    "ipc_collect",
+    "is_available",
+    "max_memory_allocated",
+    "max_memory_reserved",
+    "mem_get_info",
+    "memory_allocated",
+    "memory_reserved",
+    "set_device",
+    "set_per_process_memory_fraction",
+    "set_rng_state",
+    "stream",
+    "synchronize",
+]
 
 
 class Accelerator(PlatformCPU):

@@ -26,7 +26,8 @@ def look(folder: Path) -> str:
     """Ask a process that sees only `folder` and this project for the distribution `vllm`."""
     root = Path(__file__).parents[3]
     code = f"import sys; sys.path = [p for p in sys.path if 'site-packages' not in p] + [{str(root)!r}]\n"
-    done = subprocess.run([sys.executable, "-c", code + LOOK.format(folder=str(folder))], capture_output=True, text=True)
+    code += LOOK.format(folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
