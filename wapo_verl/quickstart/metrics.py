@@ -1,0 +1,117 @@
+"""What veRL's file logger writes, one JSON line a step, and the few of its keys that the quickstart shows.
+
+Left out: where they come from (`training`) and what is concluded from them (`report`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+REWARD = "critic/score/mean"
+EXACT_MATCH = "reward/exact_match/mean"
+WINNERS = "wapo/winner_fraction"
+ENTROPY = "actor/entropy"
+RATIO_MAX = "actor/wapo/ratio_max"
+ROLLOUT_GAP = "training/rollout_probs_diff_mean"
+STEP_SECONDS = "timing_s/step"
+TIMING = "timing_s/"
+
+_HELD_OUT = re.compile(r"val-(core|aux)/[^/]+/exact_match/mean@\d+")
+
+COLUMNS: tuple[tuple[str, int], ...] = (
+    ("step", 4),
+    ("reward", 7),
+    ("exact match", 12),
+    ("winners", 8),
+    ("entropy", 8),
+    ("ratio max", 10),
+    ("rollout gap", 12),
+    ("seconds", 8),
+    ("held-out exact match", 21),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The metrics of one step; step 0 is the validation before training."""
+
+    step: int
+    values: dict[str, float]
+
+    @property
+    def trained(self) -> bool:
+        """Whether a training step was logged, not a validation alone."""
+        return STEP_SECONDS in self.values
+
+    @property
+    def held_out(self) -> float | None:
+        """Exact match on the held-out questions, where this step ended with a validation."""
+        return next((value for key, value in self.values.items() if _HELD_OUT.fullmatch(key)), None)
+
+
+class Lines:
+    """The complete lines that a file has grown by since they were last asked for; the file need not be there yet."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._position = 0
+        self._rest = b""
+
+    def new(self) -> list[str]:
+        """The lines finished since the last call, without their ends."""
+        if not self._file.is_file():
+            return []
+        with self._file.open("rb") as stream:
+            stream.seek(self._position)
+            content = stream.read()
+        self._position += len(content)
+        *lines, self._rest = (self._rest + content).split(b"\n")
+        return [line.decode("utf-8", "replace") for line in lines]
+
+
+def parse_row(line: str) -> Row:
+    """One line of veRL's file logger; what is not a number (a NaN arrives as null) is left out.
+
+    Raises:
+        ValueError: for a line that is no such record.
+    """
+    try:
+        record = json.loads(line)
+        values = {key: float(value) for key, value in record["data"].items() if isinstance(value, int | float)}
+        return Row(int(record["step"]), values)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not a line of veRL's file logger: {line[:80]!r}") from error
+
+
+def read_rows(file: Path) -> list[Row]:
+    """All rows of a metrics file, in order; none for a file that is not there."""
+    return [parse_row(line) for line in Lines(file).new()]
+
+
+def header_line() -> str:
+    """The names over the columns of `step_line`."""
+    return "".join(name.rjust(width) for name, width in COLUMNS)
+
+
+def step_line(row: Row) -> str:
+    """One step on one line, in the columns of `COLUMNS`; a value that was not logged is a dash."""
+    formats = {
+        "reward": (REWARD, ".3f"),
+        "exact match": (EXACT_MATCH, ".3f"),
+        "winners": (WINNERS, ".3f"),
+        "entropy": (ENTROPY, ".3f"),
+        "ratio max": (RATIO_MAX, ".4f"),
+        "rollout gap": (ROLLOUT_GAP, ".1e"),
+        "seconds": (STEP_SECONDS, ".1f"),
+    }
+    cells = {name: _cell(row.values.get(key), form) for name, (key, form) in formats.items()}
+    held_out = row.held_out
+    cells |= {"step": str(row.step), "held-out exact match": "" if held_out is None else f"{held_out:.3f}"}
+    return "".join(cells[name].rjust(width) for name, width in COLUMNS)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

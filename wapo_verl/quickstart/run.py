@@ -1,0 +1,148 @@
+"""The quickstart from end to end: world, index, warm start, veRL, report. Each piece has a module of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from retrieval_index import build_index
+from retrieval_index.build import is_current
+from retrieval_index.corpora import read_jsonl
+from retrieval_index.corpora.sources import fingerprint
+from wapo_verl.prepare import DOCUMENTS_FILE, Request, prepare
+from wapo_verl.quickstart import curves, episodes_view, report
+from wapo_verl.quickstart.command import Folders, copyable, training_command
+from wapo_verl.quickstart.memory import PeakMemory
+from wapo_verl.quickstart.metrics import Row
+from wapo_verl.quickstart.settings import QuickstartSettings
+from wapo_verl.quickstart.training import Training, last_errors, train
+
+BACKEND = "tantivy"
+
+
+@dataclass(slots=True)
+class Stages:
+    """The pieces before veRL, each announced with its seconds, which are kept for the report."""
+
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announces a piece, and says how long it took when it is over."""
+        self.console.print(f"{name} ...", highlight=False)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+        self.console.print(f"{self.seconds[name]:6.1f} s  {name}", highlight=False)
+
+
+def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console) -> int:
+    """Runs everything and prints the report; returns the exit status, 0 only if training came to its end.
+
+    Args:
+        seed: of the world, the warm start and the training.
+        out: folder for all that is written; what is there already is used where it is what would be made.
+        overrides: for veRL's command, as Hydra takes them.
+
+    Raises:
+        ValueError: for an override that cannot be.
+        OSError: when a file cannot be read or written.
+    """
+    settings, folders, stages = QuickstartSettings(), Folders(out.absolute()), Stages(console)
+    command = training_command(folders, settings, seed, overrides)
+    folders.out.mkdir(parents=True, exist_ok=True)
+    with PeakMemory() as memory:
+        make_world(folders, settings, seed, stages)
+        make_model(folders, settings, seed, stages)
+        shutil.rmtree(folders.validation, ignore_errors=True)
+        console.rule("veRL")
+        console.print(copyable(command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"its output goes to {folders.log}", highlight=False, soft_wrap=True)
+        training = train(command, folders.log, folders.metrics, console)
+    if training.status != 0 or not any(row.trained for row in training.rows):
+        _show_failure(training, folders, console)
+        return training.status if training.status > 0 else 1
+    around = report.Circumstances(
+        seed=seed,
+        questions=_questions(folders, training.rows),
+        preparation=stages.seconds,
+        start_up=training.start_up,
+        training_seconds=training.seconds,
+        peak_memory_bytes=memory.peak_bytes,
+        command=command,
+    )
+    conclude(training.rows, around, folders, console)
+    return 0
+
+
+def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
+    """Questions as parquet, documents, and their index, which is kept where it is of these very documents."""
+    with stages.stage("a world: questions and documents"):
+        options = {"books": settings.books, "held_out_books": settings.held_out_books}
+        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=options)):
+            stages.console.print(
+                f"          {item.rows:>5,} {item.content}: {item.file}", highlight=False, soft_wrap=True
+            )
+    documents = folders.data / DOCUMENTS_FILE
+    source = fingerprint("jsonl", [documents])
+    if is_current(folders.index, BACKEND, source):
+        stages.console.print(f"the index at {folders.index} is of these documents already", soft_wrap=True)
+        return
+    with stages.stage("an index of the documents"):
+        build_index(read_jsonl(documents), folders.index, BACKEND, overwrite=True, source=source)
+
+
+def make_model(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
+    """The tiny model, its tokenizer and its warm start; kept where it was made with the same seed and settings."""
+    with stages.stage("importing torch and transformers"):
+        from wapo_verl.quickstart.warm_start import warm_start
+    with stages.stage("a tiny model and its warm start"):
+        warm_start(folders.model, seed, top_k=settings.top_k, console=stages.console)
+
+
+def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders, console: Console) -> None:
+    """Writes ``report.json`` and ``curves.png``, and prints episodes, tables and verdict."""
+    found = report.build(rows, around)
+    folders.report.write_text(json.dumps(found, indent=2) + "\n")
+    curves.draw(rows, folders.curves, f"wapo-verl quickstart, seed {around.seed}")
+    validated = [row for row in rows if row.held_out is not None]
+    console.rule("one held-out question, before and after")
+    before, after = (
+        [episodes_view.read_dump(_dump(folders, row)) for row in (validated[0], validated[-1])]
+        if len(validated) > 1
+        else ([], [])
+    )
+    episodes_view.show(before, after, console)
+    console.rule("report")
+    report.show(found, console)
+    for name, file in (("curves", folders.curves), ("report", folders.report), ("metrics", folders.metrics)):
+        console.print(f"{name}: {file}", highlight=False, soft_wrap=True)
+
+
+def _questions(folders: Folders, rows: Sequence[Row]) -> int:
+    """How many questions the first validation had, 0 without one."""
+    return next((len(episodes_view.read_dump(_dump(folders, row))) for row in rows if row.held_out is not None), 0)
+
+
+def _dump(folders: Folders, row: Row) -> Path:
+    return folders.validation / f"{row.step}.jsonl"
+
+
+def _show_failure(training: Training, folders: Folders, console: Console) -> None:
+    log = folders.log.read_text(encoding="utf-8", errors="replace")
+    for line in last_errors(log):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"veRL failed with status {training.status} after {training.seconds:.0f} s; its whole output: {folders.log}",
+        style="bold red",
+        highlight=False,
+        soft_wrap=True,
+    )
