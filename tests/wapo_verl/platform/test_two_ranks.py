@@ -1,4 +1,4 @@
-"""Slow: WAPO's update by veRL's FSDP2 engine over gloo; two ranks move the weights as one does. No GPU, no vLLM, no Ray.
+"""Slow: WAPO's update by veRL's FSDP2 engine over gloo; two ranks move the weights as one does. No GPU, no Ray.
 
 Every process is veRL's own training worker with the real loss; only the batch is made here.
 """

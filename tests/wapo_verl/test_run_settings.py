@@ -1,0 +1,113 @@
+"""Which settings a run gets: the algorithm's, the CPU's, the agent loops', the trainer's. No Ray, no GPU, no vLLM."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import verl.trainer
+from hydra import compose, initialize_config_dir
+from verl.trainer.ppo.utils import need_critic, need_reference_policy
+from verl.utils import device
+from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+from retrieval_index import Document, build_index
+from wapo_verl import run_settings
+from wapo_verl.agent_loop import FAIL_FAST_MANAGER
+from wapo_verl.platform.defaults import CPU_DEFAULTS
+
+CONFIG = str(Path(verl.trainer.__file__).parent / "config")
+BATCHES = [
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=16",
+    "data.train_batch_size=16",
+]
+
+
+def make_config(*overrides: str) -> Any:
+    with initialize_config_dir(CONFIG, version_base=None):
+        return compose("ppo_trainer", [*BATCHES, *overrides])
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "get_device_name", lambda: "cpu")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "get_device_name", lambda: "cuda")
+
+
+def test_wapo_alone_on_a_cpu_is_a_valid_run(cpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo")
+    validate_config(config, need_reference_policy(config), need_critic(config))
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    for key, value in CPU_DEFAULTS.items():
+        if not callable(value):
+            assert run_settings.OmegaConf.select(config, key) == value, key
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    assert actor.strategy == "fsdp2"
+    assert actor.fsdp_config.mixed_precision["param_dtype"] == "fp32"
+
+
+def test_a_gpu_run_gets_no_cpu_settings(gpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert config.trainer.device == "cuda"
+    assert config.actor_rollout_ref.actor.strategy == "fsdp"
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+
+
+def test_verls_own_algorithms_are_left_alone(gpu: None) -> None:
+    config, untouched = make_config("algorithm.adv_estimator=grpo"), make_config("algorithm.adv_estimator=grpo")
+    run_settings.apply(config)
+    assert config == untouched
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mode"),
+    [
+        (["algorithm.adv_estimator=wapo", "+wapo.trainer=false"], "sync"),
+        (["algorithm.adv_estimator=grpo", "+wapo.trainer=true"], "wapo_sync"),
+        (["algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=separate_async"], "wapo_separate_async"),
+    ],
+)
+def test_the_trainer_can_be_chosen(gpu: None, overrides: list[str], mode: str) -> None:
+    config = make_config(*overrides)
+    run_settings.apply(config)
+    assert config.trainer.v1.trainer_mode == mode
+
+
+def test_the_head_of_a_gpu_cluster_is_no_cpu_run(cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_settings.on_cpu(make_config())
+    assert not run_settings.on_cpu(make_config("trainer.nnodes=2"))
+    assert not run_settings.on_cpu(make_config("+ray_kwargs.ray_init.address=10.0.0.1:6379"))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert not run_settings.on_cpu(make_config())
+    assert run_settings.on_cpu(make_config("trainer.device=cpu"))
+
+
+def test_a_searching_run_is_guarded_and_scored_whatever_its_algorithm(gpu: None, tmp_path: Path) -> None:
+    build_index([Document("a", "A", "a text")], tmp_path / "index")
+    config = make_config("algorithm.adv_estimator=grpo", f"+wapo.search_agent.index={tmp_path / 'index'}")
+    run_settings.apply(config)
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    assert config.reward.custom_reward_function.path == "pkg://wapo_verl.reward"
+    assert config.trainer.v1.trainer_mode == "sync"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+wapo.search_agent.index=/nowhere", "wapo.search_agent.index: there is no index at /nowhere"),
+        ("+wapo.search_agent.top_k=3", "index is not set"),
+        ("+wapo.search_agent.topk=3", "no key 'topk'"),
+    ],
+)
+def test_a_wrong_search_setting_stops_before_anything_starts(gpu: None, override: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", override))

@@ -1,0 +1,188 @@
+"""What the trainers change in veRL's step. TransferQueue and the worker group are replaced, no Ray, no GPU."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensordict import NonTensorStack, TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+from wapo_verl import trainer as trainer_module
+from wapo_verl.algorithms import algorithm
+from wapo_verl.run_settings import MODES, PREFIX
+from wapo_verl.trainer import StableTrainer, StableTrainerSync
+
+
+def nested(rows: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.nested.as_nested_tensor([torch.tensor(row, dtype=dtype) for row in rows], layout=torch.jagged)
+
+
+def record(outcome: str = "answered") -> dict[str, Any]:
+    return {"outcome": outcome, "turns": 1, "queries": [], "document_ids": [], "answer": None, "completion": ""}
+
+
+class Store:
+    """Stands in for TransferQueue: hands out the fields of a batch and keeps what is written back."""
+
+    def __init__(self, keys: list[str], **fields: Any) -> None:
+        self.keys, self.fields, self.written = keys, fields, TensorDict({}, batch_size=len(keys))
+
+    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
+        rows = [self.keys.index(key) for key in keys]
+        picked = TensorDict({}, batch_size=len(rows))
+        for name in select_fields:
+            field = self.fields[name]
+            if isinstance(field, torch.Tensor):
+                parts = field.unbind()
+                picked[name] = torch.nested.as_nested_tensor([parts[row] for row in rows], layout=torch.jagged)
+            else:
+                picked[name] = NonTensorStack(*[field[row] for row in rows])
+        return picked
+
+    def kv_batch_put(self, keys: list[str], partition_id: str, fields: TensorDict) -> KVBatchMeta:
+        self.written = fields
+        return KVBatchMeta(partition_id=partition_id, keys=keys, tags=[{} for _ in keys])
+
+
+def make_trainer(**config: Any) -> StableTrainerSync:
+    made = object.__new__(StableTrainerSync)
+    made.config = OmegaConf.create(
+        {
+            "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
+            "actor_rollout_ref": {
+                "rollout": {"response_length": 4},
+                "actor": {"loss_agg_mode": "seq-mean-token-sum-norm", "loss_scale_factor": 8},
+            },
+            **config,
+        }
+    )
+    made.algorithm = algorithm("wapo")
+    made.options = made.algorithm.default_options()
+    made._has_winner, made._response_tokens = True, 0
+    return made
+
+
+def make_batch(keys: list[str], tags: list[dict] | None = None) -> KVBatchMeta:
+    return KVBatchMeta(partition_id="train", keys=keys, tags=tags or [{} for _ in keys])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_is_registered(mode: str) -> None:
+    assert issubclass(get_trainer_cls(PREFIX + mode), (StableTrainer, get_trainer_cls(mode)))
+
+
+def test_verl_sees_its_own_name_of_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
+    config = OmegaConf.create(
+        {"trainer": {"v1": {"trainer_mode": f"{PREFIX}sync"}}, "algorithm": {"adv_estimator": "wapo"}}
+    )
+    OmegaConf.set_struct(config, True)
+    StableTrainerSync(config)
+    assert config.trainer.v1.trainer_mode == "sync"
+
+
+def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two outputs of one session count once, a padding row not at all; the loser's row is zero."""
+    keys = ["a_0_0", "a_0_1", "a_1_0", "pad_0_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1, 1], [1, 0, 1], [1], [0, 0]], torch.int64),
+        rm_scores=nested([[0, 1], [0, 0, 1], [0], [0, 0]]),
+        extra_fields=[{"episode": record()}, {"episode": record()}, {"episode": record()}, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made, metrics = make_trainer(), {}
+    made._compute_advantage(make_batch(keys, [{}, {}, {}, {"is_padding": True}]), metrics)
+    folded = 0.5 * 4 / 2  # (r - mean) * rows / (G * groups with a winner)
+    rows = [row.tolist() for row in store.written["advantages"].unbind()]
+    assert rows == [[folded, folded], [folded, 0.0, folded], [0.0], [0.0, 0.0]]
+    assert metrics["wapo/winner_fraction"] == 0.5
+    assert made._has_winner
+    assert made._response_tokens == 5
+
+
+@pytest.mark.parametrize(("option", "wins"), [("keep", True), ("zero", False), ("drop", False)])
+def test_truncated_completions_follow_the_option(option: str, wins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_1_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1], [1]], torch.int64),
+        rm_scores=nested([[1], [0]]),
+        extra_fields=[{"episode": record("turn_truncated")}, {"episode": record()}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made = make_trainer()
+    made.options = {"truncated": option}
+    made._compute_advantage(make_batch(keys), {})
+    assert made._has_winner is wins
+
+
+def test_without_an_episode_the_length_tells_truncation() -> None:
+    batch = make_batch(["a_0_0", "a_1_0"], [{"response_len": 4}, {"response_len": 3}])
+    assert make_trainer()._truncated(batch, [{}, {}]) == [True, False]
+
+
+def test_a_batch_without_a_winner_takes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker group is not called at all: weights, moments and step count stay as they are."""
+    keys = ["a_0_0", "a_1_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1], [1]], torch.int64),
+        rm_scores=nested([[0.1], [0.1]]),
+        extra_fields=[{}, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made, metrics = make_trainer(), {}
+    made.actor_rollout_wg = None  # calling it would raise
+    batch = made._compute_advantage(make_batch(keys), metrics)
+    assert made._update_actor(batch, metrics) is batch
+    assert metrics["actor/skipped_steps"] == 1.0
+    assert metrics["wapo/groups_with_winner"] == 0
+
+
+def test_a_batch_with_a_winner_is_handed_to_verl(monkeypatch: pytest.MonkeyPatch) -> None:
+    def update(self: PPOTrainer, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        metrics.update({"actor/entropy_loss": 0.5, "actor/behaviour_probs_diff_mean/weighted_parts": 3.0})
+        metrics.update({"actor/behaviour_probs_diff_mean/weight_parts": 6.0, "actor/behaviour_probs_diff_max": 0.9})
+        return batch
+
+    monkeypatch.setattr(PPOTrainer, "_update_actor", update)
+    made, metrics = make_trainer(), {}
+    made._response_tokens = 10
+    made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
+    assert metrics["actor/skipped_steps"] == 0.0
+    assert metrics["actor/entropy"] == pytest.approx(0.5 * 2 * 8 / 10)  # sum(H) / tokens
+    assert metrics["training/rollout_probs_diff_mean"] == pytest.approx(0.5)
+    assert metrics["training/rollout_probs_diff_max"] == 0.9
+    assert not [name for name in metrics if "behaviour" in name]
+
+
+def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "pad_0_0"]
+    extra = {"episode": record(), "reward_extra_info": {"score": 1.0, "f1": 0.5, "note": "no number"}}
+    store = Store(
+        keys,
+        prompts=nested([[7], [0]], torch.int64),
+        responses=nested([[8, 9], [0]], torch.int64),
+        rm_scores=nested([[0, 1], [0]]),
+        reward_model=[{"ground_truth": {"answers": ["x"]}}, {}],
+        extra_fields=[extra, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made = make_trainer()
+    made.global_steps = 3
+    made.tokenizer = SimpleNamespace(decode=lambda ids: f"<|im_start|>{ids.tolist()}")
+    made._init_dump_executor()
+    made._log_rollout_data(make_batch(keys, [{}, {"is_padding": True}]), {}, str(tmp_path))
+    made._shutdown_dump_executor()
+    lines = [json.loads(line) for line in (tmp_path / "3.jsonl").read_text().splitlines()]
+    assert len(lines) == 1
+    assert lines[0]["output"] == "<|im_start|>[8, 9]"
+    assert lines[0]["episode"]["outcome"] == "answered"
+    assert (lines[0]["f1"], lines[0]["score"], lines[0]["gts"]) == (0.5, 1.0, {"answers": ["x"]})
