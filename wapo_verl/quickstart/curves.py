@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from wapo_verl.quickstart.metrics import ENTROPY, REWARD, WINNERS, Row
 
@@ -28,7 +30,7 @@ def held_out_curve(rows: Sequence[Row]) -> Points:
 
 def draw(rows: Sequence[Row], file: Path, title: str) -> None:
     """Writes the PNG: reward, held-out exact match, entropy, winner fraction."""
-    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    figure = Figure(figsize=(9.0, 6.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
@@ -43,12 +45,15 @@ def draw(rows: Sequence[Row], file: Path, title: str) -> None:
     )
     _plot(bottom_left, curve(rows, ENTROPY), "Entropy of the policy", "nats per token")
     _plot(bottom_right, curve(rows, WINNERS), "Winner fraction", "share of completions (0 to 1)", share=True)
+    for axes in figure.axes:
+        axes.set_xlim(-0.5, max((row.step for row in rows), default=0) + 0.5)
     figure.savefig(file, dpi=120)
 
 
 def _plot(axes: Axes, points: Points, title: str, unit: str, *, share: bool = False, colour: str = _LINE) -> None:
     """One plot; a metric that was never logged says so in its place."""
     axes.set(title=title, ylabel=unit, xlabel="training step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if not points:

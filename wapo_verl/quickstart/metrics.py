@@ -23,14 +23,20 @@ _HELD_OUT = re.compile(r"val-(core|aux)/[^/]+/exact_match/mean@\d+")
 
 COLUMNS: tuple[tuple[str, int], ...] = (
     ("step", 4),
-    ("reward", 7),
-    ("exact match", 12),
-    ("winners", 8),
-    ("entropy", 8),
-    ("ratio max", 10),
-    ("rollout gap", 12),
-    ("seconds", 8),
-    ("held-out exact match", 21),
+    ("reward", 8),
+    ("EM", 7),
+    ("winners", 9),
+    ("entropy", 9),
+    ("ratio max", 11),
+    ("rollout gap", 13),
+    ("s", 6),
+    ("held-out EM", 13),
+)
+"""Names and widths of `step_line`, 80 characters together."""
+
+LEGEND = (
+    "EM: exact match of the completions trained on; winners: the share of them with an advantage above 0; "
+    "entropy: nats a token; rollout gap: mean difference of the actor's and vLLM's probabilities; s: seconds"
 )
 
 
@@ -100,16 +106,16 @@ def step_line(row: Row) -> str:
     """One step on one line, in the columns of `COLUMNS`; a value that was not logged is a dash."""
     formats = {
         "reward": (REWARD, ".3f"),
-        "exact match": (EXACT_MATCH, ".3f"),
+        "EM": (EXACT_MATCH, ".3f"),
         "winners": (WINNERS, ".3f"),
         "entropy": (ENTROPY, ".3f"),
         "ratio max": (RATIO_MAX, ".4f"),
         "rollout gap": (ROLLOUT_GAP, ".1e"),
-        "seconds": (STEP_SECONDS, ".1f"),
+        "s": (STEP_SECONDS, ".1f"),
     }
     cells = {name: _cell(row.values.get(key), form) for name, (key, form) in formats.items()}
     held_out = row.held_out
-    cells |= {"step": str(row.step), "held-out exact match": "" if held_out is None else f"{held_out:.3f}"}
+    cells |= {"step": str(row.step), "held-out EM": "" if held_out is None else f"{held_out:.3f}"}
     return "".join(cells[name].rjust(width) for name, width in COLUMNS)
 
 

@@ -16,11 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from wapo_verl.quickstart.metrics import ROLLOUT_GAP, STEP_SECONDS, TIMING, Row
+from wapo_verl.quickstart.training import FIRST_STEP
 
 START_AT_MOST, END_AT_LEAST = 0.5, 0.8
 """Held-out exact match before and after, between which the quickstart shows something."""
 GAP_LIMIT = 1e-3
 """The rollout's and the actor's probabilities must be this close, or the weights vLLM has are not the actor's."""
+
+BAR_WIDTH = 30
 
 _OUTSIDE_THE_STEP = ("step", "testing", "dump_rollout_generations")
 
@@ -58,6 +61,8 @@ def build(rows: Sequence[Row], around: Circumstances) -> dict[str, Any]:
     shares = [row.held_out for row in rows if row.held_out is not None]
     gaps = [row.values[ROLLOUT_GAP] for row in rows if ROLLOUT_GAP in row.values]
     trained = [row for row in rows if row.trained]
+    prepared = sum(around.preparation.values())
+    first_step_ended = dict(around.start_up).get(FIRST_STEP)
     return {
         "seed": around.seed,
         "steps": trained[-1].step if trained else 0,
@@ -73,11 +78,12 @@ def build(rows: Sequence[Row], around: Circumstances) -> dict[str, Any]:
                 around.start_up, [0.0, *(ended for _, ended in around.start_up)], strict=False
             )
         ],
+        "command_to_first_step_seconds": None if first_step_ended is None else prepared + first_step_ended,
         "first_step_seconds": trained[0].values[STEP_SECONDS] if trained else None,
         "step_seconds": step_phases(trained[1:]),
         "validation_seconds": _median([row.values.get(f"{TIMING}testing") for row in trained]),
         "training_seconds": around.training_seconds,
-        "total_seconds": around.training_seconds + sum(around.preparation.values()),
+        "total_seconds": prepared + around.training_seconds,
         "peak_memory_gigabytes": around.peak_memory_bytes / 1e9,
         "command": list(around.command),
     }
@@ -134,18 +140,19 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 def _held_out_table(report: Mapping[str, Any]) -> Table:
     table = Table(
-        title=f"held-out exact match ({report['held_out_questions']} questions, one sampled answer each, temperature 1)"
+        title="held-out exact match",
+        caption=f"{report['held_out_questions']} questions, one answer each, sampled at temperature 1",
     )
     for name in ("step", "exact match", "± standard error"):
         table.add_column(name, justify="right")
-    table.add_column("")
+    table.add_column("", min_width=BAR_WIDTH)
     for entry in report["held_out"]:
         error = entry["standard_error"]
         table.add_row(
             str(entry["step"]),
             f"{entry['exact_match']:.3f}",
             "–" if error is None else f"{error:.3f}",
-            "█" * round(30 * entry["exact_match"]),
+            "█" * round(BAR_WIDTH * entry["exact_match"]),
         )
     return table
 
@@ -154,7 +161,7 @@ def _time_table(report: Mapping[str, Any]) -> Table:
     table = Table(title="where the time went")
     table.add_column("part")
     table.add_column("seconds", justify="right")
-    table.add_column("clock", justify="right")
+    table.add_column("since veRL's command", justify="right")
     for name, seconds in report["preparation_seconds"].items():
         table.add_row(f"before veRL: {name}", f"{seconds:.1f}", "")
     table.add_section()
@@ -164,15 +171,17 @@ def _time_table(report: Mapping[str, Any]) -> Table:
     for name, seconds in report["step_seconds"].items():
         whole = "a step, all of it" if name == "step" else f"a step: {name}"
         table.add_row(f"{whole} (median after the first)", f"{seconds:.2f}", "")
-    for name, seconds in (
-        ("the first step", report["first_step_seconds"]),
-        ("a validation", report["validation_seconds"]),
-    ):
-        if seconds is not None:
-            table.add_row(name, f"{seconds:.1f}", "")
     table.add_section()
-    table.add_row("veRL's command, all of it", f"{report['training_seconds']:.0f}", "")
-    table.add_row("everything", f"{report['total_seconds']:.0f}", "")
+    wholes = {
+        "the first step": "first_step_seconds",
+        "a validation (median)": "validation_seconds",
+        "from the quickstart's command to the end of the first step": "command_to_first_step_seconds",
+        "veRL's command": "training_seconds",
+        "everything": "total_seconds",
+    }
+    for name, key in wholes.items():
+        if report[key] is not None:
+            table.add_row(name, f"{report[key]:.1f}", "")
     return table
 
 

@@ -18,7 +18,7 @@ import psutil
 from rich.console import Console
 from rich.status import Status
 
-from wapo_verl.quickstart.metrics import Lines, Row, header_line, parse_row, step_line
+from wapo_verl.quickstart.metrics import LEGEND, Lines, Row, header_line, parse_row, step_line
 
 LOOK_EVERY_SECONDS = 0.3
 STILL_THERE_SECONDS = 15.0
@@ -139,6 +139,7 @@ class _Watch:
             row = parse_row(line)
             self._over(self.start_up.see_row(row, self.elapsed))
             if not self.rows:
+                self._say(LEGEND)
                 self._say(header_line())
             self.rows.append(row)
             self._say(step_line(row))
