@@ -62,7 +62,7 @@ def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console)
     with PeakMemory() as memory:
         make_world(folders, settings, seed, stages)
         make_model(folders, settings, seed, stages)
-        shutil.rmtree(folders.validation, ignore_errors=True)
+        _forget_the_last_run(folders)
         console.rule("veRL")
         console.print(copyable(command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
         console.print(f"its output goes to {folders.log}", highlight=False, soft_wrap=True)
@@ -125,6 +125,13 @@ def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders
     report.show(found, console)
     for name, file in (("curves", folders.curves), ("report", folders.report), ("metrics", folders.metrics)):
         console.print(f"{name}: {file}", highlight=False, soft_wrap=True)
+
+
+def _forget_the_last_run(folders: Folders) -> None:
+    """Removes what only a finished run may leave, so that after a failure nothing old looks like its outcome."""
+    shutil.rmtree(folders.validation, ignore_errors=True)
+    for file in (folders.metrics, folders.report, folders.curves):
+        file.unlink(missing_ok=True)
 
 
 def _questions(folders: Folders, rows: Sequence[Row]) -> int:
