@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from retrieval_index import Document, build_index
 from wapo_verl import run_settings
 from wapo_verl.agent_loop.settings import SearchAgentConfig
 
@@ -85,7 +86,9 @@ def validated(script: Path, folder: Path, *arguments: str, **knobs: str) -> Dict
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
-    (training,) = [command for command in commands(script, folder, *arguments, **knobs) if command[:2] == TRAIN]
+    recorded = commands(script, folder, *arguments, **knobs)
+    build_index([Document("1", "Fox", "A fox.")], recorded[0][3])  # where the recipe would have built its own
+    (training,) = [command for command in recorded if command[:2] == TRAIN]
     with initialize_config_dir(PACKAGED, version_base=None):
         config = compose("ppo_trainer", overrides=training[2:], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
