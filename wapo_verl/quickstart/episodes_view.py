@@ -33,17 +33,17 @@ class Piece:
 
 
 def pieces(output: str) -> list[Piece]:
-    """The decoded response in its pieces; the role names that its turns' headers left are no pieces."""
-    return [piece for piece in _split(output) if piece.tag or (piece.text and piece.text not in _ROLES)]
+    """The decoded response in its pieces, without the role names that its turns' headers left between them."""
+    return [piece for piece in _split(output) if piece.tag or piece.text]
 
 
 def _split(output: str) -> Iterator[Piece]:
     end = 0
     for block in _BLOCK.finditer(output):
-        yield Piece("", _one_line(output[end : block.start()]))
+        yield Piece("", _without_role(output[end : block.start()]))
         yield Piece(block.group(1), _one_line(block.group(2)))
         end = block.end()
-    yield Piece("", _one_line(output[end:]))
+    yield Piece("", _without_role(output[end:]))
 
 
 def question(prompt: str) -> str:
@@ -89,7 +89,7 @@ def episode_panel(sample: Mapping[str, Any], title: str) -> Panel:
     table.add_column(overflow="fold")
     table.add_row("question", Text(question(str(sample["input"]))))
     for piece in pieces(str(sample["output"])):
-        table.add_row(_SHOWN_AS[piece.tag], Text(piece.text, style=_STYLES.get(piece.tag, "")))
+        table.add_row(_SHOWN_AS[piece.tag], Text(piece.text or "(nothing)", style=_STYLES.get(piece.tag, "")))
     table.add_row("right answer", Text(", ".join(_answers(sample.get("gts")))))
     score = float(sample["score"])
     table.add_row("reward", Text(f"{score:g}", style="bold green" if _right(sample) else "bold red"))
@@ -121,6 +121,11 @@ def _right(sample: Mapping[str, Any]) -> bool:
 
 def _answers(truth: Any) -> list[str]:
     return [str(answer) for answer in truth["answers"]] if isinstance(truth, Mapping) else [str(truth)]
+
+
+def _without_role(text: str) -> str:
+    words = text.split()
+    return " ".join(words[1:] if words and words[0] in _ROLES else words)
 
 
 def _one_line(text: str) -> str:

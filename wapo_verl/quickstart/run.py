@@ -19,6 +19,7 @@ from retrieval_index.corpora.sources import fingerprint
 from wapo_verl.prepare import DOCUMENTS_FILE, Request, prepare
 from wapo_verl.quickstart import curves, episodes_view, report
 from wapo_verl.quickstart.command import Folders, copyable, training_command
+from wapo_verl.quickstart.make_model import make_model
 from wapo_verl.quickstart.memory import PeakMemory
 from wapo_verl.quickstart.metrics import Row
 from wapo_verl.quickstart.settings import QuickstartSettings
@@ -61,7 +62,8 @@ def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console)
     folders.out.mkdir(parents=True, exist_ok=True)
     with PeakMemory() as memory:
         make_world(folders, settings, seed, stages)
-        make_model(folders, settings, seed, stages)
+        with stages.stage("a tiny model and its warm start"):
+            make_model(folders.model, seed)
         _forget_the_last_run(folders)
         console.rule("veRL")
         console.print(copyable(command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
@@ -98,14 +100,6 @@ def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages
         return
     with stages.stage("an index of the documents"):
         build_index(read_jsonl(documents), folders.index, BACKEND, overwrite=True, source=source)
-
-
-def make_model(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
-    """The tiny model, its tokenizer and its warm start; kept where it was made with the same seed and settings."""
-    with stages.stage("importing torch and transformers"):
-        from wapo_verl.quickstart.warm_start import warm_start
-    with stages.stage("a tiny model and its warm start"):
-        warm_start(folders.model, seed, top_k=settings.top_k, console=stages.console)
 
 
 def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders, console: Console) -> None:

@@ -147,8 +147,8 @@ def test_an_episode_is_read_by_its_tags() -> None:
         ("information", "Lemiad Born in Temwick."),
         ("answer", "Temwick"),
     ]
-    broken = episodes_view.pieces("well, <search> x </answer>")
-    assert [(piece.tag, piece.text) for piece in broken] == [("", "well, <search> x </answer>")]
+    broken = episodes_view.pieces("<information> </information> assistant <search> x </answer>")
+    assert [(piece.tag, piece.text) for piece in broken] == [("information", ""), ("", "<search> x </answer>")]
 
 
 @given(st.text())

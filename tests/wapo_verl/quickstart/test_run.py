@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from wapo_verl.quickstart.__main__ import app
 from wapo_verl.quickstart.command import KEPT, Folders, copyable, hydra_value, override_key, training_command
+from wapo_verl.quickstart.make_model import make_model
 from wapo_verl.quickstart.memory import PeakMemory, family_bytes
 from wapo_verl.quickstart.metrics import Lines, header_line, parse_row, read_rows, step_line
 from wapo_verl.quickstart.run import Stages, make_world
@@ -218,6 +219,16 @@ def test_the_world_and_its_index_are_made_once(tmp_path: Path) -> None:
     assert (folders.data / "test.parquet").is_file()
     assert shown.getvalue().count("an index of the documents ...") == 1
     assert "of these documents already" in shown.getvalue()
+
+
+def test_a_folder_that_holds_something_else_is_no_place_for_the_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("not to be lost")
+    with pytest.raises(ChildProcessError, match="status 1"):
+        make_model(tmp_path, seed=0)
+    assert "holds no warm start" in " ".join(capfd.readouterr().out.split())
+    assert (tmp_path / "mine.txt").is_file()
 
 
 def test_a_wrong_override_is_one_sentence(tmp_path: Path) -> None:
