@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envs.episode import Episode
-from envs.miniwiki.world import PERSON_RELATIONS, PLACE_RELATIONS, Question, World
+from envs.miniwiki.world import Question, World
 from envs.protocol import render_answer, render_information, render_passage, render_search
 from retrieval_index import Document
 
 Search = Callable[[str], Sequence[Document]]
 """A query's documents, best first."""
 
-MISTAKES = ("wrong_person", "wrong_town", "early_answer")
+MISTAKES = ("early_answer", "book_fact", "wrong_query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,12 @@ def oracle(question: Question, search: Search) -> Demonstration:
 
 
 def imperfect(question: Question, world: World, search: Search, mistake: str) -> Demonstration:
-    """The question played with one wrong decision, which nearly always makes its answer wrong.
+    """The question played with one wrong decision, whose answer scores 0.
 
     Args:
-        mistake: "wrong_person" follows the book's other person, "wrong_town" gives the person's other town,
-            "early_answer" gives the name found by the first search. A comparison always ends with the newer book.
+        mistake: "early_answer" gives the name that the first search found, "book_fact" gives the book's own town or
+            year in place of its author's, "wrong_query" does so too, after a second search for the book's town in
+            place of its author. A comparison always ends with the newer book.
 
     Raises:
         ValueError: for an unknown mistake.
@@ -68,18 +69,12 @@ def imperfect(question: Question, world: World, search: Search, mistake: str) ->
     first, second = question.queries
     if question.kind == "comparison":
         return play(question, question.queries, second if question.answer == first else first, search)
-    relation, place = (document_id.rpartition("/")[2] for document_id in question.document_ids)
     if mistake == "early_answer":
         return play(question, (first,), second, search)
-    if mistake == "wrong_town":
-        return play(question, question.queries, getattr(world.persons[second], _other(PLACE_RELATIONS, place)), search)
     book = next(book for book in world.books if book.name == first)
-    person = getattr(book, _other(PERSON_RELATIONS, relation))
-    return play(question, (first, person), getattr(world.persons[person], place), search)
-
-
-def _other(pair: tuple[str, str], one: str) -> str:
-    return pair[1] if pair[0] == one else pair[0]
+    asks_for_year = question.answer == str(world.persons[second].death_year)
+    wrong = str(book.publication_year) if asks_for_year else book.printing_town
+    return play(question, (first, book.printing_town if mistake == "wrong_query" else second), wrong, search)
 
 
 def demonstrations(

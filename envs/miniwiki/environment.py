@@ -26,8 +26,8 @@ class Miniwiki(RetrievalQA):
 
     Options:
         seed: the world; every seed has its own.
-        books, held_out_books: size of the two parts, at most 768 and 256. Each part has as many persons as books and a
-            third as many towns, and four bridge questions per book.
+        books, held_out_books: size of the two parts, at most 896 and 128. Each part has as many persons as books and
+            half as many towns, and two bridge questions per book.
         comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
     """
 

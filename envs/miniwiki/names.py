@@ -14,7 +14,7 @@ from itertools import product
 KINDS = ("book", "person", "town")
 TRAIN, HELD_OUT = "train", "held_out"
 PARTS = (TRAIN, HELD_OUT)
-_HELD_OUT_EVERY = 4
+_HELD_OUT_EVERY = 8
 
 _ONSETS = {
     "book": ("B", "D", "F", "G", "K", "L", "M", "N"),
@@ -53,7 +53,7 @@ def tails(kind: str) -> tuple[str, ...]:
 
 
 def part_names(kind: str, part: str) -> tuple[str, ...]:
-    """All names of a kind that belong to ``part``: 768 for "train", 256 for "held_out", in a fixed order.
+    """All names of a kind that belong to ``part``: 896 for "train", 128 for "held_out", in a fixed order.
 
     Every head and every tail occurs in both parts, so a policy that met only the names of training has met all pieces.
     """
@@ -74,6 +74,6 @@ def draw_names(kind: str, part: str, count: int, generator: random.Random) -> li
     pool = part_names(kind, part)
     if count > len(pool):
         raise ValueError(
-            f"miniwiki has {len(pool)} {part} names of kind {kind!r}, {count} were asked for; ask for fewer"
+            f"miniwiki has {len(pool)} {part} names of kind {kind!r} and {count} were asked for; ask for fewer books"
         )
     return generator.sample(pool, count)

@@ -15,39 +15,42 @@ from envs.miniwiki.names import draw_names
 from retrieval_index import Document
 
 YEARS = tuple(range(1805, 1905, 5))
-PERSON_RELATIONS = ("author", "critic")
-PLACE_RELATIONS = ("birthplace", "deathplace")
+BOOK_RELATIONS = ("author", "printing_town", "publication_year")
+PERSON_RELATIONS = ("birthplace", "death_year")
 BRIDGE_QUESTIONS = {
-    "birthplace": "Where was the {relation} of {book} born?",
-    "deathplace": "Where did the {relation} of {book} die?",
+    "birthplace": "Where was the author of {} born?",
+    "death_year": "When did the author of {} die?",
 }
-COMPARISON_QUESTION = "Which book was published earlier, {first} or {second}?"
+COMPARISON_QUESTION = "Which book was published earlier, {} or {}?"
+# All of a book's sentences are equally long, and all of a person's, but those are shorter: BM25 ranks a person's own
+# documents above those of the books that name the person, and the documents of one entity alike. There are no titles,
+# whose weight in the score is each back end's own.
 TEXTS = {
-    "author": "Book written by {}.",
-    "critic": "Book praised by {}.",
-    "year": "Book published in {}.",
-    "birthplace": "Born in {}.",
-    "deathplace": "Died in {}.",
+    "author": "The book {} was written by {}.",
+    "printing_town": "The book {} was printed in {}.",
+    "publication_year": "The book {} was published in {}.",
+    "birthplace": "{} was born in {}.",
+    "death_year": "{} passed away in {}.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A book with the persons who wrote and praised it, and its year."""
+    """A book, who wrote it, and where and when it came out."""
 
     name: str
     author: str
-    critic: str
-    year: int
+    printing_town: str
+    publication_year: int
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person with the towns of birth and death."""
+    """A person, where born and when died."""
 
     name: str
     birthplace: str
-    deathplace: str
+    death_year: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +83,24 @@ class World:
     def documents(self) -> Iterator[Document]:
         """One document per fact. In this order a search's ties would always fall alike: shuffle before indexing."""
         for book in self.books:
-            for relation in ("author", "critic", "year"):
+            for relation in BOOK_RELATIONS:
                 yield _document(book.name, relation, getattr(book, relation))
         for person in self.persons.values():
-            for relation in PLACE_RELATIONS:
+            for relation in PERSON_RELATIONS:
                 yield _document(person.name, relation, getattr(person, relation))
 
     def bridge_questions(self) -> Iterator[Question]:
-        """Every "where was the author of X born" question of the world: four per book."""
+        """Two questions about the author of each book: where born, when died."""
         for book in self.books:
-            for relation in PERSON_RELATIONS:
-                person = self.persons[getattr(book, relation)]
-                for place, template in BRIDGE_QUESTIONS.items():
-                    yield Question(
-                        text=template.format(relation=relation, book=book.name),
-                        answer=getattr(person, place),
-                        kind="bridge",
-                        queries=(book.name, person.name),
-                        document_ids=(document_id(book.name, relation), document_id(person.name, place)),
-                    )
+            person = self.persons[book.author]
+            for relation, template in BRIDGE_QUESTIONS.items():
+                yield Question(
+                    text=template.format(book.name),
+                    answer=str(getattr(person, relation)),
+                    kind="bridge",
+                    queries=(book.name, person.name),
+                    document_ids=(document_id(book.name, "author"), document_id(person.name, relation)),
+                )
 
     def comparison_question(self, generator: random.Random) -> Question:
         """A question which of two random books of different years is the older one.
@@ -106,14 +108,14 @@ class World:
         The world must have books of at least two years.
         """
         first, second = generator.sample(self.books, 2)
-        while first.year == second.year:
+        while first.publication_year == second.publication_year:
             first, second = generator.sample(self.books, 2)
         return Question(
-            text=COMPARISON_QUESTION.format(first=first.name, second=second.name),
-            answer=min(first, second, key=lambda book: book.year).name,
+            text=COMPARISON_QUESTION.format(first.name, second.name),
+            answer=min(first, second, key=lambda book: book.publication_year).name,
             kind="comparison",
             queries=(first.name, second.name),
-            document_ids=(document_id(first.name, "year"), document_id(second.name, "year")),
+            document_ids=(document_id(first.name, "publication_year"), document_id(second.name, "publication_year")),
         )
 
 
@@ -123,13 +125,14 @@ def document_id(name: str, relation: str) -> str:
 
 
 def _document(name: str, relation: str, fact: str | int) -> Document:
-    return Document(document_id(name, relation), name, TEXTS[relation].format(fact))
+    return Document(document_id(name, relation), "", TEXTS[relation].format(name, fact))
 
 
 def make_world(seed: int, part: str, books: int) -> World:
-    """The world of a seed and part, with as many persons as books and a third as many towns.
+    """The world of a seed and part, with as many persons as books and half as many towns.
 
-    Each person wrote one book and praised another. The same arguments give the same world, on any machine.
+    Each person wrote one book. A book's town and year differ from its author's, so that a fact of the wrong entity is
+    never the right answer. The same arguments give the same world, on any machine.
 
     Raises:
         ValueError: for fewer than 4 books, or more than there are names for.
@@ -139,14 +142,14 @@ def make_world(seed: int, part: str, books: int) -> World:
     generator = random.Random(f"miniwiki {seed} {part}")
     titles = draw_names("book", part, books, generator)
     people = draw_names("person", part, books, generator)
-    towns = draw_names("town", part, max(4, books // 3), generator)
-    persons = {name: Person(name, *generator.sample(towns, 2)) for name in people}
-    years = [YEARS[i % len(YEARS)] for i in range(books)]
-    generator.shuffle(years)
-    shift = generator.randrange(1, books)
-    critics = people[shift:] + people[:shift]
-    listed = tuple(Book(*facts) for facts in zip(titles, people, critics, years, strict=True))
-    return World(books=listed, persons=persons, towns=tuple(towns))
+    towns = draw_names("town", part, max(4, books // 2), generator)
+    listed, persons = [], {}
+    for title, name in zip(titles, people, strict=True):
+        birthplace, printing_town = generator.sample(towns, 2)
+        death_year, publication_year = generator.sample(YEARS, 2)
+        listed.append(Book(title, name, printing_town, publication_year))
+        persons[name] = Person(name, birthplace, death_year)
+    return World(books=tuple(listed), persons=persons, towns=tuple(towns))
 
 
 def make_questions(world: World, comparison_share: float, generator: random.Random) -> list[Question]:

@@ -14,25 +14,28 @@ class WarmStartSettings:
 
     Attributes:
         worlds: number of worlds demonstrated, each with names of training only and facts of its own.
-        books: books of each such world; it gives four demonstrations per book.
+        books: books of each such world; it gives two demonstrations per book.
         mistake_share: chance that a demonstration has one wrong decision; an imitator cannot score above the rest.
         batch_size: demonstrations an update.
-        max_steps: updates at most.
         warm_up_steps: updates over which the learning rate rises.
-        decay_share: last share of the updates over which the learning rate falls to zero.
+        learned_loss: mean loss on the policy's own tokens, over the last 20 updates, at which copying is taken for
+            learned. When that happens depends on the seed; the learning rate is held until then.
+        max_plateau_steps: updates, warm-up included, after which the learning rate falls in any case.
+        decay_steps: updates over which the learning rate then falls to zero; the last of the warm start.
         learning_rate: peak learning rate of AdamW (betas .9 and .98).
         passage_weight: weight of the mean loss on the tokens that the policy did not write. Passages repeat the names
             they were asked for, so predicting them is what makes copying appear early and surely.
     """
 
     worlds: int = 8
-    books: int = 200
+    books: int = 400
     mistake_share: float = 0.55
-    batch_size: int = 48
-    max_steps: int = 240
-    warm_up_steps: int = 30
-    decay_share: float = 0.3
-    learning_rate: float = 4e-3
+    batch_size: int = 32
+    warm_up_steps: int = 40
+    learned_loss: float = 0.4
+    max_plateau_steps: int = 400
+    decay_steps: int = 160
+    learning_rate: float = 5e-3
     passage_weight: float = 1.0
 
 

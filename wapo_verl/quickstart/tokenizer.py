@@ -22,7 +22,7 @@ from tokenizers import (  # type: ignore[import-untyped]
 from transformers import PreTrainedTokenizerFast
 
 from envs.miniwiki.names import KINDS, heads, tails
-from envs.miniwiki.world import BRIDGE_QUESTIONS, COMPARISON_QUESTION, PERSON_RELATIONS, TEXTS, YEARS
+from envs.miniwiki.world import BRIDGE_QUESTIONS, COMPARISON_QUESTION, TEXTS, YEARS
 
 END_OF_TEXT, TURN_START, TURN_END, UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|unknown|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, UNKNOWN)
@@ -38,7 +38,7 @@ CHAT_TEMPLATE = (
 
 def template_words() -> list[str]:
     """The words, without punctuation, that miniwiki's questions and documents are built from, sorted."""
-    texts = [*BRIDGE_QUESTIONS.values(), COMPARISON_QUESTION, *TEXTS.values(), *PERSON_RELATIONS, *map(str, YEARS)]
+    texts = [*BRIDGE_QUESTIONS.values(), COMPARISON_QUESTION, *TEXTS.values(), *map(str, YEARS)]
     return sorted({word for text in texts for word in re.findall(r"\w+", re.sub(r"{\w*}", " ", text))})
 
 

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 import envs.miniwiki
 from envs.miniwiki.demonstrations import demonstrations
@@ -34,6 +34,7 @@ from wapo_verl.quickstart.tokenizer import TURN_END, TURN_START, make_tokenizer
 
 BETAS = (0.9, 0.98)
 MAX_GRAD_NORM = 1.0
+SMOOTHED_STEPS = 20
 RECORD_NAME = "warm_start.json"
 _MODULE_FOLDERS = (Path(__file__).parent, Path(envs.miniwiki.__file__).parent)
 _CODE_FILES = ("tokenizer.py", "model.py", "warm_start.py", "names.py", "world.py", "demonstrations.py")
@@ -123,7 +124,7 @@ def make_batch(examples: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizer
     return ids, (role == assistant) & (position >= last_start + 2) & (last_end < last_start)
 
 
-def losses_of(model: Qwen2ForCausalLM, ids: Tensor, policy: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+def losses_of(model: Qwen3ForCausalLM, ids: Tensor, policy: Tensor, pad: int) -> tuple[Tensor, Tensor]:
     """Mean next-token loss on the policy's own tokens and on all others (padding apart), both scalars in nats."""
     targets, own = ids[:, 1:], policy[:, 1:]
     real = targets != pad
@@ -133,7 +134,7 @@ def losses_of(model: Qwen2ForCausalLM, ids: Tensor, policy: Tensor, pad: int) ->
 
 
 def train(
-    model: Qwen2ForCausalLM,
+    model: Qwen3ForCausalLM,
     examples: Sequence[Sequence[int]],
     tokenizer: PreTrainedTokenizerFast,
     settings: WarmStartSettings,
@@ -144,17 +145,12 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=BETAS)
     batches = _batches(examples, settings.batch_size, random.Random(f"warm start order {seed}"))
     losses: list[float] = []
-    columns = (
-        TextColumn("warm start"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("warm start", total=settings.max_steps, loss="")
-        for step in range(settings.max_steps):
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(step, settings)
+    plateau = settings.max_plateau_steps
+    bar = (TextColumn("warm start"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*bar, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("", total=plateau + settings.decay_steps)
+        while len(losses) < plateau + settings.decay_steps:
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(len(losses), plateau, settings)
             ids, policy = make_batch(next(batches), tokenizer)
             own, others = losses_of(model, ids, policy, tokenizer.pad_token_id)
             optimizer.zero_grad()
@@ -162,14 +158,21 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
             optimizer.step()
             losses.append(own.item())
-            progress.update(task, advance=1, loss=f"loss {losses[-1]:.2f}")
+            if len(losses) < plateau and _learned(losses, settings.learned_loss):
+                plateau = len(losses)
+            progress.update(task, advance=1, total=plateau + settings.decay_steps, description=f"loss {losses[-1]:.2f}")
     return losses
 
 
-def _schedule(step: int, settings: WarmStartSettings) -> float:
-    """Share of the peak learning rate at an update counted from 0: linear rise, plateau, linear fall."""
+def _learned(losses: Sequence[float], threshold: float) -> bool:
+    recent = losses[-SMOOTHED_STEPS:]
+    return len(recent) == SMOOTHED_STEPS and sum(recent) / SMOOTHED_STEPS < threshold
+
+
+def _schedule(step: int, plateau: int, settings: WarmStartSettings) -> float:
+    """Share of the peak learning rate at an update counted from 0: a rise, level until ``plateau``, a fall to zero."""
     rise = (step + 1) / settings.warm_up_steps
-    fall = (settings.max_steps - step) / max(1.0, settings.decay_share * settings.max_steps)
+    fall = (plateau + settings.decay_steps - step) / settings.decay_steps
     return min(1.0, rise, fall)
 
 
@@ -215,7 +218,7 @@ def _cached(target: Path, key: str) -> WarmStart | None:
 
 
 def _write(
-    target: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]
+    target: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]
 ) -> None:
     """Writes model, tokenizer and record beside ``target`` and puts them in its place."""
     working = target.with_name(f".{target.name}.writing-{os.getpid()}")
