@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+OTTQA_DIR ?= ../shared/data/ottqa
 TORCH = torch==2.13.0
 STACK = wapo_verl/platform
 
@@ -61,7 +62,7 @@ test: lint
 	$(BIN)/python -m pytest $(ARGS)
 
 benchmarks: install-dev
-	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)
 
 clean:
 	rm -rf $(VENV) runs
