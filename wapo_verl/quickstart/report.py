@@ -158,10 +158,13 @@ def _held_out_table(report: Mapping[str, Any]) -> Table:
 
 
 def _time_table(report: Mapping[str, Any]) -> Table:
-    table = Table(title="where the time went")
+    table = Table(
+        title="where the time went",
+        caption="clock: seconds since veRL's command; a step: medians over those after the first",
+    )
     table.add_column("part")
     table.add_column("seconds", justify="right")
-    table.add_column("since veRL's command", justify="right")
+    table.add_column("clock", justify="right")
     for name, seconds in report["preparation_seconds"].items():
         table.add_row(f"before veRL: {name}", f"{seconds:.1f}", "")
     table.add_section()
@@ -169,14 +172,13 @@ def _time_table(report: Mapping[str, Any]) -> Table:
         table.add_row(f"veRL: {phase['phase']}", f"{phase['took']:.1f}", f"{phase['ended']:.1f}")
     table.add_section()
     for name, seconds in report["step_seconds"].items():
-        whole = "a step, all of it" if name == "step" else f"a step: {name}"
-        table.add_row(f"{whole} (median after the first)", f"{seconds:.2f}", "")
+        table.add_row("a step, all of it" if name == "step" else f"a step: {name}", f"{seconds:.2f}", "")
     table.add_section()
     wholes = {
         "the first step": "first_step_seconds",
         "a validation (median)": "validation_seconds",
-        "from the quickstart's command to the end of the first step": "command_to_first_step_seconds",
-        "veRL's command": "training_seconds",
+        "command to the end of the first step": "command_to_first_step_seconds",
+        "veRL, all of it": "training_seconds",
         "everything": "total_seconds",
     }
     for name, key in wholes.items():

@@ -45,12 +45,13 @@ PHASES = (
     Phase("starting Ray", "Ray up", "Started a local Ray instance"),
     Phase("starting the trainer's process", "trainer up", "train and validate dataloader initialized"),
     Phase("starting the actor", "actor ready", "actor and ref model engine initialized"),
-    Phase("starting vLLM", "vLLM ready", "LLMServerManager: ["),
-    Phase("setting up the weight sync", "ready to fit", "all initialize finished, ready to fit"),
+    Phase("starting vLLM", "vLLM ready", "checkpoint engine manager initialized"),
+    Phase("getting ready", "ready to fit", "all initialize finished, ready to fit"),
     Phase("starting the agent loop, answering the held-out questions", FIRST_VALIDATION),
     Phase("making the first step", FIRST_STEP),
 )
-"""In their order. The last two have no line in the log: they end with a row of metrics."""
+"""In their order. The markers are lines of one stream, since those of two may come out of order. The last two phases
+have none: they end with a row of metrics."""
 
 
 @dataclass(slots=True)
