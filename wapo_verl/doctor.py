@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
+from rich.markup import escape
 
 PACKAGES = ("torch", "verl", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy", "wrapt")
 BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
@@ -164,12 +165,13 @@ def doctor(console: Console | None = None) -> int:
         console.print(f"\n[bold]{title}[/]")
         for finding in findings:
             mark = "[red]✗[/]" if finding.mend else "[green]✓[/]"
-            console.print(f"  {mark} {finding.subject}: {finding.found}", soft_wrap=True, highlight=False)
+            line = f"  {mark} {escape(finding.subject)}: {escape(finding.found)}"
+            console.print(line, soft_wrap=True, highlight=False)
         wrong += [finding for finding in findings if finding.mend]
         if title == "plugin" and wrong:
             break
     console.print()
     for finding in wrong:
-        console.print(f"[red]{finding.subject}[/]: {finding.mend}", soft_wrap=True)
+        console.print(f"[red]{escape(finding.subject)}[/]: {escape(finding.mend)}", soft_wrap=True, highlight=False)
     console.print("all well" if not wrong else f"{len(wrong)} thing(s) to mend")
     return 1 if wrong else 0

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -23,6 +25,21 @@ def test_all_is_well_in_this_environment() -> None:
         assert expected in done.stdout
     for patched in ("validate_config", "Metric.from_dict", "_sync_metadata_from_transfer_queue"):
         assert patched in done.stdout
+
+
+def test_mends_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets, as in an extra's name, are text and not markup."""
+    from rich.console import Console
+
+    from wapo_verl import doctor as module
+
+    sections = (("packages", lambda: [module.Finding("vllm", "missing [x]", "pip install 'wapo-verl[gpu]'")]),)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SECTIONS", sections)
+        assert module.doctor(Console(width=200)) == 1
+    printed = capsys.readouterr().out
+    assert "missing [x]" in printed
+    assert "pip install 'wapo-verl[gpu]'" in printed
 
 
 def test_another_verl_is_named_with_its_mend(tmp_path: Path) -> None:
