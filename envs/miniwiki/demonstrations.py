@@ -17,7 +17,7 @@ from retrieval_index import Document
 Search = Callable[[str], Sequence[Document]]
 """A query's documents, best first."""
 
-MISTAKES = ("early_answer", "book_fact", "wrong_query")
+MISTAKES = ("early_answer", "wrong_fact", "wrong_query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ def imperfect(question: Question, world: World, search: Search, mistake: str) ->
     """The question played with one wrong decision, whose answer scores 0.
 
     Args:
-        mistake: "early_answer" gives the name that the first search found, "book_fact" gives the book's own town or
-            year in place of its author's, "wrong_query" does so too, after a second search for the book's town in
-            place of its author. A comparison always ends with the newer book.
+        mistake: "early_answer" gives the name that the first search found, "wrong_fact" gives the
+            author's other fact, "wrong_query" searches for the town of printing in place of the author and gives
+            that town. A comparison always ends with the newer book.
 
     Raises:
         ValueError: for an unknown mistake.
@@ -71,10 +71,12 @@ def imperfect(question: Question, world: World, search: Search, mistake: str) ->
         return play(question, question.queries, second if question.answer == first else first, search)
     if mistake == "early_answer":
         return play(question, (first,), second, search)
-    book = next(book for book in world.books if book.name == first)
-    asks_for_year = question.answer == str(world.persons[second].death_year)
-    wrong = str(book.publication_year) if asks_for_year else book.printing_town
-    return play(question, (first, book.printing_town if mistake == "wrong_query" else second), wrong, search)
+    if mistake == "wrong_fact":
+        person = world.persons[second]
+        other = person.school if question.answer == person.birthplace else person.birthplace
+        return play(question, question.queries, other, search)
+    town = next(book for book in world.books if book.name == first).printing_town
+    return play(question, (first, town), town, search)
 
 
 def demonstrations(

@@ -22,12 +22,12 @@ _PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
 
 
 class Miniwiki(RetrievalQA):
-    """Two-hop questions over invented books, persons and towns; split "test" is about entities apart from "train".
+    """Two-hop questions over invented books, persons, towns and schools; "test" and "train" are about others.
 
     Options:
         seed: the world; every seed has its own.
-        books, held_out_books: size of the two parts, at most 896 and 128. Each part has as many persons as books and
-            half as many towns, and two bridge questions per book.
+        books, held_out_books: size of the two parts, at most 896 and 128. Each part has as many persons as books,
+            half as many towns and schools, and two bridge questions per book.
         comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
     """
 

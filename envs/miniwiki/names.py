@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from itertools import product
 
-KINDS = ("book", "person", "town")
+KINDS = ("book", "person", "town", "school")
 TRAIN, HELD_OUT = "train", "held_out"
 PARTS = (TRAIN, HELD_OUT)
 _HELD_OUT_EVERY = 8
@@ -20,11 +20,13 @@ _ONSETS = {
     "book": ("B", "D", "F", "G", "K", "L", "M", "N"),
     "person": ("H", "J", "P", "R", "S", "T", "V", "Z"),
     "town": ("Br", "Cl", "Cr", "Dr", "Gr", "Sk", "Sn", "Tr"),
+    "school": ("Ch", "Fl", "Gl", "Pl", "Sh", "Sp", "St", "W"),
 }
 _RIMES = {
     "book": ("al", "er", "os", "un"),
     "person": ("am", "el", "ir", "on"),
     "town": ("ax", "ev", "im", "ob"),
+    "school": ("ad", "ey", "in", "ott"),
 }
 _TAILS = {
     "book": (
@@ -38,6 +40,10 @@ _TAILS = {
     "town": (
         "ford wick holm stead bury mouth haven gate field dale moor cliff bridge port marsh crest "
         "thorpe worth combe minster garth mere ley den hurst well shaw toft kirk beck firth quay"
+    ),
+    "school": (
+        "abbey acre arch bell brook chapel close court crown dene fold gable glade grange green grove "
+        "hall heath hill ivy keep knoll lodge manor meadow oak orchard park row stone tower yard"
     ),
 }
 

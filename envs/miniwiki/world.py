@@ -1,4 +1,4 @@
-"""A generated world for multi-hop questions: books, persons and towns, one short document per fact, and questions.
+"""A generated world for multi-hop questions: books, persons, towns and schools, a short document per fact.
 
 A world has one part only ("train" or "held_out"); the two parts of a seed share no name, hence no fact. Every
 entity has two or three documents of its own which a search for its name ranks equal, so the top passage is often
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envs.miniwiki.names import draw_names
 from retrieval_index import Document
 
 YEARS = tuple(range(1805, 1905, 5))
 BOOK_RELATIONS = ("author", "printing_town", "publication_year")
-PERSON_RELATIONS = ("birthplace", "death_year")
+PERSON_RELATIONS = ("birthplace", "school")
 BRIDGE_QUESTIONS = {
     "birthplace": "Where was the author of {} born?",
-    "death_year": "When did the author of {} die?",
+    "school": "Which school did the author of {} attend?",
 }
 COMPARISON_QUESTION = "Which book was published earlier, {} or {}?"
 # All of a book's sentences are equally long, and all of a person's, but those are shorter: BM25 ranks a person's own
@@ -30,7 +30,7 @@ TEXTS = {
     "printing_town": "The book {} was printed in {}.",
     "publication_year": "The book {} was published in {}.",
     "birthplace": "{} was born in {}.",
-    "death_year": "{} passed away in {}.",
+    "school": "{} was schooled at {}.",
 }
 
 
@@ -46,11 +46,11 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person, where born and when died."""
+    """A person, where born and where schooled."""
 
     name: str
     birthplace: str
-    death_year: int
+    school: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,12 @@ class Question:
 
 @dataclass(frozen=True)
 class World:
-    """Books, persons (by name) and towns of one part of one seed."""
+    """Books, persons (by name), towns and schools of one part of one seed."""
 
     books: tuple[Book, ...]
     persons: dict[str, Person]
     towns: tuple[str, ...]
+    schools: tuple[str, ...]
 
     def documents(self) -> Iterator[Document]:
         """One document per fact. In this order a search's ties would always fall alike: shuffle before indexing."""
@@ -90,13 +91,13 @@ class World:
                 yield _document(person.name, relation, getattr(person, relation))
 
     def bridge_questions(self) -> Iterator[Question]:
-        """Two questions about the author of each book: where born, when died."""
+        """Two questions about the author of each book: where born, at which school."""
         for book in self.books:
             person = self.persons[book.author]
             for relation, template in BRIDGE_QUESTIONS.items():
                 yield Question(
                     text=template.format(book.name),
-                    answer=str(getattr(person, relation)),
+                    answer=getattr(person, relation),
                     kind="bridge",
                     queries=(book.name, person.name),
                     document_ids=(document_id(book.name, "author"), document_id(person.name, relation)),
@@ -129,9 +130,9 @@ def _document(name: str, relation: str, fact: str | int) -> Document:
 
 
 def make_world(seed: int, part: str, books: int) -> World:
-    """The world of a seed and part, with as many persons as books and half as many towns.
+    """The world of a seed and part, with as many persons as books and half as many towns and schools.
 
-    Each person wrote one book. A book's town and year differ from its author's, so that a fact of the wrong entity is
+    Each person wrote one book, which was printed elsewhere than in the person's birthplace, so that the wrong town is
     never the right answer. The same arguments give the same world, on any machine.
 
     Raises:
@@ -142,14 +143,18 @@ def make_world(seed: int, part: str, books: int) -> World:
     generator = random.Random(f"miniwiki {seed} {part}")
     titles = draw_names("book", part, books, generator)
     people = draw_names("person", part, books, generator)
-    towns = draw_names("town", part, max(4, books // 2), generator)
+    towns = draw_names("town", part, books // 2, generator)
+    schools = draw_names("school", part, books // 2, generator)
     listed, persons = [], {}
     for title, name in zip(titles, people, strict=True):
         birthplace, printing_town = generator.sample(towns, 2)
-        death_year, publication_year = generator.sample(YEARS, 2)
-        listed.append(Book(title, name, printing_town, publication_year))
-        persons[name] = Person(name, birthplace, death_year)
-    return World(books=tuple(listed), persons=persons, towns=tuple(towns))
+        listed.append(Book(title, name, printing_town, generator.choice(YEARS)))
+        persons[name] = Person(name, birthplace, generator.choice(schools))
+    if len({book.publication_year for book in listed}) == 1:
+        listed[0] = replace(
+            listed[0], publication_year=next(year for year in YEARS if year != listed[0].publication_year)
+        )
+    return World(books=tuple(listed), persons=persons, towns=tuple(towns), schools=tuple(schools))
 
 
 def make_questions(world: World, comparison_share: float, generator: random.Random) -> list[Question]:

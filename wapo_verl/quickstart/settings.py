@@ -32,7 +32,7 @@ class WarmStartSettings:
     mistake_share: float = 0.55
     batch_size: int = 32
     warm_up_steps: int = 40
-    learned_loss: float = 0.4
+    learned_loss: float = 0.25
     max_plateau_steps: int = 400
     decay_steps: int = 160
     learning_rate: float = 5e-3
