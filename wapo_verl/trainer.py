@@ -36,7 +36,7 @@ POLL_SECONDS = 0.05
 TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
 
 
-class StableTrainer(PPOTrainer):  # type: ignore[misc]  # veRL is untyped
+class StableTrainer(PPOTrainer):
     """What this project changes in a veRL V1 trainer; mixed into each of its modes below."""
 
     def __init__(self, config: Any) -> None:

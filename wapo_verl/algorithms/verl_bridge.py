@@ -1,8 +1,8 @@
 """Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only.
 
-veRL averages a loss's metrics over micro-batches, each weighing the same, whatever they are. A mean over winners' tokens
-and a maximum need their own reduction, so they are sent as veRL `Metric`s (which a patch, `wapo_verl.patches.verl`, lets
-through): a mean as two sums, which `finish_loss_metrics` divides.
+veRL averages a loss's metrics over micro-batches, each weighing the same, whatever they are. A mean over winners'
+tokens and a maximum need their own reduction, so they are sent as veRL `Metric`s (which a patch lets through, see
+`wapo_verl.patches.verl`): a mean as two sums, which `finish_loss_metrics` divides.
 """
 
 from collections.abc import Callable, Mapping

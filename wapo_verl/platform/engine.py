@@ -9,10 +9,10 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead, FSDP
 
 
 @EngineRegistry.register(model_type="language_model", backend="fsdp2", device="cpu")
-class CPUEngineWithLMHead(FSDPEngineWithLMHead):  # type: ignore[misc]  # veRL is untyped
+class CPUEngineWithLMHead(FSDPEngineWithLMHead):
     """The actor's FSDP2 engine over gloo."""
 
 
 @EngineRegistry.register(model_type="value_model", backend="fsdp2", device="cpu")
-class CPUEngineWithValueHead(FSDPEngineWithValueHead):  # type: ignore[misc]
+class CPUEngineWithValueHead(FSDPEngineWithValueHead):
     """The critic's FSDP2 engine over gloo."""

@@ -28,7 +28,7 @@ def pack_output_layers(model: torch.nn.Module) -> None:
             layer.quant_method.process_weights_after_loading(layer)
 
 
-class CPUWorkerExtension(vLLMColocateWorkerExtension):  # type: ignore[misc]  # veRL is untyped
+class CPUWorkerExtension(vLLMColocateWorkerExtension):
     """Loads the actor's weights into a vLLM worker that runs on the CPU."""
 
     def update_weights_from_ipc(
