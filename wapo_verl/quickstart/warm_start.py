@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
+import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
@@ -71,7 +72,7 @@ def warm_start(
         top_k: passages of a search in the demonstrations; the same as in training.
 
     Raises:
-        ValueError: when ``directory`` holds something else, which is left alone.
+        ValueError: when ``directory`` holds something else, which is left alone, or its record is damaged.
     """
     target, console = Path(directory), console or Console()
     settings = settings or WarmStartSettings()
@@ -81,7 +82,7 @@ def warm_start(
         console.print(f"warm start: found in {target}, made with the same seed, settings and code; not trained again")
         return found
     tokenizer = make_tokenizer()
-    examples = tokenize(_conversations(seed, settings, top_k), tokenizer)
+    examples = tokenize(conversations(seed, settings, top_k), tokenizer)
     model = make_model(tokenizer, seed)
     losses = train(model, examples, tokenizer, settings, seed, console)
     _write(target, model, tokenizer, {"key": key, "seed": seed, "settings": asdict(settings), "losses": losses})
@@ -185,7 +186,7 @@ def _batches(examples: Sequence[Sequence[int]], size: int, generator: random.Ran
         yield [waiting.pop() for _ in range(size)]
 
 
-def _conversations(seed: int, settings: WarmStartSettings, top_k: int) -> list[list[dict[str, str]]]:
+def conversations(seed: int, settings: WarmStartSettings, top_k: int) -> list[list[dict[str, str]]]:
     """The demonstrations' messages, from worlds whose seeds no training world has."""
     found: list[list[dict[str, str]]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -213,8 +214,12 @@ def _cached(target: Path, key: str) -> WarmStart | None:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ValueError(f"{target} exists and holds no warm start; give another folder or remove it")
         return None
-    content = json.loads(record.read_text())
-    return WarmStart(target, tuple(content["losses"]), cached=True) if content["key"] == key else None
+    try:
+        content = json.loads(record.read_text())
+        found = WarmStart(target, tuple(content["losses"]), cached=True)
+        return found if content["key"] == key else None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{record} is damaged ({error}); remove the folder {target}") from error
 
 
 def _write(
@@ -224,6 +229,7 @@ def _write(
     working = target.with_name(f".{target.name}.writing-{os.getpid()}")
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
+    transformers.logging.disable_progress_bar()  # a bar for one file of a megabyte
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     (working / RECORD_NAME).write_text(json.dumps(record))
