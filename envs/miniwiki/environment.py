@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from envs.environment import Example
 from envs.episode import Episode
-from envs.miniwiki.names import HELD_OUT, TRAIN
+from envs.miniwiki.names import HELD_OUT, PARTS, TRAIN
 from envs.miniwiki.world import World, make_questions, make_world
 from envs.retrieval_qa import RetrievalQA
 from retrieval_index import Document
@@ -28,6 +28,8 @@ class Miniwiki(RetrievalQA):
         seed: the world; every seed has its own.
         books, held_out_books: size of the two parts, at most 896 and 128. Each part has as many persons as books,
             half as many towns and schools, and two bridge questions per book.
+        part: which documents ``documents`` gives: "both", or those of "train" or "held_out" alone, so that each part
+            can have an index of its own; a row's ``extra_info`` names the part that its question is about.
         comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
     """
 
@@ -37,6 +39,7 @@ class Miniwiki(RetrievalQA):
         "seed": 0,
         "books": 240,
         "held_out_books": 80,
+        "part": "both",
         "comparison_share": 0.0,
     }
     generates_documents: ClassVar[bool] = True
@@ -58,14 +61,26 @@ class Miniwiki(RetrievalQA):
                 question=question.text,
                 answers=(question.answer,),
                 document_ids=question.document_ids,
-                extra={"kind": question.kind, "first_query": question.queries[0], "second_query": question.queries[1]},
+                extra={
+                    "kind": question.kind,
+                    "part": part,
+                    "first_query": question.queries[0],
+                    "second_query": question.queries[1],
+                },
             )
 
     def documents(self, source: Path | None = None, **options: Any) -> Iterator[Document]:
-        """The documents of both parts of the world, one a fact, in random order fixed by the seed."""
+        """The documents of the world, or of one part of it, one a fact, in random order fixed by the seed.
+
+        Raises:
+            ValueError: for an unknown option or part, or an option out of its range.
+        """
         resolved = self.resolve_options(options)
+        if resolved["part"] not in ("both", *PARTS):
+            raise ValueError(f"miniwiki has no part {resolved['part']!r}; use both, {' or '.join(PARTS)}")
+        parts = PARTS if resolved["part"] == "both" else (resolved["part"],)
         generator = random.Random(f"miniwiki documents {resolved['seed']}")
-        found = [document for part in (TRAIN, HELD_OUT) for document in _world(part, resolved).documents()]
+        found = [document for part in parts for document in _world(part, resolved).documents()]
         generator.shuffle(found)
         yield from found
 

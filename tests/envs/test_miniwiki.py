@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,18 @@ def test_the_right_passage_is_often_not_the_first(finder: Finder, part: str) -> 
     ]
     assert 0.25 <= ranks.count(0) / len(ranks) <= 0.6
     assert max(ranks) == TOP_K - 1
+
+
+def test_each_part_can_have_documents_of_its_own() -> None:
+    both, *parts = (list(ENVIRONMENT.documents(seed=1, part=part)) for part in ("both", *PARTS))
+    assert sorted(both, key=lambda document: document.id) == sorted(chain(*parts), key=lambda document: document.id)
+    for part, documents in zip(PARTS, parts, strict=True):
+        split = "train" if part == TRAIN else "test"
+        ids = {document.id for document in documents}
+        examples = list(ENVIRONMENT.examples(split, seed=1))
+        assert all(example.extra["part"] == part and ids >= set(example.document_ids) for example in examples)
+    with pytest.raises(ValueError, match="no part 'dev'"):
+        list(ENVIRONMENT.documents(part="dev"))
 
 
 def test_searching_training_names_never_shows_a_held_out_document(finder: Finder) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.decoders import DecodeStream  # type: ignore[import-untyped]
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from envs.miniwiki import ENVIRONMENT
@@ -56,6 +57,17 @@ def test_a_tag_is_one_token_that_skipping_special_tokens_keeps(tag: str) -> None
     assert len(encode(tag)) == 1
     assert encode(f"Where{tag}born")[1] == encode(tag)[0]
     assert TOKENIZER.decode(encode(tag), skip_special_tokens=True) == tag
+
+
+@given(name=st.sampled_from(NAMES))
+def test_decoding_token_by_token_ends_with_the_stop_string_and_nothing_after(name: str) -> None:
+    stream = DecodeStream(skip_special_tokens=True)  # what vLLM finds stop strings with
+    text = ""
+    for token in encode(render_search(name)):
+        assert not text.endswith(STOP_STRINGS)
+        text += stream.step(TOKENIZER.backend_tokenizer, token) or ""
+    assert text.endswith("</search>")
+    assert parse_turn(text) == Search(name)
 
 
 def test_ids_are_the_vocabulary_in_order() -> None:
