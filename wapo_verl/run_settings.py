@@ -53,12 +53,15 @@ def searches(config: DictConfig) -> bool:
 
 def check_search_agent(config: DictConfig) -> None:
     """Raise ValueError for a wrong key of `wapo.search_agent`, or an index of this machine that is no finished one."""
-    address = SearchAgentConfig.from_config(config).index
-    if "://" not in address and int(config.trainer.nnodes) == 1:
-        try:
-            Manifest.read(Path(address))
-        except IndexStateError as error:
-            raise ValueError(f"wapo.search_agent.index: {error}") from error
+    addresses = SearchAgentConfig.from_config(config).addresses
+    if int(config.trainer.nnodes) > 1:
+        return
+    for address in addresses:
+        if "://" not in address:
+            try:
+                Manifest.read(Path(address))
+            except IndexStateError as error:
+                raise ValueError(f"wapo.search_agent.index: {error}") from error
 
 
 def wants_ours(config: DictConfig) -> bool:

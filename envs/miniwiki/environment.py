@@ -18,7 +18,7 @@ from envs.miniwiki.world import World, make_questions, make_world
 from envs.retrieval_qa import RetrievalQA
 from retrieval_index import Document
 
-_PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
+PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
 
 
 class Miniwiki(RetrievalQA):
@@ -54,7 +54,7 @@ class Miniwiki(RetrievalQA):
         if split not in self.splits:
             raise ValueError(f"miniwiki has no split {split!r}; its splits are {', '.join(self.splits)}")
         resolved = self.resolve_options(options)
-        part = _PART_OF_SPLIT[split]
+        part = PART_OF_SPLIT[split]
         generator = random.Random(f"miniwiki questions {resolved['seed']} {part}")
         for question in make_questions(_world(part, resolved), resolved["comparison_share"], generator):
             yield Example(

@@ -47,6 +47,7 @@ class _State:
     """What grows while one episode runs."""
 
     trajectory: Trajectory
+    retriever: Retriever
     request_id: str
     priority: int
     texts: list[str] = field(default_factory=list)
@@ -107,7 +108,6 @@ class SearchAgentLoop(AgentLoopBase):
         self.tokenizer = tokenizer
         self.settings = SearchAgentConfig.from_config(self.config, given)
         self.boundary = TurnBoundary(tokenizer, data_config.config.get("apply_chat_template_kwargs"))
-        self.retriever = retriever_for(self.settings.index, self.settings.timeout_s, self.settings.retries)
 
     @rollout_trace_op
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
@@ -116,15 +116,16 @@ class SearchAgentLoop(AgentLoopBase):
         Args:
             sampling_params: veRL's (temperature, top_p, top_k, logprobs); the loop adds its stop strings and limits.
             priority: order of the request in the engine's queue.
-            kwargs: the row's columns; `raw_prompt` holds the chat messages.
+            kwargs: the row's columns; `raw_prompt` holds the chat messages, `extra_info.split` may choose the index.
 
         Raises:
             RetrievalError: when a search failed after its retries.
-            ValueError: for a prompt longer than `rollout.prompt_length`.
+            ValueError: for a prompt longer than `rollout.prompt_length`, or a split that has no index.
         """
         determined = getattr(self.rollout_config, "full_determinism", False)
         state = _State(
             trajectory=self._start(list(kwargs["raw_prompt"])),
+            retriever=self._retriever((kwargs.get("extra_info") or {}).get("split")),
             request_id=f"det-{int(priority)}" if determined else uuid4().hex,
             priority=int(priority),
         )
@@ -132,6 +133,10 @@ class SearchAgentLoop(AgentLoopBase):
         while episode is None:
             episode = await self._turn(state, sampling_params)
         return self._output(state, episode)
+
+    def _retriever(self, split: str | None) -> Retriever:
+        settings = self.settings
+        return retriever_for(settings.address_for(split), settings.timeout_s, settings.retries)
 
     def _start(self, messages: list[dict[str, str]]) -> Trajectory:
         prompt = self.boundary.prompt(messages)
@@ -208,7 +213,7 @@ class SearchAgentLoop(AgentLoopBase):
         if len(state.texts) >= self.settings.max_turns:
             return state.episode("turn_limit")
         with simple_timer("tool_calls", state.metrics):
-            (hits,) = await self.retriever.search([query], self.settings.top_k)
+            (hits,) = await state.retriever.search([query], self.settings.top_k)
             shown = await asyncio.to_thread(self._information, hits)  # cutting long documents takes its time
         trajectory = state.trajectory
         information = self.boundary.ids(shown, last=trajectory.ids[-1])

@@ -18,7 +18,9 @@ class SearchAgentConfig:
     """Settings of the loop, given as `+wapo.search_agent.index=PATH +wapo.search_agent.top_k=2`.
 
     Attributes:
-        index: the retriever's address, a folder made by `python -m retrieval_index build`; it has no default.
+        index: the retriever's address, a folder made by `python -m retrieval_index build`; or one for each split
+            (`+wapo.search_agent.index.train=PATH +wapo.search_agent.index.test=PATH`), by the row's `extra_info.split`,
+            so that training never sees what is held out. It has no default.
         top_k: documents per search.
         passage_tokens: tokens a document's text may take in the policy's context; longer ones are cut at a sentence.
         max_turn_tokens: tokens the policy may write in one turn.
@@ -28,7 +30,7 @@ class SearchAgentConfig:
         retries: attempts after a failed one, before the run stops.
     """
 
-    index: str
+    index: str | Mapping[str, str]
     top_k: int = 3
     passage_tokens: int = 512
     max_turn_tokens: int = 1024
@@ -71,7 +73,32 @@ class SearchAgentConfig:
                 f"actor_rollout_ref.rollout.name={engine} is not supported, set it to vllm"
             )
         max_turns = OmegaConf.select(rollout, "multi_turn.max_assistant_turns") or DEFAULT_MAX_TURNS
-        return cls(**{**values, "index": str(values["index"])}, max_turns=max_turns)
+        index = values["index"]
+        if isinstance(index, Mapping):
+            index = {str(split): str(address) for split, address in index.items()}
+        else:
+            index = str(index)
+        return cls(**{**values, "index": index}, max_turns=max_turns)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Every address that episodes may ask."""
+        return [self.index] if isinstance(self.index, str) else list(self.index.values())
+
+    def address_for(self, split: str | None) -> str:
+        """Return the address for a row of that split.
+
+        Raises:
+            ValueError: where there is one for each split and none for this one; the message names it and the mend.
+        """
+        if isinstance(self.index, str):
+            return self.index
+        if split is None or split not in self.index:
+            raise ValueError(
+                f"{GROUP}.index has no index for rows of the split {split!r}, only for {', '.join(self.index)}: "
+                f"add +{GROUP}.index.{split}=PATH"
+            )
+        return self.index[split]
 
     def __post_init__(self) -> None:
         least = {"top_k": 1, "passage_tokens": 1, "max_turn_tokens": 1, "max_turns": 1, "retries": 0}

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from wapo_verl.quickstart.settings import QuickstartSettings
 
+SPLITS = ("train", "test")
+"""Each has an index of its own, so that no search in training can find what is held out."""
+
 KEPT = ("trainer.logger", "trainer.validation_data_dir")
 """Keys the report at the end depends on, which therefore cannot be overridden."""
 
@@ -141,7 +144,7 @@ def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[s
         f"{rollout}.val_kwargs.top_p": 1.0,
         f"{rollout}.val_kwargs.n": 1,
         f"{rollout}.multi_turn.max_assistant_turns": settings.max_turns,
-        "+wapo.search_agent.index": folders.index,
+        **{f"+wapo.search_agent.index.{split}": folders.index / split for split in SPLITS},
         "+wapo.search_agent.top_k": settings.top_k,
         "+wapo.search_agent.max_turn_tokens": settings.max_turn_tokens,
         "reward.custom_reward_function.path": "pkg://wapo_verl.reward",

@@ -36,10 +36,15 @@ def main(
     seed: Annotated[int, typer.Argument(help="Of the worlds, the weights and the order.")],
 ) -> None:
     """Make the tiny model, its tokenizer and its warm start, or find them there."""
+    import torch
     from rich.console import Console
+    from transformers.utils.logging import disable_progress_bar
 
+    from wapo_verl.platform.defaults import threads_per_process
     from wapo_verl.quickstart.warm_start import warm_start
 
+    torch.set_num_threads(threads_per_process())
+    disable_progress_bar()  # a bar for writing one small file
     console = Console()
     try:
         warm_start(directory, seed, top_k=QuickstartSettings().top_k, console=console)

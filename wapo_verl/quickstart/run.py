@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from envs.miniwiki.environment import PART_OF_SPLIT
+from envs.registry import environment
 from retrieval_index import build_index
 from retrieval_index.build import is_current
-from retrieval_index.corpora import read_jsonl
-from retrieval_index.corpora.sources import fingerprint
-from wapo_verl.prepare import DOCUMENTS_FILE, Request, prepare
+from wapo_verl.prepare import Request, prepare
 from wapo_verl.quickstart import curves, episodes_view, report
-from wapo_verl.quickstart.command import Folders, copyable, training_command
+from wapo_verl.quickstart.command import SPLITS, Folders, copyable, training_command
 from wapo_verl.quickstart.make_model import make_model
 from wapo_verl.quickstart.memory import PeakMemory
 from wapo_verl.quickstart.metrics import Row
@@ -86,20 +86,23 @@ def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console)
 
 
 def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
-    """Questions as parquet, documents, and their index, which is kept where it is of these very documents."""
+    """Questions as parquet, and an index of the documents of each split, kept where it is of these very documents."""
+    world: dict[str, object] = {"books": settings.books, "held_out_books": settings.held_out_books}
     with stages.stage("a world: questions and documents"):
-        options = {"books": settings.books, "held_out_books": settings.held_out_books}
-        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=options)):
+        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=world)):
             stages.console.print(
                 f"          {item.rows:>5,} {item.content}: {item.file}", highlight=False, soft_wrap=True
             )
-    documents = folders.data / DOCUMENTS_FILE
-    source = fingerprint("jsonl", [documents])
-    if is_current(folders.index, BACKEND, source):
-        stages.console.print(f"the index at {folders.index} is of these documents already", soft_wrap=True)
-        return
-    with stages.stage("an index of the documents"):
-        build_index(read_jsonl(documents), folders.index, BACKEND, overwrite=True, source=source)
+    with stages.stage("an index of the documents for each split"):
+        for split in SPLITS:
+            options = {**world, "seed": seed, "part": PART_OF_SPLIT[split]}
+            source = {"corpus": "miniwiki", **{name: str(value) for name, value in options.items()}}
+            folder = folders.index / split
+            if is_current(folder, BACKEND, source):
+                stages.console.print(f"the index at {folder} is of these documents already", soft_wrap=True)
+            else:
+                documents = environment("miniwiki").documents(None, **options)
+                build_index(documents, folder, BACKEND, overwrite=True, source=source)
 
 
 def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders, console: Console) -> None:

@@ -35,6 +35,7 @@ from wapo_verl.quickstart.tokenizer import TURN_END, TURN_START, make_tokenizer
 
 BETAS = (0.9, 0.98)
 MAX_GRAD_NORM = 1.0
+SILENT_STEPS = 50  # updates between two lines of progress where there is no terminal
 SMOOTHED_STEPS = 20
 RECORD_NAME = "warm_start.json"
 _MODULE_FOLDERS = (Path(__file__).parent, Path(envs.miniwiki.__file__).parent)
@@ -162,6 +163,8 @@ def train(
             if len(losses) < plateau and _learned(losses, settings.learned_loss):
                 plateau = len(losses)
             progress.update(task, advance=1, total=plateau + settings.decay_steps, description=f"loss {losses[-1]:.2f}")
+            if not console.is_terminal and len(losses) % SILENT_STEPS == 0:  # the bar shows itself on terminals only
+                console.print(f"warm start: {len(losses)} updates, loss {losses[-1]:.2f}", highlight=False)
     return losses
 
 

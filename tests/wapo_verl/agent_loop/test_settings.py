@@ -28,6 +28,21 @@ def test_the_command_line_wins_over_the_loops_entry() -> None:
     assert SearchAgentConfig.from_config(make_config(), given).index == "there"
 
 
+def test_each_split_can_have_an_index_of_its_own() -> None:
+    settings = SearchAgentConfig.from_config(make_config({"index": {"train": "a", "test": "b"}}))
+    assert settings.addresses == ["a", "b"]
+    assert settings.address_for("test") == "b"
+    with pytest.raises(
+        ValueError, match=r"no index for rows of the split 'dev', only for train, test.*index\.dev=PATH"
+    ):
+        settings.address_for("dev")
+
+
+def test_one_index_serves_every_split() -> None:
+    settings = SearchAgentConfig.from_config(make_config({"index": "world"}))
+    assert settings.addresses == [settings.address_for("train")] == [settings.address_for(None)] == ["world"]
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
+from retrieval_index import open_index
 from wapo_verl.quickstart.__main__ import app
-from wapo_verl.quickstart.command import KEPT, Folders, copyable, hydra_value, override_key, training_command
+from wapo_verl.quickstart.command import KEPT, SPLITS, Folders, copyable, hydra_value, override_key, training_command
 from wapo_verl.quickstart.make_model import make_model
 from wapo_verl.quickstart.memory import PeakMemory, family_bytes
 from wapo_verl.quickstart.metrics import Lines, header_line, parse_row, read_rows, step_line
@@ -65,7 +67,8 @@ def test_the_command_trains_with_wapo_and_the_settings_numbers() -> None:
     assert values["actor_rollout_ref.actor.optim.lr"] == settings.learning_rate
     assert values["trainer.total_training_steps"] == settings.steps
     assert values["trainer.test_freq"] == settings.validate_every
-    assert values["wapo.search_agent.index"] == "/somewhere/a run/index"
+    assert values["wapo.search_agent.index.train"] == "/somewhere/a run/index/train"
+    assert values["wapo.search_agent.index.test"] == "/somewhere/a run/index/test"
     assert values["trainer.logger"] == ["console", "file"]
 
 
@@ -217,8 +220,19 @@ def test_the_world_and_its_index_are_made_once(tmp_path: Path) -> None:
         make_world(folders, settings, 3, Stages(Console(file=shown, width=300)))
     assert (folders.data / "train.parquet").is_file()
     assert (folders.data / "test.parquet").is_file()
-    assert shown.getvalue().count("an index of the documents ...") == 1
-    assert "of these documents already" in shown.getvalue()
+    assert shown.getvalue().count("the index at") == 2
+    assert shown.getvalue().count("of these documents already") == 2
+
+
+def test_no_search_in_training_can_find_what_is_held_out(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    make_world(folders, QuickstartSettings(), 3, Stages(Console(file=io.StringIO())))
+    train, test = (open_index(folders.index / split) for split in SPLITS)
+    rows = pq.read_table(folders.data / "test.parquet").to_pylist()
+    for row in rows:
+        for gold in row["reward_model"]["ground_truth"]["document_ids"]:
+            assert test.get(gold) is not None
+            assert train.get(gold) is None
 
 
 def test_a_folder_that_holds_something_else_is_no_place_for_the_model(
