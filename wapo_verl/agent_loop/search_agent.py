@@ -214,7 +214,10 @@ class SearchAgentLoop(AgentLoopBase):
             return state.episode("turn_limit")
         with simple_timer("tool_calls", state.metrics):
             (hits,) = await state.retriever.search([query], self.settings.top_k)
-            shown = await asyncio.to_thread(self._information, hits)  # cutting long documents takes its time
+            if all(self._surely_fits(hit.document.text) for hit in hits):
+                shown = self._information(hits)
+            else:
+                shown = await asyncio.to_thread(self._information, hits)  # cutting long documents takes its time
         trajectory = state.trajectory
         information = self.boundary.ids(shown, last=trajectory.ids[-1])
         if len(information) >= trajectory.room:
@@ -226,14 +229,22 @@ class SearchAgentLoop(AgentLoopBase):
 
     def _information(self, hits: list[Hit]) -> str:
         markers = self.boundary.markers()
-        budget, count = self.settings.passage_tokens, self.boundary.count
         return render_information(
-            render(
-                neutralise(hit.document.title, markers),
-                cut_to_budget(neutralise(hit.document.text, markers), budget, count),
-            )
+            render(neutralise(hit.document.title, markers), self._cut(neutralise(hit.document.text, markers)))
             for hit in hits
         )
+
+    def _surely_fits(self, text: str) -> bool:
+        """Tell from its length alone that a text keeps the budget: a token stands for a byte or more.
+
+        One token is kept back for tokenizers that put a space before the first word.
+        """
+        return len(text.encode()) < self.settings.passage_tokens
+
+    def _cut(self, text: str) -> str:
+        if self._surely_fits(text):
+            return text
+        return cut_to_budget(text, self.settings.passage_tokens, self.boundary.count)
 
     def _output(self, state: _State, episode: Episode) -> AgentLoopOutput:
         trajectory = state.trajectory
