@@ -119,17 +119,13 @@ class StableTrainer(PPOTrainer):
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
-        rows = [row for row, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
-        data = tq.kv_batch_get(
-            keys=[batch.keys[row] for row in rows], partition_id=batch.partition_id, select_fields=["extra_fields"]
-        )
+        data = tq.kv_batch_get(keys=_real_keys(batch), partition_id=batch.partition_id, select_fields=["extra_fields"])
         metrics.update(batch_metrics(data["extra_fields"]))
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and the turn markers, reward parts and episode record."""
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
-            rows = [row for row, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
-            keys = sorted(batch.keys[row] for row in rows)
+            keys = sorted(_real_keys(batch))
             data = tq.kv_batch_get(
                 keys=keys,
                 partition_id=batch.partition_id,
@@ -141,7 +137,7 @@ class StableTrainer(PPOTrainer):
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
                 outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
-                gts=[item.get("ground_truth") for item in list(data["reward_model"])],
+                gts=[item.get("ground_truth") for item in data["reward_model"]],
                 scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
                 reward_extra_infos_dict={
                     "uid": keys,
@@ -150,6 +146,11 @@ class StableTrainer(PPOTrainer):
                 },
                 dump_path=rollout_data_dir,
             )
+
+
+def _real_keys(batch: KVBatchMeta) -> list[str]:
+    """Return the keys of a batch's rows without those that veRL added as padding."""
+    return [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
 
 
 def _episode(extra_fields: Any) -> dict[str, Any] | None:
