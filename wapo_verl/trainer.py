@@ -47,7 +47,7 @@ class StableTrainer(PPOTrainer):
         self.algorithm = algorithm(config.algorithm.adv_estimator)
         self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
         self._has_winner = True
-        self._response_tokens = 0
+        self._response_tokens: int | None = None  # of the batch, where our algorithm has seen it
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         """Build veRL's replay buffer, polling often."""
@@ -107,9 +107,10 @@ class StableTrainer(PPOTrainer):
         Under `seq-mean-token-sum-norm` veRL's `actor/entropy_loss` is the entropies' sum over rows * L.
         """
         actor = self.config.actor_rollout_ref.actor
-        if "actor/entropy_loss" in metrics and "actor/entropy" not in metrics:
-            summed = actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is not None
-            scale = rows * actor.loss_scale_factor / max(self._response_tokens, 1) if summed else 1.0
+        summed = actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is not None
+        countable = not summed or self._response_tokens is not None
+        if "actor/entropy_loss" in metrics and "actor/entropy" not in metrics and countable:
+            scale = rows * actor.loss_scale_factor / max(self._response_tokens or 0, 1) if summed else 1.0
             metrics["actor/entropy"] = metrics["actor/entropy_loss"] * scale
         bypass = (self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False)
         for statistic in ("mean", "max"):

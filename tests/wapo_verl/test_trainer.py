@@ -64,7 +64,7 @@ def make_trainer(**config: Any) -> StableTrainerSync:
     )
     made.algorithm = algorithm("wapo")
     made.options = made.algorithm.default_options()
-    made._has_winner, made._response_tokens = True, 0
+    made._has_winner, made._response_tokens = True, None
     return made
 
 
@@ -163,6 +163,14 @@ def test_a_batch_with_a_winner_is_handed_to_verl(monkeypatch: pytest.MonkeyPatch
     assert metrics["training/rollout_probs_diff_mean"] == pytest.approx(0.5)
     assert metrics["training/rollout_probs_diff_max"] == 0.9
     assert not [name for name in metrics if "behaviour" in name]
+
+
+def test_an_entropy_that_cannot_be_told_is_left_out() -> None:
+    """Under veRL's own algorithms nobody has counted the tokens that a summed entropy would be divided by."""
+    made, metrics = make_trainer(), {"actor/entropy_loss": 0.5}
+    made.algorithm = None
+    made._name_as_verl_does(metrics, rows=2)
+    assert "actor/entropy" not in metrics
 
 
 def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
