@@ -1,8 +1,8 @@
-"""Documents, BM25 back ends behind one small interface, an index builder and a client.
+"""Documents, BM25 back ends behind one small interface, an index builder, a service and a client.
 
-Build once with `build_index`, open in every process with `open_index`; `retrieval_index.client` is the asynchronous way
-in, `retrieval_index.corpora` reads the benchmarks' corpora, `python -m retrieval_index` is the command line. Left out:
-dense retrieval, and a service over HTTP.
+Build once with `build_index`, open in every process with `open_index`; `retrieval_index.service` serves an index over
+HTTP, `retrieval_index.client` is the asynchronous way to either, `retrieval_index.corpora` reads the benchmarks'
+corpora, `python -m retrieval_index` is the command line. Left out: dense retrieval.
 """
 
 from retrieval_index.build import build_index

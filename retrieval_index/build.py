@@ -1,26 +1,25 @@
-"""Building an index: documents stream through checks into a back end, beside the final place, and move there whole."""
+"""Building an index: documents stream through checks into a back end, beside the final place, and move there whole.
+
+A build that was interrupted is gone on with: see `half_built`.
+"""
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+import errno
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from retrieval_index.backends import backend as find_backend
+from retrieval_index.checked import CheckedDocuments
 from retrieval_index.documents import Document
-from retrieval_index.errors import CorpusError, IndexStateError
-from retrieval_index.index import ENGINE_DIRECTORY, open_index
-from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, file_sizes, fsync_directory
+from retrieval_index.engine import Backend
+from retrieval_index.errors import CorpusError, IndexStateError, RetrievalError
+from retrieval_index.half_built import HalfBuilt, OtherDocuments, Recipe
+from retrieval_index.index import open_index
+from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, file_sizes
 
-MAX_ID_BYTES = 1024
-"""Engines keep an id as one term, and terms have a length limit."""
-
-_BUCKETS = 16
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def build_index(
@@ -29,45 +28,56 @@ def build_index(
     backend: str = "tantivy",
     *,
     overwrite: bool = False,
+    fresh: bool = False,
     source: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
     **parameters: Any,
 ) -> Manifest:
     """Index `documents` at `path` and return the manifest. Memory does not grow with the corpus (for tantivy).
 
     The index is built in a hidden directory beside `path` and renamed when it is complete, so nobody ever sees half of
-    it. `parameters` are the back end's; `source` is kept in the manifest; `progress` is called with the number of
+    it. What an interrupted build has left there is gone on with when it has the same back end, engine version and
+    parameters, and the documents are the same: either `source`, a fingerprint of them, is, or they can be iterated over
+    again, so that the ones that come can be compared with the ones that are in. They are read from the first one in
+    any case. Else, and with `fresh`, it begins anew; `notice` is called with one sentence about which.
+
+    `parameters` are the back end's; `source` is kept in the manifest; `progress` is called with the number of
     documents taken so far, after each. Raises CorpusError for an empty corpus and an empty or repeated id, ValueError
-    for a wrong parameter, and IndexStateError when `path` is taken: an index is replaced only with `overwrite`, any
-    other folder never.
+    for a wrong parameter, RetrievalError when the disk is full, and IndexStateError when `path` is taken (an index is
+    replaced only with `overwrite`, any other folder never) or another build of it runs. What an error leaves half-built
+    is said in a note of the exception.
     """
     target = Path(path)
     engine = find_backend(backend)
-    resolved = engine.resolve(parameters)
-    _check_target(target, overwrite)
+    recipe = Recipe(engine.name, engine.engine_version, engine.resolve(parameters), dict(source or {}))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
-    working = target.parent / f".{target.name}.building-{os.getpid()}"
-    try:
-        (working / ENGINE_DIRECTORY).mkdir(parents=True)
-        with CheckedDocuments(documents, working / "ids", progress) as checked:
-            engine.build(checked, working / ENGINE_DIRECTORY, resolved)
-            checked.refuse_empty_or_repeated()
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
-            engine=engine.name,
-            engine_version=engine.engine_version,
-            documents=checked.count,
-            corpus_hash=checked.digest(),
-            parameters=resolved,
-            source=dict(source or {}),
-            files=file_sizes(working / ENGINE_DIRECTORY),
-        )
-        manifest.write(working)
-        _check_target(target, overwrite)  # another build may have finished at this place meanwhile
-        _move_into_place(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+    half = HalfBuilt(target)
+    with half.locked():
+        _check_target(target, overwrite)
+        try:
+            say = notice or (lambda sentence: None)
+            safe = 0 if fresh else _take_up(half, engine, recipe, _comes_again(documents), say)
+            if not safe:
+                half.begin(recipe)
+            try:
+                manifest = _build(half, engine, recipe, documents, safe, progress)
+            except OtherDocuments:
+                if not _comes_again(documents):
+                    raise IndexStateError(
+                        f"the {safe:,} documents that an interrupted build of {target} holds are not those that "
+                        "came now: begin anew with fresh (--fresh)"
+                    ) from None
+                say("the documents are not those of the interrupted build: beginning anew")
+                half.begin(recipe)
+                manifest = _build(half, engine, recipe, documents, 0, progress)
+            _check_target(target, overwrite)  # something may have come to this place meanwhile
+            half.move_into_place()
+        except BaseException as error:
+            _leave(half, engine, error)
+            if isinstance(error, OSError) and error.errno in _NO_SPACE:
+                raise _disk_full(target, error) from error
+            raise
     return manifest
 
 
@@ -82,91 +92,89 @@ def is_current(path: Path | str, backend: str, source: Mapping[str, str], **para
     return built == (engine.name, engine.resolve(parameters), dict(source))
 
 
-class CheckedDocuments:
-    """An iterator over documents that checks, counts and hashes them as they pass.
+def _comes_again(documents: Iterable[Document]) -> bool:
+    """Whether the documents can be iterated over a second time, unlike a generator's."""
+    return iter(documents) is not documents
 
-    Ids are spilled to 16 files by their last byte, so that repeated ones are found after the pass with a part of them
-    in memory. `digest` is the SHA-256 over every document's id, title and text in UTF-8, each preceded by its length in
-    bytes (8 bytes, big endian), so that no two corpora share a digest by moving text from one field to the next.
-    """
 
-    def __init__(self, documents: Iterable[Document], directory: Path, progress: Callable[[int], None] | None) -> None:
-        self.count = 0
-        self._documents = documents
-        self._directory = directory
-        self._progress = progress
-        self._hash = hashlib.sha256()
-        self._files = ExitStack()
+def _take_up(half: HalfBuilt, engine: Backend, recipe: Recipe, comes_again: bool, say: Callable[[str], None]) -> int:
+    """After how many documents of an interrupted build to go on; 0 when there is none to go on with."""
+    found = half.recipe()
+    if found is None:
+        return 0
+    differing = found.differs(recipe)
+    safe = half.safe(engine) if differing in ([], ["source"]) else 0
+    same_source = not differing and recipe.source
+    may_be_compared = safe and comes_again and half.passed(safe).is_exact
+    if not same_source and not may_be_compared:
+        why = f"differs in its {', '.join(differing)}" if differing else "did not record where its documents came from"
+        say(f"an interrupted build {why}: beginning anew")
+        return 0
+    if not safe:
+        return 0
+    half.record(recipe)
+    say(f"going on after {safe:,} documents of an interrupted build, which are read again but not indexed again")
+    return safe
 
-    def __enter__(self) -> CheckedDocuments:
-        self._directory.mkdir()
-        names = [self._directory / str(bucket) for bucket in range(_BUCKETS)]
-        self._buckets = [self._files.enter_context(name.open("w+b")) for name in names]
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
-        shutil.rmtree(self._directory)
+def _build(
+    half: HalfBuilt,
+    engine: Backend,
+    recipe: Recipe,
+    documents: Iterable[Document],
+    safe: int,
+    progress: Callable[[int], None] | None,
+) -> Manifest:
+    """Complete the index in its hidden place, and its manifest."""
+    passed = half.passed(safe)
 
-    def __iter__(self) -> Iterator[Document]:
-        for position, document in enumerate(self._documents):
-            identity = self._take(document, position)
-            self._buckets[identity[-1] % _BUCKETS].write(b"%d %s\n" % (position, identity.hex().encode()))
-            self.count = position + 1
-            if self._progress is not None:
-                self._progress(self.count)
-            yield document
+    def watch(count: int) -> None:
+        passed.note(count, checked.digest)
+        if progress is not None:
+            progress(count)
 
-    def _take(self, document: Document, position: int) -> bytes:
-        """Check and hash one document; returns its id's bytes."""
-        encoded = []
-        for name in ("id", "title", "text"):
-            value = getattr(document, name)
-            if not isinstance(value, str):
-                raise CorpusError(
-                    f"document {position} (id {document.id!r}) has a {name} of type {type(value).__name__}: "
-                    "make it a string"
-                )
-            try:
-                encoded.append(value.encode("utf-8"))
-            except UnicodeEncodeError:
-                raise CorpusError(
-                    f"document {position} (id {document.id!r}) has a lone surrogate in its {name}, which is not "
-                    "valid Unicode: decode the corpus again or replace the character"
-                ) from None
-        if not encoded[0]:
-            raise CorpusError(f"document {position} (title {document.title!r}) has an empty id: give it a unique one")
-        if len(encoded[0]) > MAX_ID_BYTES:
-            raise CorpusError(
-                f"document {position} (id {document.id[:60]!r}...) has an id over {MAX_ID_BYTES} bytes: shorten it"
-            )
-        for part in encoded:
-            self._hash.update(len(part).to_bytes(8, "big") + part)
-        return encoded[0]
+    with CheckedDocuments(documents, half.directory / "ids", safe, watch) as checked:
+        engine.build(checked, half.engine_files, recipe.parameters)
+        if checked.count < safe:
+            raise OtherDocuments
+        try:
+            checked.refuse_empty_or_repeated()
+        except CorpusError:
+            half.discard()  # whichever row is mended, it is one that is in
+            raise
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        engine=engine.name,
+        engine_version=engine.engine_version,
+        documents=checked.count,
+        corpus_hash=checked.digest(),
+        parameters=dict(recipe.parameters),
+        source=dict(recipe.source),
+        files=file_sizes(half.engine_files),
+    )
+    manifest.write(half.index)
+    return manifest
 
-    def refuse_empty_or_repeated(self) -> None:
-        """Raise CorpusError when there was no document, or for the first repeated id; call it after the whole pass."""
-        if not self.count:
-            raise CorpusError("the corpus has no documents: check that the reader got the right file")
-        repeated: list[tuple[int, int, bytes]] = []
-        for bucket in self._buckets:
-            bucket.seek(0)
-            first: dict[bytes, int] = {}
-            for line in bucket:
-                place, identity = line.split()
-                earlier = first.setdefault(identity, int(place))
-                if earlier != int(place):
-                    repeated.append((int(place), earlier, identity))
-        if repeated:
-            later, earlier, identity = min(repeated)
-            name = bytes.fromhex(identity.decode()).decode()
-            raise CorpusError(
-                f"documents {earlier} and {later} have the same id {name!r}: give every document its own id"
-            )
 
-    def digest(self) -> str:
-        """The corpus hash of what has passed, in hexadecimal."""
-        return self._hash.hexdigest()
+def _leave(half: HalfBuilt, engine: Backend, error: BaseException) -> None:
+    """Keep what a later build can go on with, and say so in a note; remove anything else."""
+    safe = half.safe(engine)
+    if safe and not isinstance(error, IndexStateError):
+        error.add_note(
+            f"{safe:,} documents are safe in {half.directory}: the same build goes on after them "
+            "(pass fresh, or --fresh, to begin anew, or remove that folder)"
+        )
+    if not safe:
+        half.discard()
+
+
+def _disk_full(target: Path, error: OSError) -> RetrievalError:
+    full = RetrievalError(
+        f"{target} cannot be built, the disk takes no more ({error.strerror}): make room and build again"
+    )
+    for note in getattr(error, "__notes__", []):
+        full.add_note(note)
+    return full
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -176,21 +184,3 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise IndexStateError(f"{target} exists and is not an index: choose another place, or remove it yourself")
     if not overwrite:
         raise IndexStateError(f"there is an index at {target} already: pass overwrite (--overwrite) to replace it")
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what builds whose process is gone have left behind; a build that still runs keeps its own."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
-        state, _, owner = leftover.name.removeprefix(f".{target.name}.").partition("-")
-        if state in ("building", "replaced") and owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _move_into_place(working: Path, target: Path) -> None:
-    """Rename the finished index to its place; one that is there steps aside first and is removed afterwards."""
-    aside = target.parent / f".{target.name}.replaced-{os.getpid()}"
-    if (target / FILE_NAME).exists():
-        target.rename(aside)
-    working.rename(target)
-    fsync_directory(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ class Searcher(ABC):
         Documents that share no word with the query are not returned. Raises RetrievalError if the engine fails.
         """
 
+    def search_many(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        """`search` for each query, in order; an engine that answers a batch faster than one by one overrides this."""
+        return [self.search(query, top_k) for query in queries]
+
     @abstractmethod
     def get(self, document_id: str) -> Document | None:
         """The document with this id, or None."""
@@ -35,42 +40,83 @@ class Parameter:
     low: float
     high: float
 
+    def checked(self, value: object) -> float:
+        """`value` as a number. Raises ValueError, whose text says what it must be."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not self.low <= float(value) <= self.high:  # type: ignore[arg-type]
+            raise ValueError(f"a number from {self.low:g} to {self.high:g}")
+        return float(value)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class TextParameter:
+    """A text a user may set when an index is built: its default, the pattern it must match, and that in words."""
+
+    default: str
+    pattern: str
+    meaning: str
+
+    def checked(self, value: object) -> str:
+        """`value` itself. Raises ValueError, whose text says what it must be."""
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            raise ValueError(self.meaning)
+        return value
+
 
 class Backend(ABC):
     """One engine. `parameters` are all it takes; others are refused."""
 
     name: str
     distribution: str
-    parameters: Mapping[str, Parameter]
+    parameters: Mapping[str, Parameter | TextParameter]
 
     @property
     def engine_version(self) -> str:
         """The installed version of the engine's distribution."""
         return version(self.distribution)
 
-    def resolve(self, given: Mapping[str, Any]) -> dict[str, float]:
-        """The defaults overlaid with `given`. Raises ValueError for an unknown name or a value out of its range."""
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, float | str]:
+        """The defaults overlaid with `given`. Raises ValueError for an unknown name or a value that may not be."""
         for key, value in given.items():
-            known = self.parameters.get(key)
-            if known is None:
+            if key not in self.parameters:
                 raise ValueError(
                     f"the back end {self.name!r} has no parameter {key!r}: it has {', '.join(self.parameters)}"
                 )
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not known.low <= value <= known.high:
+            try:
+                self.parameters[key].checked(value)
+            except ValueError as expected:
                 raise ValueError(
-                    f"the parameter {key!r} of the back end {self.name!r} must be a number from {known.low:g} to "
-                    f"{known.high:g}, not {value!r}"
-                )
-        return {key: float(given.get(key, known.default)) for key, known in self.parameters.items()}
+                    f"the parameter {key!r} of the back end {self.name!r} must be {expected}, not {value!r}"
+                ) from None
+        return {key: known.checked(given.get(key, known.default)) for key, known in self.parameters.items()}
+
+    def indexed(self, directory: Path) -> int:
+        """How many documents of an interrupted build in `directory` are safe on the disk: the next build goes on there.
+
+        0 means that it begins anew, in an empty directory, as it does for an engine that cannot go on.
+        """
+        return 0
 
     @abstractmethod
-    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, float]) -> None:
-        """Index `documents`, whose ids are unique, into the empty `directory`; on return all is on the disk."""
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
+        """Index `documents`, whose ids are unique, into `directory`; on return all is on the disk.
+
+        The directory is empty, or holds what an interrupted build of the same documents with the same parameters left;
+        the documents then begin after the first `indexed(directory)`.
+        """
 
     @abstractmethod
-    def open(self, directory: Path, parameters: Mapping[str, float]) -> Searcher:
+    def open(self, directory: Path, parameters: Mapping[str, Any]) -> Searcher:
         """Open what `build` wrote. Raises RetrievalError when the engine cannot read it."""
+
+
+def may_be_id(text: str) -> bool:
+    """Whether a document could have this id: none has a lone surrogate, which engines fail on."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def distinct(words: Sequence[str], limit: int) -> list[str]:

@@ -1,6 +1,8 @@
-"""English words that carry no content in a query. Both back ends drop them from queries, not from documents."""
+"""English words that carry no content in a query. All back ends drop them from queries, not from documents."""
 
 from __future__ import annotations
+
+import re
 
 _FUNCTION_WORDS = """
     a about above after again against all also am an and any are as at be became because been before being below
@@ -25,3 +27,11 @@ MAX_QUERY_CHARACTERS = 20_000
 def clean_query(query: str) -> str:
     """The part of a query that is looked at, without what UTF-8 cannot hold (lone surrogates)."""
     return query[:MAX_QUERY_CHARACTERS].encode("utf-8", "ignore").decode("utf-8")
+
+
+_WHOLE_WORD = re.compile(r"(?<![\w'’])[^\W_]+(?![\w'’])")
+
+
+def without_stopwords(query: str) -> str:
+    """The query without its stopwords, for engines that split it into words themselves."""
+    return _WHOLE_WORD.sub(lambda word: "" if word.group().lower() in STOPWORDS else word.group(), query)

@@ -9,10 +9,7 @@ from retrieval_index.backends import backend
 from retrieval_index.documents import Document, Hit
 from retrieval_index.engine import Searcher
 from retrieval_index.errors import IndexStateError
-from retrieval_index.manifest import FILE_NAME, REBUILD, Manifest, file_sizes
-
-ENGINE_DIRECTORY = "engine"
-"""The back end's own files, beside the manifest."""
+from retrieval_index.manifest import ENGINE_DIRECTORY, FILE_NAME, REBUILD, Manifest, file_sizes
 
 
 class Index:
@@ -29,7 +26,7 @@ class Index:
         or queries that are not a sequence of strings, RetrievalError when the engine fails.
         """
         check_request(queries, top_k)
-        return [self._searcher.search(query, top_k) for query in queries]
+        return self._searcher.search_many(queries, top_k)
 
     def get(self, document_id: str) -> Document | None:
         """The document with this id, or None."""

@@ -11,6 +11,9 @@ from typing import Any
 from retrieval_index.errors import IndexStateError
 
 FILE_NAME = "manifest.json"
+ENGINE_DIRECTORY = "engine"
+"""The back end's own files, beside the manifest."""
+
 FORMAT_VERSION = 1
 """Raised whenever an index written before could be read wrongly by the code of today."""
 
@@ -22,7 +25,7 @@ class Manifest:
     """What an index holds and what made it.
 
     `engine` names the back end, `engine_version` the version of the library under it. `corpus_hash` is the SHA-256 of
-    all documents in order (see `build.CheckedDocuments`); `source` says where they came from (kind of corpus, hash of
+    all documents in order (see `checked.CheckedDocuments`); `source` says where they came from (kind of corpus, hash of
     the files), so that a build can be skipped when the very same one is there. `documents` counts them. `files` has the
     size in bytes of every file of the engine, so that a copy that was cut short is seen at once.
     """

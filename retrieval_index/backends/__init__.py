@@ -27,7 +27,8 @@ def backend(name: str) -> Backend:
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"the back end {name!r} needs the package {error.name!r}, which is not installed: install it with pip"
+            f"the back end {name!r} needs the package {error.name!r}, which is not installed: "
+            "docs/retrieval_backends.md says what to install for it"
         ) from error
     found: Backend = module.BACKEND
     return found

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tantivy
 
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, distinct
+from retrieval_index.engine import Backend, Parameter, Searcher, distinct, may_be_id
 from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError, RetrievalError
 
 ANALYSER = "english_words"
 LONGEST_WORD = 40
 """Bytes; longer tokens (addresses, noise) are left out of the index and of queries."""
+
+COMMIT_EVERY = 500_000
+"""Documents after which what has been taken is made safe: what a killed build loses at most, half a minute's work. A
+commit ends a segment, and each further segment makes searches slower: two instead of one on OTT-QA, by a tenth."""
+
+SMALLEST_HEAP_MB = 16
+"""Of each thread; the engine takes no less."""
 
 
 def _analyser(stopwords: Iterable[str] = ()) -> tantivy.TextAnalyzer:
@@ -100,6 +108,8 @@ class TantivySearcher(Searcher):
 
     def get(self, document_id: str) -> Document | None:
         """See `Searcher.get`."""
+        if not may_be_id(document_id):
+            return None
         found = self._searcher.search(tantivy.Query.term_query(self._schema, "id", document_id), 1, count=False).hits
         return self._document(found[0][1]) if found else None
 
@@ -115,6 +125,8 @@ def _written(call: Callable[..., object], *arguments: object) -> None:
 class TantivyBackend(Backend):
     """`memory_mb` is the writer's buffer: the build's memory stays near it, whatever the size of the corpus.
 
+    `threads` index at once, each in its part of the buffer, which is 16 MB at least: a document costs an indexing
+    thread some seven times what it costs the reading one. Searches find the same, in the same order, whatever it is.
     `title_weight` multiplies the title's score. On OTT-QA's dev questions 1 finds more tables and 0.25 more passages;
     see benchmarks/retrieval.md for the default's figures.
     """
@@ -122,24 +134,36 @@ class TantivyBackend(Backend):
     name = "tantivy"
     distribution = "tantivy"
     parameters: Mapping[str, Parameter] = {
-        "memory_mb": Parameter(128, 16, 4000),
+        "memory_mb": Parameter(128, SMALLEST_HEAP_MB, 4000),
         "title_weight": Parameter(0.5, 0.001, 1000),
+        "threads": Parameter(1, 1, 16),
     }
 
-    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, float]) -> None:
+    def indexed(self, directory: Path) -> int:
+        """See `Backend.indexed`: what is committed, which the engine writes down whole or not at all."""
+        try:
+            return tantivy.Index.open(str(directory)).searcher().num_docs if tantivy.Index.exists(str(directory)) else 0
+        except (ValueError, OSError, RuntimeError) as error:
+            raise IndexStateError(f"tantivy cannot go on with {directory} ({error}): begin anew") from error
+
+    def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
         """See `Backend.build`."""
+        done = self.indexed(directory)
         index = tantivy.Index(_schema(), path=str(directory))
         index.register_tokenizer(ANALYSER, _analyser())
-        # One thread, so that the same corpus gives the same index.
-        writer = index.writer(heap_size=int(parameters["memory_mb"]) * 1_000_000, num_threads=1)
+        threads = int(parameters["threads"])
+        heap = max(int(parameters["memory_mb"]), SMALLEST_HEAP_MB * threads) * 1_000_000
+        writer = index.writer(heap_size=heap, num_threads=threads)
         try:
-            for position, document in enumerate(documents):
+            for position, document in enumerate(documents, start=done):
                 record = tantivy.Document()
                 record.add_text("id", document.id)
                 record.add_text("title", document.title)
                 record.add_text("text", document.text)
                 record.add_unsigned("position", position)  # a keyword argument would panic the writer
                 _written(writer.add_document, record)
+                if (position + 1) % COMMIT_EVERY == 0:
+                    _written(writer.commit)
             _written(writer.commit)
         finally:  # the engine's threads would otherwise still write while a failed build's directory is removed
             _written(writer.wait_merging_threads)

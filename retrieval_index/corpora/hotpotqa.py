@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import bz2
 import hashlib
-import io
+import os
 import tarfile
-import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from retrieval_index.corpora.files import json_items, json_lines, open_text
+from retrieval_index.corpora.files import Meter, json_items, json_lines, open_packed, open_text
 from retrieval_index.corpora.jsonl import mapping, string, strings
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
 
+UNPACKING_THREADS = 4
+"""At most; beyond them the thread that reads the JSON is what takes longest."""
 
-def read_hotpotqa_abstracts(source: Path | str) -> Iterator[Document]:
+
+def read_hotpotqa_abstracts(source: Path | str, meter: Meter | None = None) -> Iterator[Document]:
     """The abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
 
     The archive is read as a stream, in its own order; a folder in the order of its files' names (`AA/wiki_00.bz2`,
     JSON lines with `title` and `text`, a list of sentences). Raises CorpusError naming file, line and field.
     """
     path = Path(source)
-    members = _folder(path) if path.is_dir() else _archive(path)
+    members = _folder(path, meter) if path.is_dir() else _archive(path, meter)
     for place, record in members:
         row = mapping(record, place)
         title = string(row, "title", place)
@@ -35,7 +39,7 @@ def read_hotpotqa_abstracts(source: Path | str) -> Iterator[Document]:
 
 
 def read_hotpotqa_distractor(
-    *files: Path | str, on_conflict: Callable[[str], None] | None = None
+    *files: Path | str, on_conflict: Callable[[str], None] | None = None, meter: Meter | None = None
 ) -> Iterator[Document]:
     """The union of the paragraphs of all rows, in order of appearance; official JSON and Hugging Face's schema.
 
@@ -44,7 +48,7 @@ def read_hotpotqa_distractor(
     """
     seen: dict[str, bytes] = {}
     for file in files:
-        for place, record in json_items(Path(file)):
+        for place, record in json_items(Path(file), meter):
             for title, sentences in paragraphs(mapping(record, place), place):
                 text = join_sentences(sentences)
                 digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -93,35 +97,59 @@ def join_sentences(sentences: list[str]) -> str:
     return text.strip()
 
 
-def _folder(path: Path) -> Iterator[tuple[str, Any]]:
+def _folder(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
     files = sorted(path.rglob("wiki_*.bz2"))
     if not files:
         raise CorpusError(
             f"{path} has no files wiki_*.bz2: give the unpacked folder of abstracts, or the .tar.bz2 itself"
         )
     for file in files:
-        with open_text(file) as lines:
+        with open_text(file, meter) as lines:
             yield from json_lines(lines, str(file))
 
 
-def _archive(path: Path) -> Iterator[tuple[str, Any]]:
+def _archive(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
     found = False
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                if not member.isfile() or not member.name.endswith(".bz2"):
-                    continue
-                found = True
-                packed = archive.extractfile(member)
-                assert packed is not None  # a regular file always has contents
-                inner = io.BytesIO(packed.read())  # a stream cannot be sought; one member is small
-                with bz2.open(inner, "rt", encoding="utf-8") as lines:
-                    yield from json_lines(lines, f"{path}:{member.name}")
-    except FileNotFoundError:
-        raise CorpusError(f"{path} does not exist: check the path of the corpus") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} holds text that is not UTF-8 ({error}): download it again") from error
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise CorpusError(f"{path} cannot be read as an archive ({error}): download it again") from error
+    for name, unpacked in _unpacked_ahead(_packed_members(path, meter)):
+        found = True
+        try:
+            text = unpacked.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{path}:{name} holds text that is not UTF-8 ({error}): download it again") from error
+        yield from json_lines(text.split("\n"), f"{path}:{name}")
     if not found:
         raise CorpusError(f"{path} holds no .bz2 files of abstracts: give HotpotQA's archive of abstracts")
+
+
+def _packed_members(path: Path, meter: Meter | None) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of each .bz2 in the archive, which is read as a stream."""
+    try:
+        with open_packed(path, meter) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+            for member in archive:
+                if member.isfile() and member.name.endswith(".bz2"):
+                    packed = archive.extractfile(member)
+                    assert packed is not None  # a regular file always has contents
+                    yield member.name, packed.read()
+    except tarfile.TarError as error:
+        raise CorpusError(f"{path} cannot be read as an archive ({error}): download it again") from error
+
+
+def _unpacked_ahead(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """The members unpacked, in order, by threads that work ahead: unpacking takes most of the time, and lets go of the
+    interpreter's lock. A member unpacks to a few megabytes, so that some of them at once are no burden."""
+    threads = min(UNPACKING_THREADS, len(os.sched_getaffinity(0)))
+    waiting: deque[tuple[str, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="unpack") as pool:
+        for name, packed in members:
+            waiting.append((name, pool.submit(bz2.decompress, packed)))
+            if len(waiting) > 2 * threads:
+                yield _unpacked(*waiting.popleft())
+        while waiting:
+            yield _unpacked(*waiting.popleft())
+
+
+def _unpacked(name: str, contents: Future[bytes]) -> tuple[str, bytes]:
+    try:
+        return name, contents.result()
+    except (OSError, ValueError, EOFError) as error:
+        raise CorpusError(f"{name} in the archive cannot be unpacked ({error}): download it again") from error

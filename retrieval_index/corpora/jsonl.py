@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval_index.corpora.files import json_lines, open_text
+from retrieval_index.corpora.files import Meter, json_lines, open_text
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
 
 
-def read_jsonl(file: Path | str) -> Iterator[Document]:
+def read_jsonl(file: Path | str, meter: Meter | None = None) -> Iterator[Document]:
     """The documents of a JSON lines file, in order. Raises CorpusError naming file, line and field."""
     path = Path(file)
-    with open_text(path) as lines:
+    with open_text(path, meter) as lines:
         for place, record in json_lines(lines, str(path)):
             row = mapping(record, place)
             title = string(row, "title", place) if "title" in row else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from retrieval_index.corpora.files import json_members
+from retrieval_index.corpora.files import Meter, json_members
 from retrieval_index.corpora.jsonl import mapping, string
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
@@ -29,17 +29,17 @@ def ottqa_files(directory: Path | str) -> tuple[Path, Path]:
     return _find(Path(directory), PASSAGES), _find(Path(directory), TABLES)
 
 
-def read_ottqa(directory: Path | str) -> Iterator[Document]:
+def read_ottqa(directory: Path | str, meter: Meter | None = None) -> Iterator[Document]:
     """All passages, then all tables. A passage's id is "/wiki/Title", a table's its uid.
 
     Raises CorpusError naming the file, the row's key and the field.
     """
     passages, tables = ottqa_files(directory)
-    for key, text in json_members(passages):
+    for key, text in json_members(passages, meter):
         if not isinstance(text, str):
             raise CorpusError(f"{passages}, passage {key!r} is a {type(text).__name__}, not text: mend or remove it")
         yield Document(key, passage_title(key), text)
-    for key, value in json_members(tables):
+    for key, value in json_members(tables, meter):
         place = f"{tables}, table {key!r}"
         table = mapping(value, place)
         yield Document(string(table, "uid", place), string(table, "title", place), table_text(table, place))

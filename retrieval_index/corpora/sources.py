@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from retrieval_index.corpora.files import Meter
 from retrieval_index.corpora.hotpotqa import read_hotpotqa_abstracts, read_hotpotqa_distractor
 from retrieval_index.corpora.jsonl import read_jsonl
 from retrieval_index.corpora.ottqa import ottqa_files, read_ottqa
@@ -19,6 +20,7 @@ READERS_VERSION = "1"
 
 
 OnConflict = Callable[[str], None]
+Read = Callable[[Sequence[Path], OnConflict, Meter], Iterator[Document]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Corpus:
     """`read` streams the documents of all sources, calling its second argument with the id of each one that it passes
     over because its text is another than before; `files` names the files that one source consists of."""
 
-    read: Callable[[Sequence[Path], OnConflict], Iterator[Document]]
+    read: Read
     files: Callable[[Path], Iterable[Path]]
 
 
@@ -38,16 +40,17 @@ def _dump_files(source: Path) -> list[Path]:
     return sorted(source.rglob("wiki_*.bz2")) if source.is_dir() else [source]
 
 
-def _each(read: Callable[[Path], Iterator[Document]]) -> Callable[[Sequence[Path], OnConflict], Iterator[Document]]:
+def _each(read: Callable[[Path, Meter], Iterator[Document]]) -> Read:
     """One source after the other; a repeated id is then an error of the build, not a conflict."""
-    return lambda sources, on_conflict: chain.from_iterable(map(read, sources))
+    return lambda sources, on_conflict, meter: chain.from_iterable(read(source, meter) for source in sources)
 
 
 CORPORA = {
     "ottqa": Corpus(_each(read_ottqa), ottqa_files),
     "hotpotqa-abstracts": Corpus(_each(read_hotpotqa_abstracts), _dump_files),
     "hotpotqa-distractor": Corpus(
-        lambda sources, on_conflict: read_hotpotqa_distractor(*sources, on_conflict=on_conflict), _itself
+        lambda sources, on_conflict, meter: read_hotpotqa_distractor(*sources, on_conflict=on_conflict, meter=meter),
+        _itself,
     ),
     "jsonl": Corpus(_each(read_jsonl), _itself),
 }
@@ -58,6 +61,25 @@ def find_corpus(name: str) -> Corpus:
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}: choose one of {', '.join(CORPORA)}")
     return CORPORA[name]
+
+
+class CorpusDocuments:
+    """The documents of a corpus by its name, read from the first one at every iteration.
+
+    `conflicts` are the ids of those that this iteration has passed over, `meter` says how far in the files it is.
+    Raises ValueError for an unknown name, CorpusError when a file is missing.
+    """
+
+    def __init__(self, name: str, sources: Sequence[Path]) -> None:
+        self._corpus = find_corpus(name)
+        self._sources = sources
+        self.conflicts: list[str] = []
+        self.meter = Meter(path for source in sources for path in self._corpus.files(source))
+
+    def __iter__(self) -> Iterator[Document]:
+        self.conflicts.clear()
+        self.meter.restart()
+        return self._corpus.read(self._sources, self.conflicts.append, self.meter)
 
 
 def fingerprint(name: str, sources: Sequence[Path]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def test_conflicting_paragraphs_are_counted(tmp_path: Path) -> None:
         (("build", "index", "nowhere.jsonl", "--corpus", "jsonl"), "nowhere.jsonl cannot be read"),
         (("build", "index", "corpus.jsonl", "--corpus", "trec"), "there is no corpus 'trec': choose one of"),
         (("build", "index", "corpus.jsonl", "--corpus", "jsonl", "--backend", "x"), "no retrieval back end 'x'"),
-        (("build", "index", "corpus.jsonl", "--corpus", "jsonl", "--parameter", "k1"), "wants NAME=NUMBER, got 'k1'"),
+        (("build", "index", "corpus.jsonl", "--corpus", "jsonl", "--parameter", "k1"), "wants NAME=VALUE, got 'k1'"),
     ],
 )
 def test_errors_are_one_sentence(

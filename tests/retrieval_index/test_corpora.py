@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from retrieval_index.corpora import (
 )
 from retrieval_index.corpora.hotpotqa import join_sentences
 from retrieval_index.corpora.ottqa import TABLE_MARK
-from retrieval_index.corpora.sources import fingerprint
+from retrieval_index.corpora.sources import CorpusDocuments, fingerprint
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
@@ -200,7 +203,11 @@ def test_jsonl(tmp_path: Path) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -229,16 +236,18 @@ def test_json_read_in_pieces_equals_json_read_at_once(
     [
         ("", "row 0 .*cut short"),
         ("[1]", "row 0 .*found '\\[' where '{' should be"),
-        ('{"a": 1, "b": {"c": "d', "row 1 .*cut short"),
-        ('{"a": 1', "row 1 .*cut short"),
-        ('{"a": 1, "b": nope' + "." * 99, "row 1 .*Expecting value"),
-        ('{"a": 1 "b": 2}', "row 1 .*found '\"' where ',' should be"),
-        ("{1: 2}", "row 0 .*a key is not a string"),
-        ('{"a": 1} {"b": 2}', "row 1 .*more after the end"),
+        ('{"a": 1, "b": {"c": "d', "row 1, which comes after 'a', is not .*cut short"),
+        ('{"a": "1"', "row 0 is not .*cut short"),
+        ('{"a": 1, "b": nope' + "." * 99, "row 1, which comes after 'a', .*invalid string in json text"),
+        ('{"a": "1" "b": 2}', "row 0 is not .*I expect ',' or '}'"),
+        ("{1: 2}", "row 0 is not .*invalid object key"),
+        ('{"a": 1} {"b": 2}', "row 1, which comes after 'a', .*trailing garbage"),
+        ('{"a": 1, "b": "\udcff"}', "row 1, which comes after 'a', .*invalid bytes in UTF8 string"),
+        ('{"a": 1, "b": 123456789012345678901234567890}', "row 1, which comes after 'a', .*integer overflow"),
     ],
 )
 def test_a_broken_json_file_is_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "file.json").write_text(text)
+    (tmp_path / "file.json").write_text(text, errors="surrogateescape")
     with pytest.raises(CorpusError, match=rf"file\.json, {message}"):
         list(files.json_members(tmp_path / "file.json"))
 
@@ -278,3 +287,76 @@ def test_the_real_ottqa_corpus() -> None:
     assert (len(documents), len(tables)) == (187_666, 8_891)
     assert not any(document.id.startswith("/wiki/") for document in tables)
     assert len({document.id for document in documents}) == len(documents)
+
+
+READ_AND_MEASURE = """
+import sys, resource
+from retrieval_index.corpora import read_hotpotqa_abstracts, read_ottqa
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+tables = sum(1 for _ in read_ottqa(sys.argv[1]))
+middle = peak()
+abstracts = sum(1 for _ in read_hotpotqa_abstracts(sys.argv[1] + "/abstracts.tar.bz2"))
+print(tables, middle - before, abstracts, peak() - middle)
+"""
+
+
+def test_big_files_in_upstream_s_layouts_are_read_in_little_memory(tmp_path: Path) -> None:
+    """24 MB of passages, 12 MB of tables and 24 MB of abstracts, which are 2 MB packed: in a process of its own."""
+    text = "word " * 200
+    with (tmp_path / "all_passages.json").open("w") as file:
+        file.write("{" + ", ".join(f'"/wiki/Page_{number}": "{text}"' for number in range(24_000)) + "}")
+    table = json.dumps(TABLE | {"data": [["1997", text]] * 20}, indent=1)
+    with (tmp_path / "all_plain_tables.json").open("w") as file:
+        file.write("{\n" + ",\n".join(f'"Films_{number}": {table}' for number in range(600)) + "\n}\n")
+    noise = hashlib.shake_256(b"noise").hexdigest(40_000)
+    lines = [json.dumps(ABSTRACT | {"text": [text, noise[n * 80 : n * 80 + 80]]}).encode() for n in range(1000)]
+    packed = bz2.compress(b"\n".join(lines))
+    with tarfile.open(tmp_path / "abstracts.tar.bz2", "w:bz2") as archive:
+        for number in range(22):
+            member = tarfile.TarInfo(f"abstracts/AA/wiki_{number:02}.bz2")
+            member.size = len(packed)
+            archive.addfile(member, io.BytesIO(packed))
+    command = [sys.executable, "-c", READ_AND_MEASURE, str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert (shown[0], shown[2]) == ("24600", "22000")
+    assert float(shown[1]) < 12
+    assert float(shown[3]) < 36  # eight members that wait, of one megabyte each, and what unpacking them takes
+
+
+def test_a_row_without_an_end_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_ROW", 200_000)
+    (tmp_path / "file.json").write_text('{"a": 1, "b": {' + ", ".join(f'"{n}": "{n}"' for n in range(99_999)))
+    with pytest.raises(CorpusError, match=r"row 1, which comes after 'a', .*it is longer than 200000 bytes"):
+        list(files.json_members(tmp_path / "file.json"))
+
+
+@pytest.mark.parametrize("name", ["all_passages.json", "all_passages.json.gz"])
+def test_the_share_that_was_read_grows_to_one(tmp_path: Path, name: str) -> None:
+    write_json(
+        tmp_path / name, {f"/wiki/{number}": hashlib.sha256(b"%d" % number).hexdigest() for number in range(9000)}
+    )
+    write_json(tmp_path / "all_plain_tables.json", {"Films_0": TABLE})
+    documents = CorpusDocuments("ottqa", [tmp_path])
+    for _ in range(2):
+        shares = [documents.meter.share() for _ in documents]
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < 0.7
+        assert documents.meter.share() == 1.0
+
+
+def test_the_share_of_an_archive(tmp_path: Path) -> None:
+    documents = CorpusDocuments(
+        "hotpotqa-abstracts", [abstracts_archive(tmp_path / "abstracts.tar.bz2", [json.dumps(ABSTRACT).encode()] * 9)]
+    )
+    assert len(list(documents)) == 9
+    assert documents.meter.share() == 1.0
+
+
+def test_a_member_that_is_no_bz2_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "abstracts.tar.bz2", "w:bz2") as archive:
+        member = tarfile.TarInfo("abstracts/AA/wiki_07.bz2")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"BZh9x"))
+    with pytest.raises(CorpusError, match=r"wiki_07\.bz2 in the archive cannot be unpacked"):
+        list(read_hotpotqa_abstracts(tmp_path / "abstracts.tar.bz2"))

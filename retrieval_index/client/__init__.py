@@ -1,0 +1,14 @@
+"""The asynchronous way to an index, for agent loops: in process where the index is local, over HTTP where it is served.
+
+A search that cannot be answered raises; it never becomes an empty result. `retriever` has the deadline, the retries
+and the cache; `rotation` chooses among several servers; `local` and `http` are the places that are asked; `counters`
+counts; `description` says, before a run, what an address serves. Left out: other contracts than Search-R1's on the
+wire, and proxies named in the environment.
+"""
+
+from retrieval_index.client.connecting import TOKEN_VARIABLE, connect, is_http, parts_of
+from retrieval_index.client.counters import Attempts
+from retrieval_index.client.description import Description, describe
+from retrieval_index.client.retriever import Retriever
+
+__all__ = ["TOKEN_VARIABLE", "Attempts", "Description", "Retriever", "connect", "describe", "is_http", "parts_of"]

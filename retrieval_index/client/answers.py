@@ -1,0 +1,90 @@
+"""Reading what a server answers, in Search-R1's contract. Whatever is not exactly an answer is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from retrieval_index.documents import Document, Hit
+
+
+class WrongAnswerError(ValueError):
+    """A body that is no answer to what was asked; the message says in what."""
+
+
+def write_question(queries: list[str], top_k: int) -> bytes:
+    """The body of a request."""
+    question = {"queries": queries, "topk": top_k, "return_scores": True}
+    try:
+        return orjson.dumps(question)
+    except TypeError:  # a lone surrogate, which this encoder refuses
+        return json.dumps(question).encode("ascii")
+
+
+def read_answer(body: bytes, queries: int, top_k: int) -> list[list[Hit]]:
+    """One list of at most `top_k` hits for each of the `queries`. Raises WrongAnswerError."""
+    try:
+        record = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WrongAnswerError(f"is not JSON ({error})") from error
+    lists = record.get("result") if isinstance(record, dict) else None
+    if not isinstance(lists, list):
+        raise WrongAnswerError('has no list "result"')
+    if len(lists) != queries:
+        raise WrongAnswerError(f"has {len(lists)} results for {queries} queries")
+    for hits in lists:
+        if not isinstance(hits, list) or len(hits) > top_k:
+            raise WrongAnswerError(f"has a result that is no list of at most {top_k} documents")
+    return [[_hit(item) for item in hits] for hits in lists]
+
+
+def _hit(item: Any) -> Hit:
+    document = item.get("document") if isinstance(item, dict) else None
+    score = item.get("score") if isinstance(item, dict) else None
+    if not isinstance(document, dict) or not isinstance(score, int | float) or isinstance(score, bool):
+        raise WrongAnswerError('has a document without "document" and a number as "score"')
+    identity, title, text = document.get("id"), document.get("title"), document.get("text")
+    if title is None or text is None:
+        title, text = _from_contents(document)
+    if not (isinstance(identity, str) and identity and isinstance(title, str) and isinstance(text, str)):
+        raise WrongAnswerError('has a document whose "id", "title" and "text" are not strings')
+    return Hit(Document(identity, title, text), float(score))
+
+
+def _from_contents(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Title and text of a document that has them in `contents` alone, as Search-R1's own server sends it."""
+    contents = document.get("contents")
+    if not isinstance(contents, str):
+        raise WrongAnswerError('has a document with neither "title" and "text" nor "contents"')
+    title, _, text = contents.partition("\n")
+    return title.strip('"'), text
+
+
+def read_error(body: bytes) -> str:
+    """The sentence of an error's body, whoever wrote it; its beginning where it is of no known form."""
+    try:
+        record = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:200].decode("utf-8", "replace")
+    error = record.get("error", record.get("detail")) if isinstance(record, dict) else None
+    sentence = error.get("message") if isinstance(error, dict) else error
+    return sentence if isinstance(sentence, str) else body[:200].decode("utf-8", "replace")
+
+
+def read_retry_after(value: str | None) -> float:
+    """Seconds from now of a Retry-After header, which has seconds or a date; 0.0 where it has neither."""
+    if value is None:
+        return 0.0
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

@@ -1,0 +1,96 @@
+"""From an address to a retriever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from retrieval_index.client.cache import QueryCache
+from retrieval_index.client.places import Place
+from retrieval_index.client.retriever import Retriever
+from retrieval_index.client.rotation import Rotation
+
+TOKEN_VARIABLE = "RETRIEVAL_TOKEN"
+"""The environment variable that a server's token is read from unless another one is named."""
+
+Address = Path | str | Sequence[str]
+
+
+def connect(
+    address: Address,
+    *,
+    timeout_s: float = 30.0,
+    deadline_s: float = 120.0,
+    retries: int = 20,
+    cached_queries: int = 4096,
+    threads: int = 2,
+    token_env: str = TOKEN_VARIABLE,
+) -> Retriever:
+    """A retriever over the index at `address`; nothing is opened or asked before the first search.
+
+    Args:
+        address: a folder, which is searched in this process, or `http://host:port` of a server of Search-R1's contract,
+            or several such, as a list or with commas between them, all of the same index.
+        timeout_s: for one attempt.
+        deadline_s: for a whole call, all attempts and the pauses between them included.
+        retries: attempts after a failed one, each after a random pause, longer each time (full jitter, at most 10 s),
+            or the one that the server asked for by Retry-After.
+        cached_queries: queries whose hits are kept, 0 for none.
+        threads: searches run at once, where the index is in this process.
+        token_env: environment variable with the servers' token; one that is not set sends none.
+
+    Raises:
+        ValueError: for an address that is neither, and numbers out of range.
+    """
+    parts = parts_of(address)
+    positive = {"timeout_s": timeout_s, "deadline_s": deadline_s, "threads": threads}
+    for name, value in positive.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+    for name, count in {"retries": retries, "cached_queries": cached_queries}.items():
+        if count < 0:
+            raise ValueError(f"{name} must be at least 0, got {count}")
+    return Retriever(
+        Rotation(_places(parts, threads, token_env)),
+        QueryCache(cached_queries),
+        timeout_s=timeout_s,
+        deadline_s=deadline_s,
+        retries=retries,
+    )
+
+
+def is_http(address: str) -> bool:
+    """Tell whether an address, or the first of several, is a server's."""
+    return address.startswith(("http://", "https://"))
+
+
+def parts_of(address: Address) -> list[str]:
+    """Return the addresses of the servers, or the one folder. Raises ValueError for a mixture, or nothing."""
+    if isinstance(address, Path):
+        return [str(address)]
+    given = address.split(",") if isinstance(address, str) and is_http(address) else address
+    parts = [given] if isinstance(given, str) else [part.strip().rstrip("/") for part in given]
+    if not parts or not all(parts):
+        raise ValueError(f"no address of an index in {address!r}: give a folder, or http://host:port")
+    if len(parts) > 1 and not all(map(is_http, parts)):
+        raise ValueError(f"several addresses must all begin with http:// or https://, got {', '.join(parts)}")
+    if not is_http(parts[0]) and "://" in parts[0]:
+        raise ValueError(f"an index is a folder, or http://host:port, got {parts[0]}")
+    return list(dict.fromkeys(parts))
+
+
+def token_in(variable: str) -> str | None:
+    """Return the token in an environment variable, None where it is not set."""
+    return os.environ.get(variable) or None
+
+
+def _places(parts: Sequence[str], threads: int, token_env: str) -> list[Place]:
+    if is_http(parts[0]):
+        from retrieval_index.client.http import Connections, HttpServer  # heavy, and only needed here
+
+        connections = Connections(token_in(token_env))
+        return [HttpServer(part, connections) for part in parts]
+    from retrieval_index.client.local import LocalIndex
+
+    return [LocalIndex(Path(parts[0]), threads)]

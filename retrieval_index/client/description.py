@@ -1,0 +1,74 @@
+"""What an address serves, asked before a run: blocking, for start-up checks alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval_index.client.answers import read_error
+from retrieval_index.client.connecting import TOKEN_VARIABLE, Address, is_http, parts_of, token_in
+from retrieval_index.errors import IndexStateError, RetrievalError
+from retrieval_index.manifest import Manifest
+
+ASK_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of the index at an address.
+
+    Attributes:
+        corpus_hash: see `Manifest`; empty where a server does not say, as others than this package's do not.
+        documents: how many it has; 0 where a server does not say.
+        max_top_k: the most documents a query may ask for; None where there is no limit or none is told.
+    """
+
+    corpus_hash: str
+    documents: int
+    max_top_k: int | None = None
+
+
+def describe(address: Address, token_env: str = TOKEN_VARIABLE) -> Description:
+    """Ask a folder's manifest, or every server.
+
+    Raises:
+        RetrievalError: for no finished index there, a server that does not answer or refuses, or servers that serve
+            different indexes.
+    """
+    parts = parts_of(address)
+    if not is_http(parts[0]):
+        manifest = Manifest.read(Path(parts[0]))
+        return Description(manifest.corpus_hash, manifest.documents)
+    found = {part: _ask(part, token_in(token_env)) for part in parts}
+    first, *others = found
+    for other in others:
+        if found[other].corpus_hash != found[first].corpus_hash:
+            raise IndexStateError(f"{first} and {other} serve different indexes: give servers of one index")
+    return found[first]
+
+
+def _ask(server: str, token: str | None) -> Description:
+    import httpx  # heavy, and only needed here
+
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(f"{server}/info", headers=headers, timeout=ASK_TIMEOUT_S, trust_env=False)
+    except httpx.HTTPError as error:
+        raise RetrievalError(
+            f"no answer from {server} ({type(error).__name__}): start it with `python -m retrieval_index serve`, or "
+            "mend the address"
+        ) from error
+    if answer.status_code == 404:
+        return Description("", 0)  # a server of the same contract, but not this package's
+    if answer.status_code != 200:
+        raise RetrievalError(f"{server} refuses with status {answer.status_code}: {read_error(answer.content)}")
+    try:
+        return _read(answer.json())
+    except (ValueError, KeyError, TypeError) as error:
+        raise RetrievalError(f"{server}/info is no description of an index ({error!r}): mend the address") from error
+
+
+def _read(record: Any) -> Description:
+    manifest, limits = record["manifest"], record["limits"]
+    return Description(str(manifest["corpus_hash"]), int(manifest["documents"]), int(limits["max_top_k"]))

@@ -1,0 +1,132 @@
+"""A search from an event loop: cached, with a deadline for the whole call and bounded retries, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from retrieval_index.client.cache import QueryCache
+from retrieval_index.client.counters import Attempts, quantile
+from retrieval_index.client.places import AttemptError, Place
+from retrieval_index.client.rotation import Rotation
+from retrieval_index.documents import Hit
+from retrieval_index.errors import RetrievalError
+from retrieval_index.index import check_request
+
+LATENCIES_KEPT = 4096
+"""Calls whose latency is remembered for the quantiles of `Retriever.stats`."""
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 10.0
+"""The pause before the n-th retry is drawn evenly from 0 to FIRST_PAUSE_S 2^n, and at most so long (full jitter)."""
+
+
+class Retriever:
+    """Searches an index, wherever it is, without ever blocking the event loop. Make one with `connect`."""
+
+    def __init__(
+        self, rotation: Rotation, cache: QueryCache, *, timeout_s: float, deadline_s: float, retries: int
+    ) -> None:
+        self.address = ",".join(place.name for place in rotation.places)
+        self._rotation, self._cache = rotation, cache
+        self._timeout_s, self._deadline_s, self._retries = timeout_s, deadline_s, retries
+        self._closed = False
+        self._total = Attempts()
+        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+
+    async def search(self, queries: Sequence[str], top_k: int, attempts: Attempts | None = None) -> list[list[Hit]]:
+        """As `Index.search`; `attempts` counts this call's.
+
+        Raises ValueError for a wrong request and RetrievalError when no attempt succeeded.
+        """
+        check_request(queries, top_k)
+        if self._closed:
+            raise RetrievalError(f"the retriever over {self.address} is closed: connect again")
+        call = Attempts(calls=1, queries=len(queries))
+        try:
+            return await self._search(queries, top_k, call)
+        finally:
+            self._latencies.extend(call.seconds)
+            if attempts is not None:
+                attempts.add(call)
+            call.seconds.clear()
+            self._total.add(call)
+
+    async def _search(self, queries: Sequence[str], top_k: int, call: Attempts) -> list[list[Hit]]:
+        """Ask for the queries that the cache does not have, each once."""
+        known = {query: self._cache.get(query, top_k) for query in queries}
+        missing = [query for query, hits in known.items() if hits is None]
+        call.cache_hits = sum(known[query] is not None for query in queries)
+        if missing:
+            started = time.monotonic()
+            for query, hits in zip(missing, await self._ask(missing, top_k, call, started), strict=True):
+                self._cache.put(query, top_k, hits)
+                known[query] = hits
+            call.seconds.append(time.monotonic() - started)
+        return [list(known[query] or ()) for query in queries]
+
+    async def _ask(self, queries: Sequence[str], top_k: int, call: Attempts, started: float) -> list[list[Hit]]:
+        """Attempts until one succeeds, none may follow, or the time is over."""
+        last: Place | None = None
+        error: AttemptError | None = None
+        for attempt in range(self._retries + 1):
+            left = started + self._deadline_s - time.monotonic()
+            pause = self._pause(attempt, error, left)
+            if pause >= left:
+                break
+            if pause:
+                await asyncio.sleep(pause)
+            timeout_s = min(self._timeout_s, left - pause)
+            place = self._rotation.pick(timeout_s)
+            call.made += 1
+            call.retries += attempt > 0
+            call.failovers += last is not None and place is not last
+            last = place
+            try:
+                found = await place.search(queries, top_k, timeout_s)
+            except AttemptError as failed:
+                error = failed
+                call.failed += 1
+                call.timeouts += failed.timed_out
+                if failed.lasting:
+                    break
+                self._rotation.failed(place, failed.retry_after_s)
+            else:
+                self._rotation.succeeded(place)
+                return found
+        call.failures += 1
+        where = last.name if last is not None else self.address
+        raise RetrievalError(
+            f"{len(queries)} queries to {where} failed after {call.made} attempt(s) in "
+            f"{time.monotonic() - started:.1f} s: {error}"
+        ) from error
+
+    def _pause(self, attempt: int, error: AttemptError | None, left: float) -> float:
+        """Seconds before an attempt: none where another server can be asked; Retry-After is never cut short."""
+        if error is None or (len(self._rotation.places) > 1 and self._rotation.has_ready()):
+            return 0.0
+        jitter = random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10)))
+        return max(error.retry_after_s, min(jitter, left / 2))
+
+    def stats(self) -> dict[str, float]:
+        """Counts since the start, and the latency of the last successful calls in seconds (0.0 before the first one).
+
+        Keys: those of `Attempts` but `seconds`, and latency_mean_s, latency_p50_s, latency_p99_s, latency_max_s.
+        """
+        ordered = sorted(self._latencies)
+        return {
+            **self._total.counts(),
+            "latency_mean_s": sum(ordered) / max(1, len(ordered)),
+            "latency_p50_s": quantile(ordered, 0.5),
+            "latency_p99_s": quantile(ordered, 0.99),
+            "latency_max_s": quantile(ordered, 1.0),
+        }
+
+    async def close(self) -> None:
+        """Give connections and threads back. A closed retriever cannot search."""
+        self._closed = True
+        for place in self._rotation.places:
+            await place.close()

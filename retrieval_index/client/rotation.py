@@ -1,0 +1,71 @@
+"""Which of several places is asked next: in turn, with those that have failed left out for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrieval_index.client.places import Place
+
+FIRST_REST_S = 1.0
+LONGEST_REST_S = 30.0
+"""A place rests for FIRST_REST_S after a failure, twice as long after each further one in a row, at most so long."""
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    place: Place
+    failures: int = 0
+    rests_until: float = 0.0
+
+
+class Rotation:
+    """The places of one retriever, all with the same index."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._known = [_Known(place) for place in places]
+        self._turn = 0
+
+    @property
+    def places(self) -> list[Place]:
+        """All of them, resting or not."""
+        return [known.place for known in self._known]
+
+    def pick(self, probe_s: float) -> Place:
+        """The next place that does not rest; where all do, the one whose rest ends first.
+
+        A place whose rest is over is asked by one caller, who finds out within `probe_s` seconds whether it is back;
+        for so long the others go on without it.
+        """
+        now = time.monotonic()
+        ready = [known for known in self._in_turn() if known.rests_until <= now]
+        chosen = ready[0] if ready else min(self._known, key=lambda known: known.rests_until)
+        self._turn = self._known.index(chosen) + 1
+        if chosen.failures and len(self._known) > 1:
+            chosen.rests_until = max(chosen.rests_until, now + probe_s)
+        return chosen.place
+
+    def has_ready(self) -> bool:
+        """Whether some place does not rest."""
+        now = time.monotonic()
+        return any(known.rests_until <= now for known in self._known)
+
+    def succeeded(self, place: Place) -> None:
+        """A place has answered: it is sound."""
+        known = self._of(place)
+        known.failures, known.rests_until = 0, 0.0
+
+    def failed(self, place: Place, retry_after_s: float) -> None:
+        """A place has failed: it rests, at least for what it asked for."""
+        known = self._of(place)
+        rest = min(LONGEST_REST_S, FIRST_REST_S * 2 ** min(known.failures, 10))
+        known.failures += 1
+        known.rests_until = time.monotonic() + max(rest, retry_after_s)
+
+    def _of(self, place: Place) -> _Known:
+        return next(known for known in self._known if known.place is place)
+
+    def _in_turn(self) -> list[_Known]:
+        start = self._turn % len(self._known)
+        return self._known[start:] + self._known[:start]

@@ -1,0 +1,26 @@
+"""What the command line says when something is wrong: one sentence on stderr, and exit status 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from retrieval_index.errors import RetrievalError
+
+err = Console(stderr=True)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn the errors a user can mend into one sentence and exit status 1."""
+    try:
+        yield
+    except (RetrievalError, ValueError, OSError) as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        for note in getattr(error, "__notes__", []):
+            err.print(escape(note), highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,90 @@
+"""POST /retrieve as a plain ASGI application: the one path where microseconds count."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from retrieval_index.service.answers import JSON, Header, send_answer, send_error
+from retrieval_index.service.batching import Batcher, QueueFullError
+from retrieval_index.service.contracts import RefusedRequest, Request, read_request, write_answer
+from retrieval_index.service.metrics import ServiceMetrics
+from retrieval_index.service.settings import ServiceSettings
+
+log = logging.getLogger("retrieval_index.service")
+
+INDEX_HEADER = b"x-retrieval-index"
+"""Every answer carries the start of the corpus hash, so that a client sees when another index answers."""
+
+
+class Retrieve:
+    """Reads a request, has it searched, and answers it in its own contract."""
+
+    def __init__(self, settings: ServiceSettings, batcher: Batcher, metrics: ServiceMetrics, identity: str) -> None:
+        self._settings, self._batcher, self._metrics = settings, batcher, metrics
+        self._headers: Sequence[Header] = (JSON, (INDEX_HEADER, identity.encode()))
+        self._counted = {}  # bound once: a label lookup a request is the dearest part of counting
+        for contract in ("wapo", "search_r1"):
+            self._counted[contract] = metrics.requests.labels(contract, "200")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every refusal and every failure is a JSON error."""
+        request: Request | None = None
+        try:
+            body = await self._body(scope, receive)
+            if body is None:
+                return  # the caller is gone
+            started = time.perf_counter()
+            request = read_request(body, self._settings)
+            answer = write_answer(request, await self._batcher.search(request.queries, request.top_k))
+        except RefusedRequest as refused:
+            await self._refuse(send, request, refused)
+        except QueueFullError as full:
+            await self._refuse(send, request, RefusedRequest(503, str(full), full.retry_after_s))
+        except Exception as error:
+            log.exception("a search failed")
+            await self._refuse(send, request, RefusedRequest(500, f"the search failed: {error}"))
+        else:
+            self._counted[request.contract].inc()
+            self._metrics.queries.inc(len(request.queries))
+            self._metrics.seconds.observe(time.perf_counter() - started)
+            await send_answer(send, 200, self._headers, answer)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        limit = self._settings.max_body_bytes
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if int(announced) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        if not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            return None if message["type"] == "http.disconnect" else _within(body, limit)
+        parts = [message["body"]]
+        size = len(parts[0])
+        while message.get("more_body", False):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(parts)
+
+    async def _refuse(self, send: Send, request: Request | None, refused: RefusedRequest) -> None:
+        contract = request.contract if request else "none"
+        self._metrics.requests.labels(contract, str(refused.status)).inc()
+        await send_error(send, refused.status, refused.sentence, refused.retry_after_s)
+
+
+def _too_large(limit: int) -> RefusedRequest:
+    return RefusedRequest(413, f"the body is over {limit} bytes: send the queries in parts")
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
