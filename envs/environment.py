@@ -1,24 +1,26 @@
 """What an environment is: where its rows come from, what the policy is asked, and how an episode is scored.
 
-An environment is one folder under ``envs/`` whose package exposes ``ENVIRONMENT``, an instance of a subclass of
-``Environment``; ``envs.registry`` finds it there. This file has no data reading, no metric and no agent loop in it.
+An environment is one folder, under ``envs/`` or elsewhere, whose package exposes ``ENVIRONMENT``, an instance of a
+subclass of ``Environment``; ``envs.registry`` finds it. No data reading, no metric and no agent loop in this file.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from envs.episode import Episode
+from envs.official import FileScores
 
 if TYPE_CHECKING:
     from retrieval_index import Document
 
-AGENT_NAMES = ("search_agent", "single_turn_agent")
+AGENT_NAMES = ("search_agent", "search_tool_agent", "single_turn_agent")
 
 
 class RowError(ValueError):
@@ -54,20 +56,24 @@ class Environment(ABC):
         ability: veRL's ``ability`` column.
         splits: the splits that have answers.
         agent_name: the agent loop that plays it, one of ``AGENT_NAMES``.
+        other_agents: further agent loops that can play it; ``played_by`` takes one of them.
         reward_weights: weight of each reward part in the score; a part not named weighs 0 and is only logged.
         options: name -> default of what ``examples`` and ``documents`` take beyond split and source
             (``wapo-verl prepare --set name=value``); values are converted to the default's type.
         generates_documents: True when rows and documents are made here, not read: ``prepare`` then writes
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
+        hub_repo: "owner/name" of its data set on the Hugging Face hub, if it has one in a layout that it reads.
     """
 
     name: ClassVar[str]
     ability: ClassVar[str]
     splits: ClassVar[tuple[str, ...]]
-    agent_name: ClassVar[str] = "search_agent"
+    agent_name: str = "search_agent"
+    other_agents: ClassVar[tuple[str, ...]] = ()
     reward_weights: ClassVar[Mapping[str, float]] = {"exact_match": 1.0}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {}
     generates_documents: ClassVar[bool] = False
+    hub_repo: ClassVar[str | None] = None
 
     @abstractmethod
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
@@ -101,6 +107,19 @@ class Environment(ABC):
             "agent_name": self.agent_name,
         }
 
+    def played_by(self, agent_name: str) -> Self:
+        """The same environment with rows for another of its agent loops: their prompts, and its name in each.
+
+        Raises:
+            ValueError: for an agent loop that cannot play it; the message names those that can.
+        """
+        known = (type(self).agent_name, *self.other_agents)
+        if agent_name not in known:
+            raise ValueError(f"environment {self.name!r} is not played by {agent_name!r}; choose {', '.join(known)}")
+        other = copy(self)
+        other.agent_name = agent_name
+        return other
+
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
         """The documents that the environment's searches run over.
 
@@ -129,6 +148,14 @@ class Environment(ABC):
             )
         return {"score": float(sum(weight * parts[name] for name, weight in weights.items())), **parts}
 
+    def score_files(self, predictions: Path, reference: Path) -> FileScores:
+        """Score a file of predictions as the benchmark's own script does, both files in upstream's formats.
+
+        Raises:
+            ValueError: where the benchmark has no script of its own.
+        """
+        raise ValueError(f"{self.name} has no official script for files of predictions; score its episodes instead")
+
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
         """An episode that found all evidence and gave the first gold answer; it must score 1."""
         truth = row["reward_model"]["ground_truth"]
@@ -144,6 +171,10 @@ class Environment(ABC):
 
     def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
         """The files that ``examples`` reads for the split; empty where rows are made, not read."""
+        return ()
+
+    def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
+        """Glob patterns of the files that `source_files` may find, of these or all splits; none where rows are made."""
         return ()
 
     def available_splits(self, source: Path | None) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ Token ids, masks and log-probs are left out: they belong to the agent loop's out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 ANSWERED = "answered"
@@ -19,10 +19,51 @@ OUTCOMES = (
     "nested_tags",
     "empty_query",
     "empty_answer",
+    "bad_call",
     "turn_truncated",
     "context_full",
     "turn_limit",
 )
+
+
+_NOT_KNOWING = frozenset(
+    {
+        "cannot answer",
+        "cannot be determined",
+        "cannot determine",
+        "do not know",
+        "dont know",
+        "i am not sure",
+        "i cannot answer",
+        "i do not know",
+        "i dont know",
+        "idk",
+        "im not sure",
+        "insufficient information",
+        "no answer",
+        "no answer found",
+        "no information",
+        "noanswer",
+        "not enough information",
+        "not found",
+        "not known",
+        "not sure",
+        "unanswerable",
+        "unknown",
+        "unsure",
+    }
+)
+
+
+def says_nothing(answer: str | None) -> bool:
+    """Whether an answer gives none: it is missing, has no letter or digit, or says that it does not know.
+
+    That is the whole answer, letter case, punctuation and spaces apart ("I don't know."): a phrase within a longer
+    answer is part of it. For metrics: what an answer earns does not depend on this.
+    """
+    letters = "".join(c for c in (answer or "").lower() if c.isalnum() or c.isspace())
+    phrase = " ".join(letters.split())
+    return not phrase or phrase in _NOT_KNOWING
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +124,42 @@ class Episode:
         if "document_ids" in values:
             values["document_ids"] = tuple(tuple(ids) for ids in values["document_ids"])
         return cls(**values)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Notes an episode while it is played, and gives the record when it is over. One for each episode.
+
+    Attributes:
+        texts: what the policy wrote, a turn each.
+        queries, document_ids: as in ``Episode``; they grow together, by ``searched``.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    document_ids: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def turns(self) -> int:
+        """How many turns the policy has taken."""
+        return len(self.texts)
+
+    def wrote(self, text: str) -> None:
+        """Note a turn of the policy."""
+        self.texts.append(text)
+
+    def searched(self, query: str, document_ids: Sequence[str]) -> None:
+        """Note a search whose results the policy was shown, and the documents in it, best first."""
+        self.queries.append(query)
+        self.document_ids.append(tuple(document_ids))
+
+    def end(self, outcome: str, answer: str | None = None) -> Episode:
+        """The finished episode; raises ValueError as ``Episode`` does."""
+        return Episode(
+            answer=answer,
+            queries=tuple(self.queries),
+            document_ids=tuple(self.document_ids),
+            turns=self.turns,
+            outcome=outcome,
+            completion="\n".join(self.texts),
+        )

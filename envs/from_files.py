@@ -1,12 +1,12 @@
 """Environments whose examples are read from published files: which file is which split, and a row at a time out of it.
 
-A mix-in beside an environment's own base. It downloads nothing: the user names a file or folder that is there.
+A mix-in beside an environment's own base. It downloads nothing: ``envs.hub`` does, before, where a user asks for it.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -78,6 +78,11 @@ class FromFiles(Environment):
         if source is None or not source.is_dir():
             return self.splits  # reading the first one says what is wrong
         return tuple(split for split in self.splits if self._matches(split, source)) or self.splits
+
+    def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
+        """``files`` of these splits, or of all, plain and gzipped."""
+        patterns = (pattern for split in splits or self.splits for pattern in self.files.get(split, ()))
+        return tuple(variant for pattern in patterns for variant in (pattern, f"{pattern}.gz"))
 
     def _matches(self, split: str, folder: Path) -> tuple[Path, ...]:
         for pattern in self.files[split]:

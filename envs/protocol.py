@@ -1,32 +1,45 @@
-"""The text protocol of a search episode: what one turn of the policy means, and how results are written back to it.
+"""What a turn of the policy means in a search episode, and how results are written back to it: two protocols.
 
-A turn is an optional ``<think>..</think>``, then exactly one ``<search>query</search>`` or ``<answer>text</answer>``.
-`parse_turn` is total: every string is a `Search`, an `Answer` or an `Invalid` with one named outcome, in linear time.
+Every turn is an optional ``<think>..</think>``, then exactly one action. In the text protocol (`parse_turn`) that is
+``<search>query</search>`` or ``<answer>text</answer>``; in the tool protocol (`parse_tool_turn`) it is
+``<tool_call>{"name": "search", "arguments": {"query_list": ["query"]}}</tool_call>`` (the Hermes form, with the
+argument of veRL's former search tool) or the same ``<answer>``. Both parsers are total: every string is a search, an
+`Answer` or an `Invalid` with one named outcome, in linear time.
 
-What counts, rule by rule:
+What counts, rule by rule, in both:
 
 - What stands inside a think block is thought: tags in it are ignored. A block that is never closed swallows the rest of
   the turn. Chat templates may open the block in the prompt, so a ``</think>`` before any ``<think>`` closes one too.
 - Free text around the one action is ignored, and so is a closing tag that closes nothing.
 - Any tag of the protocol inside an action, or an action closed by another one's tag: ``nested_tags``.
 - A second action, finished or only begun: ``two_tags``. No finished action: ``no_tag``.
-- An action with nothing but white space in it: ``empty_query`` or ``empty_answer``.
-- An ``<information>`` written by the policy is text like any other. Results exist only where the agent loop put them:
-  a policy that writes its own gains nothing by it.
+- An action with nothing but white space in it: ``empty_query`` or ``empty_answer``; so is a call with a blank query.
+- A call that is no JSON, names another tool, or has no list of queries, or too long a one: ``bad_call``.
+- An ``<information>`` or ``<tool_response>`` written by the policy is text like any other. Results exist only where the
+  agent loop put them: a policy that writes its own gains nothing by it.
+- Tags are these characters and no others: look-alikes (full-width brackets, letters of other scripts) are plain text.
 
-Left out: outcomes that no text can show (a turn cut by a length limit, a full context, the last turn); the agent loop
-knows them and names them.
+Left out: outcomes that no text can show (a turn cut by a length limit, a full context, the last turn); the agent loops
+know them and name them.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
 """Generation of a turn ends at the first of these, the string itself included."""
 
+SEARCH_TOOL = "search"
+"""The name of the tool protocol's one tool."""
+
+QUERIES_KEY = "query_list"
+"""Its one argument: a list of queries."""
+
 _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
-_ACTIONS = ("search", "answer")
+_TOOL_TAG = re.compile(r"<(/?)(think|tool_call|answer|tool_response)>")
+_ANY_TAG = re.compile(r"<(/?)(think|search|answer|information|tool_call|tool_response)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,13 @@ class Search:
     """A turn that asks the retriever; `query` is stripped and not empty."""
 
     query: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSearch:
+    """A turn that calls the search tool; each of `queries` is stripped and not empty, and there is at least one."""
+
+    queries: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +65,51 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """A turn outside the protocol: `no_tag`, `two_tags`, `nested_tags`, `empty_query` or `empty_answer`."""
+    """A turn outside the protocol: `no_tag`, `two_tags`, `nested_tags`, `empty_query`, `empty_answer`, `bad_call`."""
 
     outcome: str
 
 
 Turn = Search | Answer | Invalid
+ToolTurn = ToolSearch | Answer | Invalid
 
 
 def parse_turn(text: str) -> Turn:
-    """Read one turn of the policy. Never raises; one pass over `text`.
+    """Read one turn of the policy in the text protocol. Never raises; one pass over `text`.
 
     Args:
         text: what the policy wrote in this turn, decoded, special tokens kept or not.
     """
+    action = _the_action(text, _TAG, ("search", "answer"))
+    if isinstance(action, Invalid):
+        return action
+    name, content = action
+    if name == "search":
+        return Search(content) if content else Invalid("empty_query")
+    return _answer(content)
+
+
+def parse_tool_turn(text: str, most_queries: int) -> ToolTurn:
+    """Read one turn of the policy in the tool protocol. Never raises; one pass over `text`.
+
+    Args:
+        text: as for `parse_turn`.
+        most_queries: how many queries one call may have.
+    """
+    action = _the_action(text, _TOOL_TAG, ("tool_call", "answer"))
+    if isinstance(action, Invalid):
+        return action
+    name, content = action
+    return _tool_search(content, most_queries) if name == "tool_call" else _answer(content)
+
+
+def _the_action(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> tuple[str, str] | Invalid:
+    """The turn's one action: its name and its content, stripped."""
     actions: list[tuple[str, str]] = []
     opened: tuple[str, int] | None = None  # the action we are inside of, and where its content starts
     thinking = False
     body = _without_thought_opened_by_the_prompt(text)
-    for tag in _TAG.finditer(body):
+    for tag in tags.finditer(body):
         closing, name = tag.group(1) == "/", tag.group(2)
         if opened is not None:
             if not (closing and name == opened[0]):
@@ -74,9 +120,11 @@ def parse_turn(text: str) -> Turn:
             thinking = not (closing and name == "think")
         elif name == "think":
             thinking = not closing
-        elif name in _ACTIONS and not closing:
+        elif name in names and not closing:
             opened = (name, tag.end())
-    return _judge(actions, begun=opened is not None)
+    if len(actions) + (opened is not None) > 1:
+        return Invalid("two_tags")
+    return actions[0] if actions else Invalid("no_tag")
 
 
 def _without_thought_opened_by_the_prompt(text: str) -> str:
@@ -84,19 +132,32 @@ def _without_thought_opened_by_the_prompt(text: str) -> str:
     return rest if closing and "<think>" not in thought else text
 
 
-def _judge(actions: list[tuple[str, str]], begun: bool) -> Turn:
-    if len(actions) + begun > 1:
-        return Invalid("two_tags")
-    if not actions:
-        return Invalid("no_tag")
-    name, content = actions[0]
-    if name == "search":
-        return Search(content) if content else Invalid("empty_query")
+def _answer(content: str) -> Answer | Invalid:
     return Answer(content) if content else Invalid("empty_answer")
 
 
+def _tool_search(content: str, most_queries: int) -> ToolSearch | Invalid:
+    if not content:
+        return Invalid("empty_query")
+    try:
+        call = json.loads(content)
+    except (ValueError, RecursionError):
+        return Invalid("bad_call")
+    arguments = call.get("arguments") if isinstance(call, dict) and call.get("name") == SEARCH_TOOL else None
+    queries = arguments.get(QUERIES_KEY) if isinstance(arguments, dict) else None
+    if not isinstance(queries, list) or len(queries) > most_queries or not all(map(_is_text, queries)):
+        return Invalid("bad_call")
+    stripped = tuple(query.strip() for query in queries)
+    return ToolSearch(stripped) if stripped and all(stripped) else Invalid("empty_query")
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether a JSON value is text: a string, and no half of a surrogate pair in it, which JSON can spell."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def neutralise(text: str, markers: Iterable[str] = ()) -> str:
-    """`text` without the protocol's tags and without `markers`, so that a document cannot speak for the environment.
+    """`text` without either protocol's tags and without `markers`, so that a document cannot speak for the environment.
 
     A passage that contains ``</information>``, or a chat template's own token as plain text, would otherwise end the
     result or open a turn of its own. ``<search>`` becomes ``(search)`` and a marker becomes a space; neither can make a
@@ -107,7 +168,7 @@ def neutralise(text: str, markers: Iterable[str] = ()) -> str:
         markers: further strings to remove, usually the tokenizer's special tokens; empty ones are ignored.
     """
     longest_first = sorted({marker for marker in markers if marker}, key=len, reverse=True)
-    unwanted = re.compile("|".join([_TAG.pattern, *map(re.escape, longest_first)]))
+    unwanted = re.compile("|".join([_ANY_TAG.pattern, *map(re.escape, longest_first)]))
     return unwanted.sub(lambda found: f"({found.group(2)})" if found.group(2) else " ", text)
 
 
@@ -120,6 +181,24 @@ def render_information(passages: Iterable[str]) -> str:
     """The user turn with the results: passages joined by a blank line; no passage gives an empty ``<information>``."""
     content = "\n\n".join(passages)
     return f"<information>{content}</information>"
+
+
+def render_tool_response(results: Sequence[Sequence[str]]) -> str:
+    """The tool's answer to a call, for the chat template to wrap: each query's passages, joined by blank lines.
+
+    Where a call had several queries, a line before each one's passages says which it was, by number: the query's own
+    text is the policy's, and is not repeated.
+    """
+    texts = ["\n\n".join(passages) if passages else "No passage was found." for passages in results]
+    if len(texts) == 1:
+        return texts[0]
+    return "\n\n".join(f"Results of query {number}:\n\n{text}" for number, text in enumerate(texts, start=1))
+
+
+def render_tool_search(queries: Sequence[str], thought: str = "") -> str:
+    """A policy's turn that calls the tool, as demonstrations and tests write it; `parse_tool_turn` reads it back."""
+    call = json.dumps({"name": SEARCH_TOOL, "arguments": {QUERIES_KEY: list(queries)}}, ensure_ascii=False)
+    return f"{_render_thought(thought)}<tool_call>\n{call}\n</tool_call>"
 
 
 def render_search(query: str, thought: str = "") -> str:

@@ -1,7 +1,7 @@
 """Exact match and F1 of short answers, as the official scripts of HotpotQA and OTT-QA compute them.
 
-Sources: ``hotpot_evaluate_v1.py`` of hotpotqa/hotpot; ``evaluate_script.py`` of wenhuchen/OTT-QA (SQuAD's).
-Supporting-fact and joint scores are left out: an episode predicts no sentences.
+Sources: ``hotpot_evaluate_v1.py`` of hotpotqa/hotpot; ``evaluate_script.py`` of wenhuchen/OTT-QA (SQuAD's). One answer
+against one gold answer; scoring whole files, supporting facts included, is in each environment's ``official``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 Metric = Callable[[str, str], float]
 
@@ -28,15 +29,37 @@ def exact_match(prediction: str, gold: str) -> float:
     return float(normalise_answer(prediction) == normalise_answer(gold))
 
 
-def hotpotqa_f1(prediction: str, gold: str) -> float:
-    """Token F1 with HotpotQA's rule: 0 when one side is yes, no or noanswer and the other is not the same.
+class Overlap(NamedTuple):
+    """What a prediction and a gold answer share; all three in [0, 1].
+
+    Attributes:
+        f1: 2PR / (P + R), 0 where P + R is.
+        precision: shared / predicted.
+        recall: shared / gold.
+    """
+
+    f1: float
+    precision: float
+    recall: float
+
+
+NOTHING_SHARED = Overlap(0.0, 0.0, 0.0)
+
+
+def hotpotqa_overlap(prediction: str, gold: str) -> Overlap:
+    """Tokens shared by HotpotQA's rule: none when one side is yes, no or noanswer and the other is not the same.
 
     Two answers that both normalise to nothing share no token, so their F1 is 0 although they match exactly.
     """
     prediction, gold = normalise_answer(prediction), normalise_answer(gold)
     if prediction != gold and not _CLOSED_ANSWERS.isdisjoint((prediction, gold)):
-        return 0.0
-    return _token_f1(prediction.split(), gold.split())
+        return NOTHING_SHARED
+    return _token_overlap(prediction.split(), gold.split())
+
+
+def hotpotqa_f1(prediction: str, gold: str) -> float:
+    """The F1 of ``hotpotqa_overlap``."""
+    return hotpotqa_overlap(prediction, gold).f1
 
 
 def ottqa_f1(prediction: str, gold: str) -> float:
@@ -44,7 +67,7 @@ def ottqa_f1(prediction: str, gold: str) -> float:
     predicted_tokens, gold_tokens = normalise_answer(prediction).split(), normalise_answer(gold).split()
     if not predicted_tokens or not gold_tokens:
         return float(predicted_tokens == gold_tokens)
-    return _token_f1(predicted_tokens, gold_tokens)
+    return _token_overlap(predicted_tokens, gold_tokens).f1
 
 
 def best(metric: Metric, prediction: str, golds: Iterable[str]) -> float:
@@ -52,10 +75,10 @@ def best(metric: Metric, prediction: str, golds: Iterable[str]) -> float:
     return max((metric(prediction, gold) for gold in golds), default=0.0)
 
 
-def _token_f1(prediction: list[str], gold: list[str]) -> float:
-    """2PR / (P + R) over multisets of tokens, P = shared / predicted, R = shared / gold; 0.0 when none is shared."""
+def _token_overlap(prediction: list[str], gold: list[str]) -> Overlap:
+    """Overlap of two multisets of tokens."""
     shared = sum((Counter(prediction) & Counter(gold)).values())
     if shared == 0:
-        return 0.0
+        return NOTHING_SHARED
     precision, recall = shared / len(prediction), shared / len(gold)
-    return 2 * precision * recall / (precision + recall)
+    return Overlap(2 * precision * recall / (precision + recall), precision, recall)

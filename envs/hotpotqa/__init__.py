@@ -1,17 +1,22 @@
 """HotpotQA: bridge and comparison questions over Wikipedia abstracts, in the official and in the Hugging Face schema.
 
 The official JSON has ``_id`` and pairs ``[title, sentence]``, the Hugging Face files have ``id`` and parallel lists.
-The gold documents are the titles of the supporting facts. Sentence numbers are left out: retrieval is by page.
+The gold documents are the titles of the supporting facts. Sentence numbers count in official scores (``official``) and
+nowhere else: retrieval is by page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.environment import Example
+from envs.episode import Episode
 from envs.from_files import FromFiles
+from envs.hotpotqa.rows import supporting_facts
+from envs.official import FileScores
 from envs.qa_metrics import hotpotqa_f1
 from envs.raw_rows import RawRow
 from envs.retrieval_qa import RetrievalQA
@@ -19,16 +24,26 @@ from envs.retrieval_qa import RetrievalQA
 if TYPE_CHECKING:
     from retrieval_index import Document
 
-_FACTS = "must be pairs [title, sentence number], or {'title': [..], 'sent_id': [..]} of one length, and not empty"
+
+@dataclass(frozen=True, slots=True)
+class HotpotExample(Example):
+    """A question with the page of each of its supporting facts; a page with two facts is there twice."""
+
+    fact_titles: tuple[str, ...] = ()
 
 
 class HotpotQA(FromFiles, RetrievalQA):
-    """HotpotQA with its own F1 (``envs.qa_metrics.hotpotqa_f1``)."""
+    """HotpotQA with its own F1 (``envs.qa_metrics.hotpotqa_f1``).
+
+    Its gold documents are the pages of the supporting facts, so ``retrieval_recall`` is the share of gold titles found.
+    One more reward part: ``supporting_fact_recall``, the share of supporting facts whose page was found.
+    """
 
     name = "hotpotqa"
     splits = ("train", "dev")
     unanswered_splits = ("test",)
     upstream = "https://hotpotqa.github.io or the data set hotpotqa/hotpot_qa on the Hugging Face hub"
+    hub_repo = "hotpotqa/hotpot_qa"
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "train": (
             "hotpot_train_v*.json",
@@ -46,12 +61,38 @@ class HotpotQA(FromFiles, RetrievalQA):
 
     def example(self, raw: RawRow) -> Example:
         """One question; ``extra``: its ``id`` and ``kind`` (bridge or comparison)."""
-        return Example(
+        answer = raw.text("answer")
+        titles = tuple(title for title, _ in dict.fromkeys(supporting_facts(raw)))
+        if not titles:
+            raise raw.error("supporting_facts", "must hold at least one supporting fact")
+        return HotpotExample(
             question=raw.text("question"),
-            answers=(raw.text("answer"),),
-            document_ids=tuple(dict.fromkeys(_supporting_titles(raw))),
+            answers=(answer,),
+            document_ids=tuple(dict.fromkeys(titles)),
             extra={"id": raw.text("_id", "id"), "kind": raw.text("type")},
+            fact_titles=titles,
         )
+
+    def ground_truth(self, example: Example) -> dict[str, Any]:
+        """Answers, gold documents, and as ``fact_titles`` the page of each supporting fact."""
+        titles = example.fact_titles if isinstance(example, HotpotExample) else example.document_ids
+        return {**super().ground_truth(example), "fact_titles": list(titles)}
+
+    def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The parts of every such environment, and ``supporting_fact_recall``; 1 where no fact is known to be missed.
+
+        Rows written without ``fact_titles`` have one fact a gold document.
+        """
+        titles = ground_truth.get("fact_titles", ground_truth["document_ids"])
+        found = {title for titles_ in episode.document_ids for title in titles_}
+        recall = sum(title in found for title in titles) / len(titles) if len(titles) else 1.0
+        return {**super().parts(episode, ground_truth), "supporting_fact_recall": recall}
+
+    def score_files(self, predictions: Path, reference: Path) -> FileScores:
+        """HotpotQA's official numbers (``envs.hotpotqa.official``)."""
+        from envs.hotpotqa.official import score_files
+
+        return score_files(predictions, reference)
 
     def f1(self, prediction: str, gold: str) -> float:
         """HotpotQA's F1."""
@@ -68,21 +109,6 @@ class HotpotQA(FromFiles, RetrievalQA):
             )
         distractor = source.is_file() and {".json", ".jsonl", ".parquet"}.intersection(source.suffixes)
         return read_hotpotqa_distractor(source) if distractor else read_hotpotqa_abstracts(source)
-
-
-def _supporting_titles(raw: RawRow) -> list[str]:
-    facts = raw.values.get("supporting_facts")
-    if isinstance(facts, dict):
-        titles, sentences = facts.get("title"), facts.get("sent_id")
-        if not isinstance(titles, list) or not isinstance(sentences, list) or len(titles) != len(sentences):
-            raise raw.error("supporting_facts", _FACTS)
-    elif isinstance(facts, list) and all(isinstance(fact, list) and len(fact) == 2 for fact in facts):
-        titles = [title for title, _ in facts]
-    else:
-        raise raw.error("supporting_facts", _FACTS)
-    if not titles or not all(isinstance(title, str) and title for title in titles):
-        raise raw.error("supporting_facts", _FACTS)
-    return titles
 
 
 ENVIRONMENT = HotpotQA()

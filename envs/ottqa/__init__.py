@@ -6,23 +6,32 @@ The gold documents are the question's table and the passages named there (the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.environment import Example
+from envs.episode import Episode
 from envs.from_files import FromFiles
+from envs.official import FileScores
 from envs.raw_rows import RawRow
-from envs.retrieval_qa import RetrievalQA
+from envs.retrieval_qa import RetrievalQA, retrieval_recall
 
 if TYPE_CHECKING:
     from retrieval_index import Document
+
+PASSAGE = "wiki/"
+"""What the id of a passage begins with; a table's id does not."""
 
 _NODE = "must be a list of [text, [row, column], '/wiki/..' or null, 'passage' or 'table']"
 
 
 class OttQA(FromFiles, RetrievalQA):
-    """OTT-QA with its own F1 (``envs.qa_metrics.ottqa_f1``)."""
+    """OTT-QA with its own F1 (``envs.qa_metrics.ottqa_f1``).
+
+    Two more reward parts: ``table_recall``, whether the question's table was found, and ``passage_recall``, the share
+    of gold passages found; each is 1 where there is none of the kind to miss.
+    """
 
     name = "ottqa"
     splits = ("train", "dev")
@@ -49,6 +58,27 @@ class OttQA(FromFiles, RetrievalQA):
                 "kind": "both" if len(places) == 2 else next(iter(places), "untraced"),
             },
         )
+
+    def document_id(self, id_: str) -> str:
+        """A passage's id without the slash before "wiki/", which upstream's files have and some servers have not."""
+        return id_.removeprefix("/")
+
+    def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The parts of every such environment, and ``table_recall`` and ``passage_recall``."""
+        gold = {self.document_id(id_) for id_ in ground_truth["document_ids"]}
+        passages = {id_ for id_ in gold if id_.startswith(PASSAGE)}
+        found = [[self.document_id(id_) for id_ in ids] for ids in episode.document_ids]
+        return {
+            **super().parts(episode, ground_truth),
+            "table_recall": retrieval_recall(found, gold - passages),
+            "passage_recall": retrieval_recall(found, passages),
+        }
+
+    def score_files(self, predictions: Path, reference: Path) -> FileScores:
+        """OTT-QA's official numbers (``envs.ottqa.official``)."""
+        from envs.ottqa.official import score_files
+
+        return score_files(predictions, reference)
 
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
         """Tables and passages of the folder ``source``."""

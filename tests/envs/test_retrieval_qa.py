@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.episode import Episode
+from envs.raw_rows import RawRow
 from envs.registry import environment
 from envs.retrieval_qa import retrieval_recall
 
@@ -18,7 +21,7 @@ def test_parts_are_named_and_weighted() -> None:
     env = environment("hotpotqa")
     episode = Episode("the Island", queries=("maru", "harbour"), document_ids=(("Ilse Maru", "Vesk"), ()), turns=3)
     parts = {"exact_match": 0.0, "f1": pytest.approx(0.5), "format": 1.0, "retrieval_recall": 0.5}
-    assert env.score(episode, TRUTH) == {"score": 0.0, **parts}
+    assert env.score(episode, TRUTH) == {"score": 0.0, **parts, "supporting_fact_recall": 0.5}
     weights = {"exact_match": 1, "f1": 0.5, "format": 0.1, "retrieval_recall": 0.2}
     assert env.score(episode, TRUTH, weights)["score"] == pytest.approx(0.25 + 0.1 + 0.1)
 
@@ -30,20 +33,53 @@ def test_any_accepted_answer_counts() -> None:
 def test_an_answer_in_a_passage_or_in_the_completion_earns_nothing() -> None:
     episode = Episode(None, queries=("Vesk",), document_ids=(("Vesk",),), outcome="turn_limit", completion="Vesk")
     parts = environment("hotpotqa").parts(episode, TRUTH)
-    assert parts == {"exact_match": 0.0, "f1": 0.0, "format": 0.0, "retrieval_recall": 0.0}
+    assert set(parts.values()) == {0.0}
 
 
 def test_a_gold_answer_that_normalises_to_nothing_is_not_won_by_a_blank() -> None:
     truth = {"answers": ["A"], "document_ids": ["t"]}  # a real OTT-QA answer
     env = environment("ottqa")
     assert env.score(Episode("A"), truth)["score"] == 1.0
-    assert env.parts(Episode("  "), truth) == {"exact_match": 0.0, "f1": 0.0, "format": 0.0, "retrieval_recall": 0.0}
+    parts = env.parts(Episode("  "), truth)
+    assert [parts[name] for name in ("exact_match", "f1", "format", "retrieval_recall")] == [0.0] * 4
 
 
 def test_each_benchmark_has_its_own_f1() -> None:
     truth = {"answers": ["yes"], "document_ids": ["t"]}
     assert environment("hotpotqa").parts(Episode("yes indeed"), truth)["f1"] == 0.0
     assert environment("ottqa").parts(Episode("yes indeed"), truth)["f1"] == pytest.approx(2 / 3)
+
+
+def test_supporting_facts_are_counted_by_fact_and_titles_by_page() -> None:
+    """Two facts on one page, one on another: the page with two is worth more."""
+    hotpotqa = environment("hotpotqa")
+    raw = {
+        "_id": "1", "question": "q", "answer": "a", "type": "bridge",
+        "supporting_facts": [["Vesk", 0], ["Vesk", 3], ["Vesk", 0], ["Nimbus", 1]],
+    }  # fmt: skip
+    example = hotpotqa.example(RawRow(Path("rows.json"), 0, raw))
+    truth = hotpotqa.ground_truth(example)
+    assert truth == {"answers": ["a"], "document_ids": ["Vesk", "Nimbus"], "fact_titles": ["Vesk", "Vesk", "Nimbus"]}
+    parts = hotpotqa.parts(Episode("a", ("q",), (("Vesk", "Brae"),)), truth)
+    assert parts["retrieval_recall"] == 0.5
+    assert parts["supporting_fact_recall"] == pytest.approx(2 / 3)
+    assert hotpotqa.score(Episode("b", ("q",), (("Vesk",),)), truth, {"supporting_fact_recall": 0.3})["score"] == (
+        pytest.approx(0.2)
+    )
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_tables_and_passages_are_counted_apart(slash: str) -> None:
+    """Ids of passages are "/wiki/..." in upstream's files and "wiki/..." from some servers: the same documents."""
+    ottqa = environment("ottqa")
+    truth = {"answers": ["a"], "document_ids": ["Ferries_0", "/wiki/Brae", "/wiki/Orlin_Harbour"]}
+    episode = Episode("a", ("q", "r"), (("Ferries_0", "Ferries_1"), (f"{slash}wiki/Brae", "Brae")))
+    parts = ottqa.parts(episode, truth)
+    assert (parts["table_recall"], parts["passage_recall"]) == (1.0, 0.5)
+    assert parts["retrieval_recall"] == pytest.approx(2 / 3)
+    assert ottqa.parts(Episode("a"), truth)["table_recall"] == 0.0
+    alone = ottqa.parts(Episode("a"), {"answers": ["a"], "document_ids": ["Ferries_0"]})
+    assert (alone["table_recall"], alone["passage_recall"]) == (0.0, 1.0), "no passage to miss"
 
 
 @given(retrieved=st.lists(ids, max_size=3), gold=ids)
