@@ -12,6 +12,8 @@ import torch
 from wapo_verl.algorithms.batch import Batch
 
 Value = bool | int | float | str | None
+LOSS_MODE = "actor_rollout_ref.actor.policy_loss.loss_mode"
+
 Default = Value | Callable[[Any], Value]
 """A setting's value, or a function of the whole run's configuration (a DictConfig) that gives it."""
 
@@ -22,13 +24,16 @@ class Advantages:
 
     Attributes:
         rows: (R,) float64, one number a row, broadcast over the row's own tokens; batch-wide factors are folded in.
-        winners: (R,) bool, the rows that carry gradient.
+        winners: (R,) bool, the rows of the completions that beat the algorithm's baseline.
         metrics: named numbers of this batch, ready to log.
+        loser_rows: (R,) float64, what the losers' rows would carry in a selective negative update, folded as `rows`
+            are and zero on every other row; None where `rows` holds the losers already.
     """
 
     rows: torch.Tensor
     winners: torch.Tensor
     metrics: dict[str, float]
+    loser_rows: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +87,13 @@ class Algorithm:
     Attributes:
         name: its name as `algorithm.adv_estimator`.
         advantages: (batch, options) -> Advantages; `options` holds one value for each key of `options` below.
-        losses: name as `actor.policy_loss.loss_mode` -> the loss; the first one is the default.
+        losses: name as `actor.policy_loss.loss_mode` -> the loss, those of its own; empty where veRL has its loss.
         defaults: veRL key -> the value it resolves to where the user set nothing, in this order.
         notes: veRL key -> a few words on why, for the printed table.
         options: the algorithm's own keys under `wapo.` -> their allowed values, the default first.
         check: (the resolved config, the keys the user set) -> what contradicts the algorithm.
+        acts_without_advantage: whether its losses have a term, such as a drift, on tokens without an advantage.
+        winners_only: whether updates leave out the rows without an advantage where the user says nothing of it.
     """
 
     name: str
@@ -96,6 +103,13 @@ class Algorithm:
     notes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     check: Callable[[Any, set[str]], list[Finding]] = lambda config, explicit: []
+    acts_without_advantage: bool = False
+    winners_only: bool = False
+
+    @property
+    def loss_mode(self) -> str:
+        """The loss it trains with where the user names no other, as `actor.policy_loss.loss_mode`."""
+        return str(self.defaults[LOSS_MODE])
 
     def default_options(self) -> dict[str, str]:
         """Return each option's default value."""

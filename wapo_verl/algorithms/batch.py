@@ -6,7 +6,7 @@ prompt. Padding rows, which veRL appends to fill up the last mini-batch, belong 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ class Completions:
         padding: (C,) bool.
         truncated: (C,) bool, whether the final output was cut by a length limit.
         of_row: (R,) int64, the completion each row belongs to.
+        lengths: (C,) int64, response tokens over all of a completion's rows, or None where nobody counted them.
     """
 
     rewards: torch.Tensor
@@ -29,6 +30,22 @@ class Completions:
     padding: torch.Tensor
     truncated: torch.Tensor
     of_row: torch.Tensor
+    lengths: torch.Tensor | None
+
+    @property
+    def real(self) -> torch.Tensor:
+        """(C,) bool: what is not padding."""
+        return ~self.padding
+
+    def with_rewards(self, rewards: torch.Tensor) -> "Completions":
+        """Return the same completions with other rewards, (C,)."""
+        return replace(self, rewards=rewards)
+
+    def counted_lengths(self) -> torch.Tensor:
+        """Return `lengths`; raises ValueError where nobody counted them."""
+        if self.lengths is None:
+            raise ValueError("this algorithm averages over tokens: give the batch its rows' `lengths`")
+        return self.lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,7 @@ class Batch:
             where `completion_ids` is.
         padding: (R,) bool, or None where no row is known to be padding.
         truncated: (R,) bool, or None where no row is known to be truncated.
+        lengths: (R,) int64, each row's response tokens under the mask, or None where nobody counted them.
 
     Raises:
         ValueError: where a shape does not fit or a reward is not finite; the message names the field or the row.
@@ -54,9 +72,10 @@ class Batch:
     output_index: torch.Tensor | None = None
     padding: torch.Tensor | None = None
     truncated: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rewards", "group_ids", "completion_ids", "output_index", "padding", "truncated"):
+        for name in ("rewards", "group_ids", "completion_ids", "output_index", "padding", "truncated", "lengths"):
             values = getattr(self, name)
             if values is not None and values.shape != (len(self.rewards),):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, expected ({len(self.rewards)},) as rewards")
@@ -74,6 +93,7 @@ class Batch:
         rewards: torch.Tensor,
         padding: Sequence[bool] | None = None,
         truncated: Sequence[bool] | None = None,
+        lengths: torch.Tensor | None = None,
     ) -> "Batch":
         """Build a batch from the keys veRL's V1 trainer stores rows under, "{uid}_{session}_{output}".
 
@@ -82,6 +102,7 @@ class Batch:
             rewards: (R,) float.
             padding: R flags (veRL's tag `is_padding`), or None.
             truncated: R flags, or None.
+            lengths: (R,) int64 response tokens under the mask, or None.
 
         Raises:
             ValueError: where a key does not have that form; the message names it.
@@ -98,6 +119,7 @@ class Batch:
             output_index=torch.from_numpy(output.astype(np.int64)).to(device),
             padding=None if padding is None else torch.tensor(padding, dtype=torch.bool, device=device),
             truncated=None if truncated is None else torch.tensor(truncated, dtype=torch.bool, device=device),
+            lengths=lengths,
         )
 
     def completions(self) -> Completions:
@@ -113,7 +135,7 @@ class Batch:
         groups = torch.unique(self.group_ids, return_inverse=True)[1]
         if self.completion_ids is None or self.output_index is None:
             of_row = torch.arange(rows, device=self.rewards.device)
-            return Completions(self.rewards, groups, padding, truncated, of_row)
+            return Completions(self.rewards, groups, padding, truncated, of_row, self.lengths)
         names, of_row = torch.unique(self.completion_ids, return_inverse=True)
         last = torch.zeros(len(names), dtype=torch.int64, device=self.rewards.device)
         last.scatter_reduce_(0, of_row, self.output_index, "amax", include_self=False)
@@ -121,7 +143,10 @@ class Batch:
         if len(final) != len(names):
             raise ValueError(f"{len(final)} rows are the last output of {len(names)} completions: each has one last")
         final = final[of_row[final].argsort()]
-        return Completions(self.rewards[final], groups[final], padding[final], truncated[final], of_row)
+        lengths = None
+        if self.lengths is not None:
+            lengths = self.lengths.new_zeros(len(names)).index_add_(0, of_row, self.lengths)
+        return Completions(self.rewards[final], groups[final], padding[final], truncated[final], of_row, lengths)
 
 
 def numbered(labels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:

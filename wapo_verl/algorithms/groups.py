@@ -48,3 +48,42 @@ def group_advantages(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Te
     largest = torch.zeros_like(mean).scatter_reduce_(0, group_ids, exact.abs(), "amax")
     difference = exact - mean[group_ids]
     return torch.where(difference.abs() <= ROUNDING_STEPS * precision * largest[group_ids], 0.0, difference)
+
+
+def group_std(rewards: torch.Tensor, group_ids: torch.Tensor, correction: int) -> torch.Tensor:
+    """Return the standard deviation of each member's group, exactly zero where only rounding sets its rewards apart.
+
+    Args:
+        rewards: (N,) float32 or float64.
+        group_ids: (N,) int64 numbers 0..K-1.
+        correction: 0 divides by G (population), 1 by G - 1 (sample); a group of one has 0 in both.
+
+    Returns:
+        (N,) float64.
+    """
+    difference = group_advantages(rewards, group_ids)
+    sizes = group_sizes(group_ids)
+    variance = group_sum(difference.square(), group_ids) / (sizes - correction).clamp(min=1)
+    return variance.sqrt()[group_ids]
+
+
+def group_metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    """Count winners and groups among real completions; the advantages' mean is left out where nobody won.
+
+    Args:
+        plain: (C,) float64, each completion's reward minus its group's mean.
+        won: (C,) bool.
+        groups: (C,) int64 numbers 0..K-1.
+        real: (C,) bool, what is not padding.
+    """
+    count = int(group_any(real, groups).sum())
+    unequal = int(group_any((plain != 0) & real, groups).sum())
+    metrics = {
+        "group/winner_fraction": int(won.sum()) / max(int(real.sum()), 1),
+        "group/count": float(count),
+        "group/with_winner": float(group_any(won, groups).sum()),
+        "group/all_equal": float(count - unequal),
+    }
+    if won.any():
+        metrics["group/winner_advantage/mean"] = float(plain[won].mean())
+    return metrics

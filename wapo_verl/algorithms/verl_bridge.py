@@ -16,8 +16,8 @@ from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
 from wapo_verl.algorithms.batch import Batch, numbered
 from wapo_verl.algorithms.registry import algorithms
 
-# Neither may hold "max" or "min", by which veRL chooses a reduction over mini-batches ("denominator" does).
-_WEIGHTED, _WEIGHT = "/weighted_parts", "/weight_parts"
+# None may hold "max" or "min", by which veRL chooses a reduction over mini-batches ("denominator" does).
+_WEIGHTED, _WEIGHT, _COUNT = "/weighted_parts", "/weight_parts", "/count_parts"
 
 PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -75,7 +75,7 @@ def estimator(found: Algorithm) -> Estimator:
         if index is None:
             raise ValueError(f"{found.name} needs each row's group: the batch has no `uid`")
         groups = numbered(np.asarray(index), token_level_rewards.device)
-        batch = Batch(rewards=token_level_rewards.sum(dim=-1), group_ids=groups)
+        batch = Batch(token_level_rewards.sum(dim=-1), groups, lengths=response_mask.sum(dim=-1))
         tokens = spread(found.advantages(batch, found.default_options()).rows, response_mask, token_level_rewards.dtype)
         return tokens, tokens
 
@@ -106,45 +106,48 @@ def policy_loss(loss: Callable[[LossInputs], TokenLoss]) -> PolicyLoss:
         result = loss(inputs)
         values = result.values if rollout_is_weights is None else result.values * rollout_is_weights
         averaged = agg_loss(loss_mat=values, loss_mask=mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info)
-        return averaged, {**_reducible(result), **_reducible(behaviour_gap(inputs))}
+        return averaged, reducible(result.means, {}, result.maxima)
 
     return compute_policy_loss
 
 
-def behaviour_gap(inputs: LossInputs) -> TokenLoss:
-    """Measure |p - p_old| over all response tokens: its mean and its maximum, no loss.
+def reducible(
+    means: Mapping[str, tuple[Any, Any]],
+    counts: Mapping[str, Any],
+    maxima: Mapping[str, Any],
+    ranks: int = 1,
+) -> dict[str, Any]:
+    """Return metrics, "actor/" before each name, as veRL puts micro-batches and ranks together exactly.
 
-    With the rollout's own log-probs as p_old (bypass mode) and one mini-batch a step, this is the gap between the
-    rollout engine and the actor before the update, which veRL measures with a forward pass of its own in other modes.
+    Args:
+        means: name -> (weighted sum, weight), scalars; `finish_loss_metrics` divides them.
+        counts: name -> scalar, to be summed over everything.
+        maxima: name -> scalar.
+        ranks: data-parallel ranks, over which veRL takes the mean of what it sums over micro-batches.
     """
-    difference = (torch.exp(inputs.log_prob.detach().double()) - torch.exp(inputs.old_log_prob.double())).abs()
-    difference = torch.where(inputs.response_mask, difference, 0.0)
-    return TokenLoss(
-        values=difference,
-        means={"behaviour_probs_diff_mean": (difference.sum(), inputs.response_mask.sum())},
-        maxima={"behaviour_probs_diff_max": difference.max()},
-    )
-
-
-def _reducible(result: TokenLoss) -> dict[str, Any]:
     from verl.utils.metric import AggregationType, Metric
 
     metrics = {}
-    for name, (weighted, weight) in result.means.items():
+    for name, (weighted, weight) in means.items():
         metrics[f"actor/{name}{_WEIGHTED}"] = Metric(AggregationType.SUM, float(weighted))
         metrics[f"actor/{name}{_WEIGHT}"] = Metric(AggregationType.SUM, float(weight))
-    for name, value in result.maxima.items():
+    for name, value in counts.items():
+        metrics[f"actor/{name}{_COUNT}"] = Metric(AggregationType.SUM, float(value) * ranks)
+    for name, value in maxima.items():
         metrics[f"actor/{name}"] = Metric(AggregationType.MAX, float(value))
     return metrics
 
 
-def finish_loss_metrics(metrics: dict[str, Any]) -> None:
-    """Divide the sums the losses reported, in place, once veRL has reduced them over the whole step.
+def finish_loss_metrics(metrics: dict[str, Any], mini_batches: int = 1) -> None:
+    """Make means and counts of the sums that were sent, in place, once veRL has reduced them over the whole step.
 
-    "name/weighted_parts" and "name/weight_parts" become "name"; a mean over nothing is left out.
+    "name/weighted_parts" and "name/weight_parts" become "name"; a mean over nothing is left out. "name/count_parts",
+    of which veRL has taken the mean over mini-batches, becomes "name".
     """
     for key in [key for key in metrics if key.endswith(_WEIGHTED)]:
         name = key.removesuffix(_WEIGHTED)
         weighted, weight = float(metrics.pop(key)), float(metrics.pop(name + _WEIGHT))
         if weight > 0:
             metrics[name] = weighted / weight
+    for key in [key for key in metrics if key.endswith(_COUNT)]:
+        metrics[key.removesuffix(_COUNT)] = float(metrics.pop(key)) * mini_batches

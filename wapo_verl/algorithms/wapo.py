@@ -9,21 +9,25 @@ of M rows by M*L (`loss_agg_mode=seq-mean-token-sum-norm`, `loss_scale_factor=L`
 A_i * M*k / (G * groups that have a winner), where M*k is the number of rows of the whole batch, padding included. That
 needs neither M nor k, and holds for every split into mini-batches, micro-batches and ranks.
 
-Left out: skipping the optimizer's step of a batch without a winner, which is the trainer's.
+Two variants the paper leaves open, both off: `+wapo.advantage` divides A further, and a selective negative update
+(`+wapo.negative_weights`) lets losers' tokens of chosen bins in, A < 0, which the loss then clips on both sides.
+
+Left out: skipping the optimizer's step of a batch without a winner, which is the trainer's; choosing bins, the
+engine's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default, Finding, LossInputs, TokenLoss
-from wapo_verl.algorithms.batch import Batch
-from wapo_verl.algorithms.groups import group_advantages, group_any, group_sizes
+from wapo_verl.algorithms.batch import Batch, Completions
+from wapo_verl.algorithms.groups import group_advantages, group_any, group_metrics, group_sizes, group_std
+from wapo_verl.algorithms.objective import ACTOR, FROM_THE_ROLLOUT, shared_errors, shared_warnings
+from wapo_verl.algorithms.objective import NOTES as SHARED_NOTES
 
-ROLLOUT = "actor_rollout_ref.rollout"
-ACTOR = "actor_rollout_ref.actor"
-CORRECTION = "algorithm.rollout_correction"
+STD_FLOOR = 1e-8
 
 
 def winners(advantages: torch.Tensor) -> torch.Tensor:
@@ -31,87 +35,84 @@ def winners(advantages: torch.Tensor) -> torch.Tensor:
     return advantages > 0
 
 
+def _by_group_std(plain: torch.Tensor, completions: Completions) -> torch.Tensor:
+    """Divide by the group's population standard deviation, as GRPO does (arXiv 2402.03300)."""
+    return plain / (group_std(completions.rewards, completions.groups, correction=0) + STD_FLOOR)
+
+
+def _leave_one_out(plain: torch.Tensor, completions: Completions) -> torch.Tensor:
+    """Take the mean of the others for the baseline: A * G / (G - 1), as RLOO does (arXiv 2402.14740)."""
+    sizes = group_sizes(completions.groups)[completions.groups]
+    return plain * sizes / (sizes - 1).clamp(min=1)
+
+
+def _by_batch_std(plain: torch.Tensor, completions: Completions) -> torch.Tensor:
+    """Divide by the standard deviation of all real completions' advantages, as REINFORCE++ does (arXiv 2501.03262)."""
+    return plain / (plain[completions.real].std(correction=0) + STD_FLOOR)
+
+
+NORMALISATIONS: Mapping[str, Callable[[torch.Tensor, Completions], torch.Tensor]] = {
+    "none": lambda plain, completions: plain,
+    "group_std": _by_group_std,
+    "leave_one_out": _leave_one_out,
+    "batch_std": _by_batch_std,
+}
+"""What `+wapo.advantage` may be; each keeps the sign, so none changes who wins."""
+
+
 def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
     """Return the winners' advantages with WAPO's normaliser folded in, zero on every other row.
 
     A completion's advantage stands on each of its rows. A completion whose mask is all zero is a member of its group
     like any other. `options["truncated"]` says what a truncated completion is: "keep" treats it like any other, "zero"
-    gives it the reward 0, "drop" lets it count in its group's mean and size but never be a winner.
+    gives it the reward 0, "drop" lets it count in its group's mean and size but carry nothing.
 
     Args:
         batch: the whole training batch, with the padding rows veRL will divide by.
-        options: {"truncated": "keep" | "zero" | "drop"}.
+        options: {"truncated": "keep" | "zero" | "drop", "advantage": one of `NORMALISATIONS`}.
 
     Returns:
-        Advantages with `rows` = A_i * R / (G * groups that have a winner) on winners, R rows in the batch.
+        Advantages with `rows` = A_i * R / (G * groups that have a winner) on winners, R rows in the batch, and
+        `loser_rows` the same on those with A_i < 0.
     """
     completions = batch.completions()
-    groups, real = completions.groups, ~completions.padding
-    rewards = completions.rewards
     if options["truncated"] == "zero":
-        rewards = rewards.masked_fill(completions.truncated, 0)
-    plain = group_advantages(rewards, groups)
-    won = winners(plain) & real
-    if options["truncated"] == "drop":
-        won &= ~completions.truncated
+        completions = completions.with_rewards(completions.rewards.masked_fill(completions.truncated, 0))
+    groups, real = completions.groups, completions.real
+    plain = group_advantages(completions.rewards, groups)
+    counted = real & ~completions.truncated if options["truncated"] == "drop" else real
+    won = winners(plain) & counted
     with_winner = int(group_any(won, groups).sum())
     scale = len(batch.rewards) / max(with_winner, 1)
-    folded = torch.where(won, plain / group_sizes(groups)[groups] * scale, 0.0)
+    folded = NORMALISATIONS[options["advantage"]](plain, completions) / group_sizes(groups)[groups] * scale
     return Advantages(
-        rows=folded[completions.of_row],
+        rows=torch.where(won, folded, 0.0)[completions.of_row],
         winners=won[completions.of_row],
-        metrics=_metrics(plain, won, groups, real),
+        metrics=group_metrics(plain, won, groups, real),
+        loser_rows=torch.where((plain < 0) & counted, folded, 0.0)[completions.of_row],
     )
-
-
-def _metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
-    """Count winners and groups among real completions; the advantages' mean is left out where nobody won."""
-    real_groups = int(group_any(real, groups).sum())
-    unequal = int(group_any((plain != 0) & real, groups).sum())
-    metrics = {
-        "wapo/winner_fraction": int(won.sum()) / max(int(real.sum()), 1),
-        "wapo/groups": float(real_groups),
-        "wapo/groups_with_winner": float(group_any(won, groups).sum()),
-        "wapo/all_equal_groups": float(real_groups - unequal),
-    }
-    if won.any():
-        metrics["wapo/winner_advantage/mean"] = float(plain[won].mean())
-    return metrics
 
 
 def clipped_loss(inputs: LossInputs) -> TokenLoss:
-    """Return -min(rho*A, min(rho, 1+eps)*A) on winners' tokens, zero elsewhere; eps is `actor.clip_ratio_high`.
+    """Return -min(rho*A, min(rho, 1+eps)*A) on winners' tokens, zero where A is; eps is `actor.clip_ratio_high`.
 
     With A > 0 this is -A * exp(min(ln rho, ln(1+eps))): clipping the logarithm keeps a ratio that overflows from
-    turning its zero gradient into NaN.
+    turning its zero gradient into NaN. A loser's token, which only a selective negative update lets in, counts with
+    ratios from 1 - `actor.clip_ratio_low` (PPO's pessimistic bound) to 1 + eps (a dual clip, arXiv 1912.09729).
     """
-    active = winners(inputs.advantages) & inputs.response_mask
+    active = (inputs.advantages != 0) & inputs.response_mask
     log_ratio = torch.where(active, inputs.log_prob - inputs.old_log_prob, 0.0)
-    limit = torch.log1p(torch.tensor(float(inputs.actor.clip_ratio_high), dtype=torch.float64))
-    clipped = torch.clamp(log_ratio, max=float(limit))
-    values = torch.where(active, -inputs.advantages * torch.exp(clipped), 0.0)
-    return _measured(values, log_ratio.detach().double(), active, upper=float(limit))
+    bounds = torch.tensor([-inputs.actor.clip_ratio_low, inputs.actor.clip_ratio_high], dtype=torch.float64)
+    lower, upper = (float(bound) for bound in torch.log1p(bounds))
+    floor = torch.where(inputs.advantages < 0, lower, -torch.inf).to(log_ratio.dtype)
+    clipped = torch.maximum(log_ratio.clamp(max=upper), floor)
+    return TokenLoss(values=torch.where(active, -inputs.advantages * torch.exp(clipped), 0.0))
 
 
 def reinforce_loss(inputs: LossInputs) -> TokenLoss:
-    """Return -lp*A on winners' tokens, zero elsewhere: importance sampling off. The ratio is only measured."""
-    active = winners(inputs.advantages) & inputs.response_mask
-    values = torch.where(active, -inputs.advantages * torch.where(active, inputs.log_prob, 0.0), 0.0)
-    log_ratio = torch.where(active, (inputs.log_prob - inputs.old_log_prob).detach().double(), 0.0)
-    return _measured(values, log_ratio, active, upper=float("inf"))
-
-
-def _measured(values: torch.Tensor, log_ratio: torch.Tensor, active: torch.Tensor, upper: float) -> TokenLoss:
-    tokens = active.sum()
-    ratio = torch.where(active, torch.exp(log_ratio), 0.0)
-    return TokenLoss(
-        values=values,
-        means={
-            "wapo/upper_clip_fraction": (((log_ratio > upper) & active).sum(), tokens),
-            "wapo/ratio_mean": (ratio.sum(), tokens),
-        },
-        maxima={"wapo/ratio_max": ratio.max()},
-    )
+    """Return -lp*A on winners' tokens, zero where A is: importance sampling off."""
+    active = (inputs.advantages != 0) & inputs.response_mask
+    return TokenLoss(values=torch.where(active, -inputs.advantages * torch.where(active, inputs.log_prob, 0.0), 0.0))
 
 
 def sequence_length(config: Any) -> int:
@@ -126,63 +127,39 @@ DEFAULTS: Mapping[str, Default] = {
     f"{ACTOR}.loss_agg_mode": "seq-mean-token-sum-norm",
     f"{ACTOR}.loss_scale_factor": sequence_length,
     "algorithm.norm_adv_by_std_in_grpo": False,
-    f"{CORRECTION}.bypass_mode": True,
-    f"{ROLLOUT}.calculate_log_probs": True,
-    f"{ROLLOUT}.n": 8,
-    f"{ACTOR}.calculate_entropy": True,
+    **FROM_THE_ROLLOUT,
 }
 
 NOTES: Mapping[str, str] = {
+    **SHARED_NOTES,
     f"{ACTOR}.policy_loss.loss_mode": "winners only",
     f"{ACTOR}.clip_ratio_high": "eps: ratios count up to 1 + eps",
     f"{ACTOR}.loss_agg_mode": "the normaliser",
     f"{ACTOR}.loss_scale_factor": "L = longest prompt + longest response",
     "algorithm.norm_adv_by_std_in_grpo": "advantage = reward - group mean",
-    f"{CORRECTION}.bypass_mode": "old log-probs are the rollout's own",
-    f"{ROLLOUT}.calculate_log_probs": "the rollout keeps its log-probs",
-    f"{ROLLOUT}.n": "G, completions a group",
-    f"{ACTOR}.calculate_entropy": "bypass mode logs no entropy otherwise",
 }
 
 
 def check(config: Any, explicit: set[str]) -> list[Finding]:
     """Return what in the resolved configuration contradicts WAPO, and why."""
-    return [*_errors(config), *_warnings(config)]
+    return [*_errors(config), *shared_errors(config), *_warnings(config), *shared_warnings(config)]
 
 
 def _errors(config: Any) -> list[Finding]:
-    actor, rollout, algorithm = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout, config.algorithm
-    bypass = bool((algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
+    actor, algorithm = config.actor_rollout_ref.actor, config.algorithm
     rules = (
         (
             bool(algorithm.get("norm_adv_by_std_in_grpo", False)),
             "algorithm.norm_adv_by_std_in_grpo",
-            "WAPO does not divide by the standard deviation; set it to False or choose adv_estimator=grpo",
+            "WAPO does not divide by the standard deviation; set it to False (+wapo.advantage=group_std divides)",
         ),
-        (
-            bool(algorithm.get("use_kl_in_reward", False)),
-            "algorithm.use_kl_in_reward",
-            "a KL term in the reward sets equal completions apart, and so decides who wins; use actor.use_kl_loss",
-        ),
-        (
-            bypass and not rollout.calculate_log_probs,
-            f"{ROLLOUT}.calculate_log_probs",
-            "bypass mode takes the old log-probs from the rollout, which is told to keep none; set it to True",
-        ),
-        (
-            not config.trainer.get("use_v1", True),
-            "trainer.use_v1",
-            "the old trainer replaces loss_mode in bypass mode; set it to True",
-        ),
-        (rollout.n < 2, f"{ROLLOUT}.n", "a completion alone in its group never wins; set it to 2 or more"),
         (not (actor.clip_ratio_high or 0) > 0, f"{ACTOR}.clip_ratio_high", "eps must be positive; 9.0 was published"),
     )
     return [Finding("error", key, message) for applies, key, message in rules if applies]
 
 
 def _warnings(config: Any) -> list[Finding]:
-    actor, correction = config.actor_rollout_ref.actor, config.algorithm.get("rollout_correction") or {}
-    bypass = bool(correction.get("bypass_mode", False))
+    actor = config.actor_rollout_ref.actor
     rules = (
         (
             actor.policy_loss.loss_mode not in LOSSES,
@@ -198,16 +175,6 @@ def _warnings(config: Any) -> list[Finding]:
             actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is None,
             f"{ACTOR}.loss_scale_factor",
             "without a constant veRL divides by each micro-batch's own width, so the gradient depends on the split",
-        ),
-        (
-            not bypass,
-            f"{CORRECTION}.bypass_mode",
-            "the ratio is taken to recomputed log-probs, not to the policy that sampled the completions",
-        ),
-        (
-            bypass and bool(correction.get("rollout_is") or correction.get("rollout_rs")),
-            CORRECTION,
-            "rollout_is and rollout_rs have no effect in bypass mode",
         ),
         (
             bool(actor.entropy_coeff),
@@ -231,6 +198,7 @@ ALGORITHM = Algorithm(
     losses=LOSSES,
     defaults=DEFAULTS,
     notes=NOTES,
-    options={"truncated": ("keep", "zero", "drop")},
+    options={"truncated": ("keep", "zero", "drop"), "advantage": tuple(NORMALISATIONS)},
     check=check,
+    winners_only=True,
 )

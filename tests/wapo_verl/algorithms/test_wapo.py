@@ -1,20 +1,22 @@
 """WAPO's advantages, winners and metrics on hand-made batches. Torch only: no veRL."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wapo_verl.algorithms import Batch, algorithm, algorithms
+from wapo_verl.algorithms import Batch, LossInputs, algorithm, algorithms, own_losses
 from wapo_verl.algorithms.groups import group_advantages
 from wapo_verl.algorithms.wapo import ALGORITHM, winners
 
 WAPO = ALGORITHM
-KEEP = {"truncated": "keep"}
+KEEP = {"truncated": "keep", "advantage": "none"}
 
 
 def batch(groups: list[int], rewards: list[float], **fields: torch.Tensor) -> Batch:
@@ -30,6 +32,11 @@ def test_algorithms_are_found_by_scanning_the_folder() -> None:
     assert algorithms()["wapo"] is WAPO
     assert algorithm("grpo") is None, "veRL's own stay veRL's"
     assert next(iter(WAPO.losses)) == WAPO.defaults["actor_rollout_ref.actor.policy_loss.loss_mode"]
+
+
+def test_of_our_losses_only_cpgds_acts_without_an_advantage() -> None:
+    assert own_losses(acts_without_advantage=True) == {"cpgd"}
+    assert own_losses(acts_without_advantage=False) == {"wapo", "wapo_reinforce"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -58,27 +65,27 @@ def test_rows_hold_the_normaliser_over_groups_with_a_winner() -> None:
     assert found.rows.tolist() == [one, 0.0, 0.0, one, 0.0, 0.0, 0.0]
     assert found.winners.tolist() == [True, False, False, True, False, False, False]
     assert found.metrics == {
-        "wapo/winner_fraction": 2 / 7,
-        "wapo/groups": 3.0,
-        "wapo/groups_with_winner": 1.0,
-        "wapo/all_equal_groups": 2.0,
-        "wapo/winner_advantage/mean": 0.5,
+        "group/winner_fraction": 2 / 7,
+        "group/count": 3.0,
+        "group/with_winner": 1.0,
+        "group/all_equal": 2.0,
+        "group/winner_advantage/mean": 0.5,
     }
 
 
 def test_a_batch_without_a_winner_is_all_zero_and_says_so() -> None:
     found = WAPO.advantages(batch([0, 0, 1], [0.1, 0.1, 0.7]), KEEP)
     assert not found.rows.any()
-    assert found.metrics["wapo/groups_with_winner"] == 0.0
-    assert "wapo/winner_advantage/mean" not in found.metrics
+    assert found.metrics["group/with_winner"] == 0.0
+    assert "group/winner_advantage/mean" not in found.metrics
 
 
 def test_padding_counts_in_what_verl_divides_by_and_nowhere_else() -> None:
     padding = torch.tensor([False, False, True, True])
     found = WAPO.advantages(batch([0, 0, 1, 1], [1.0, 0.0, 9.0, 0.0], padding=padding), KEEP)
     assert found.rows.tolist() == [0.5 / 2 * 4, 0.0, 0.0, 0.0]
-    assert found.metrics["wapo/winner_fraction"] == 0.5
-    assert found.metrics["wapo/groups"] == 1.0
+    assert found.metrics["group/winner_fraction"] == 0.5
+    assert found.metrics["group/count"] == 1.0
 
 
 def test_several_outputs_are_one_completion_with_the_last_ones_reward() -> None:
@@ -86,7 +93,7 @@ def test_several_outputs_are_one_completion_with_the_last_ones_reward() -> None:
     found = WAPO.advantages(Batch.from_keys(keys, torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0])), KEEP)
     assert found.winners.tolist() == [True, False, True, False, True, True]
     assert found.rows[found.winners].tolist() == [0.5 / 2 / 2 * 6] * 4
-    assert found.metrics["wapo/winner_fraction"] == 0.5
+    assert found.metrics["group/winner_fraction"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_several_outputs_are_one_completion_with_the_last_ones_reward() -> None:
 )
 def test_truncated_completions(truncated: str, expected: list[float]) -> None:
     rewards, cut = [1.0, 0.0, 1.0, 0.0], torch.tensor([False, False, True, True])
-    found = WAPO.advantages(batch([0, 0, 0, 0], rewards, truncated=cut), {"truncated": truncated})
+    found = WAPO.advantages(batch([0, 0, 0, 0], rewards, truncated=cut), {**KEEP, "truncated": truncated})
     assert found.rows.tolist() == expected, "4 rows over a group of 4 and 1 group with a winner: the plain advantage"
 
 
@@ -117,3 +124,67 @@ def test_truncated_completions(truncated: str, expected: list[float]) -> None:
 def test_bad_input_is_named(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "factors"),
+    [
+        ("none", (1.0, 1.0)),
+        ("group_std", (1 / 0.5, 1 / 1.0)),
+        ("leave_one_out", (4 / 3, 2.0)),
+        ("batch_std", (1 / 0.5**0.5, 1 / 0.5**0.5)),
+    ],
+)
+def test_another_normalisation_scales_and_never_changes_who_wins(
+    normalisation: str, factors: tuple[float, float]
+) -> None:
+    made = batch([0, 0, 0, 0, 1, 1], [1.0, 0.0, 0.0, 1.0, 2.0, 0.0])
+    plain = WAPO.advantages(made, KEEP)
+    found = WAPO.advantages(made, {**KEEP, "advantage": normalisation})
+    assert found.winners.tolist() == plain.winners.tolist() == [True, False, False, True, True, False]
+    scale = torch.tensor([factors[0]] * 4 + [factors[1]] * 2, dtype=torch.float64)
+    torch.testing.assert_close(found.rows, plain.rows * scale, rtol=1e-7, atol=0.0)
+
+
+def test_losers_are_folded_as_winners_are_and_stay_out_of_the_rows() -> None:
+    found = WAPO.advantages(batch([0, 0, 0, 0, 1, 1], [1.0, 0.0, 0.0, 1.0, 2.0, 2.0]), KEEP)
+    assert found.loser_rows is not None
+    one = 0.5 / 4 / 1 * 6
+    assert found.rows.tolist() == [one, 0.0, 0.0, one, 0.0, 0.0]
+    assert found.loser_rows.tolist() == [0.0, -one, -one, 0.0, 0.0, 0.0]
+
+
+def test_a_dropped_truncated_completion_is_no_loser_either() -> None:
+    cut = torch.tensor([False, True, False])
+    found = WAPO.advantages(batch([0, 0, 0], [1.0, 0.0, 0.0], truncated=cut), {**KEEP, "truncated": "drop"})
+    assert found.loser_rows is not None
+    assert (found.loser_rows != 0).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("advantage", "ratio", "gradient"),
+    [
+        (2.0, 0.01, -2.0 * 0.01),  # no lower clip for a winner
+        (2.0, 9.9, -2.0 * 9.9),
+        (2.0, 10.1, 0.0),
+        (-2.0, 0.79, 0.0),  # punished far enough
+        (-2.0, 0.81, 2.0 * 0.81),
+        (-2.0, 9.9, 2.0 * 9.9),
+        (-2.0, 10.1, 0.0),  # the dual clip
+        (0.0, 3.0, 0.0),
+    ],
+)
+def test_a_losers_token_is_clipped_on_both_sides_and_a_winners_above(
+    advantage: float, ratio: float, gradient: float
+) -> None:
+    log_prob = torch.tensor([[math.log(ratio) - 1.0]], dtype=torch.float64, requires_grad=True)
+    inputs = LossInputs(
+        log_prob=log_prob,
+        old_log_prob=torch.tensor([[-1.0]], dtype=torch.float64),
+        advantages=torch.tensor([[advantage]], dtype=torch.float64),
+        response_mask=torch.tensor([[True]]),
+        actor=SimpleNamespace(clip_ratio_low=0.2, clip_ratio_high=9.0),
+    )
+    WAPO.losses["wapo"](inputs).values.sum().backward()
+    assert log_prob.grad is not None
+    assert log_prob.grad.item() == pytest.approx(gradient)

@@ -1,0 +1,258 @@
+"""Each baseline's gradient through veRL's own loss code, held to its formula in loops. No GPU, no Ray, no model."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.verl_update import (
+    QUICK,
+    Row,
+    Split,
+    advantages_from_keys,
+    batches,
+    drawn_log_probs,
+    mini_batches,
+    verl_gradient,
+)
+
+from wapo_verl.algorithms import algorithm, algorithms, register_all
+from wapo_verl.algorithms.objective import ACTOR
+
+Completion = list[int]
+"""The row numbers of a completion."""
+Tokens = Callable[[int], list[tuple[torch.Tensor, torch.Tensor]]]
+"""A row's own tokens: new and old log-prob of each."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def verl() -> None:
+    register_all()
+
+
+def actor_config(name: str, low: float, high: float) -> Any:
+    """The algorithm's own actor settings, as veRL's dataclass, with these clips."""
+    from verl.workers.config import FSDPActorConfig, PolicyLossConfig
+
+    found = algorithm(name)
+    assert found is not None
+    actor = {k.removeprefix(f"{ACTOR}."): v for k, v in found.defaults.items() if k.startswith(f"{ACTOR}.")}
+    policy = {k.removeprefix("policy_loss."): actor.pop(k) for k in list(actor) if k.startswith("policy_loss.")}
+    actor |= {"clip_ratio_low": low, "clip_ratio_high": high}
+    return FSDPActorConfig(rollout_n=2, ppo_micro_batch_size_per_gpu=1, policy_loss=PolicyLossConfig(**policy), **actor)
+
+
+def grouped(rows: list[Row]) -> dict[str, dict[int, Completion]]:
+    """The real completions of each group."""
+    groups: dict[str, dict[int, Completion]] = {}
+    for number, row in enumerate(rows):
+        if not row.padding:
+            groups.setdefault(row.group, {}).setdefault(row.completion, []).append(number)
+    return groups
+
+
+def reward(rows: list[Row], completion: Completion) -> float:
+    return rows[max(completion, key=lambda number: rows[number].output)].reward / 10
+
+
+def centred(rewards: list[float]) -> list[float]:
+    mean = statistics.fmean(rewards)
+    return [0.0 if max(rewards) == min(rewards) else value - mean for value in rewards]
+
+
+def standardised(rewards: list[float]) -> list[float]:
+    return [value / (statistics.pstdev(rewards) + 1e-8) for value in centred(rewards)]
+
+
+def positive(rewards: list[float]) -> list[float]:
+    return [max(value, 0.0) for value in rewards]
+
+
+def clipped(new: torch.Tensor, old: torch.Tensor, advantage: float, low: float, high: float) -> torch.Tensor:
+    rho = torch.exp(new - old)
+    return -torch.minimum(rho * advantage, torch.clamp(rho, 1 - low, 1 + high) * advantage)
+
+
+def upper_clipped(new: torch.Tensor, old: torch.Tensor, advantage: float, low: float, high: float) -> torch.Tensor:
+    rho = torch.exp(new - old)
+    return -torch.minimum(rho * advantage, torch.clamp(rho, max=1 + high) * advantage)
+
+
+def likelihood(new: torch.Tensor, old: torch.Tensor, advantage: float, low: float, high: float) -> torch.Tensor:
+    return -new * advantage
+
+
+def per_completion(lengths: list[list[int]]) -> Callable[[int, int], float]:
+    count = sum(len(group) for group in lengths)
+    return lambda group, member: 1 / (count * lengths[group][member])
+
+
+def per_group(lengths: list[list[int]]) -> Callable[[int, int], float]:
+    return lambda group, member: 1 / (len(lengths) * sum(lengths[group]))
+
+
+def by_the_longest(lengths: list[list[int]]) -> Callable[[int, int], float]:
+    count, longest = sum(len(group) for group in lengths), max(max(group) for group in lengths)
+    return lambda group, member: 1 / (count * longest)
+
+
+FORMULAS = {
+    "grpo_ref": (standardised, clipped, per_completion),
+    "dr_grpo": (centred, clipped, by_the_longest),
+    "dapo": (standardised, clipped, per_group),
+    "dr_dapo": (centred, clipped, per_group),
+    "raft": (positive, likelihood, per_completion),
+    "raft_pp": (positive, upper_clipped, per_completion),
+}
+
+
+def own_tokens(rows: list[Row], leaves: list[torch.Tensor], old: list[torch.Tensor]) -> Tokens:
+    def tokens(number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        row = rows[number]
+        places = [place for place, shown in enumerate(row.mask) if shown]
+        return [(leaves[number][row.prompt - 1 + place], old[number][place]) for place in places]
+
+    return tokens
+
+
+def token_level_loss(name: str, rows: list[Row], tokens: Tokens, low: float, high: float) -> torch.Tensor:
+    """Sum over completions and tokens of weight * token loss, as the table of formulas has it."""
+    advantages_of, token_loss, weights_of = FORMULAS[name]
+    groups = list(grouped(rows).values())
+    lengths = [[sum(len(tokens(n)) for n in completion) for completion in group.values()] for group in groups]
+    weight = weights_of(lengths)
+    loss = torch.zeros((), dtype=torch.float64)
+    for number, group in enumerate(groups):
+        advantages = advantages_of([reward(rows, completion) for completion in group.values()])
+        for member, completion in enumerate(group.values()):
+            for new, before in [pair for n in completion for pair in tokens(n)]:
+                loss = loss + weight(number, member) * token_loss(new, before, advantages[member], low, high)
+    return loss
+
+
+def gspo_loss(rows: list[Row], tokens: Tokens, low: float, high: float) -> torch.Tensor:
+    """Mean over completions of -min(s*A, clip(s)*A), s the geometric mean of the completion's ratios."""
+    groups = grouped(rows)
+    count = sum(len(group) for group in groups.values())
+    loss = torch.zeros((), dtype=torch.float64)
+    for group in groups.values():
+        advantages = standardised([reward(rows, completion) for completion in group.values()])
+        for advantage, (number,) in zip(advantages, group.values(), strict=True):
+            pairs = tokens(number)
+            if pairs:
+                mean = torch.stack([new - before for new, before in pairs]).mean()
+                loss = loss + clipped(mean, torch.zeros(()), advantage, low, high) / count
+    return loss
+
+
+def cpgd_loss(rows: list[Row], split: Split, tokens: Tokens, low: float, high: float, weight: str) -> torch.Tensor:
+    """Each mini-batch's mean over tokens of the log-ratio objective and the drift (alpha .001, cap 2)."""
+    advantage_of: dict[int, float] = {}
+    groups = grouped(rows)
+    plain = {name: [reward(rows, completion) for completion in group.values()] for name, group in groups.items()}
+    count = sum(len(rewards) for rewards in plain.values())
+    unequal = sum(len(rewards) for rewards in plain.values() if any(centred(rewards)))
+    for name, group in groups.items():
+        found = centred(plain[name])
+        if weight == "std":
+            spread = statistics.stdev(plain[name]) if len(found) > 1 else 0.0
+            found = [value / (spread + 1e-6) for value in found]
+        if weight == "clip_filter":
+            found = [value * min(count / max(unequal, 1), 3.0) for value in found]
+        for completion, value in zip(group.values(), found, strict=True):
+            advantage_of |= dict.fromkeys(completion, value)
+    bounds = torch.log(torch.tensor([1 - low, 1 + high], dtype=torch.float64))
+    loss = torch.zeros((), dtype=torch.float64)
+    for members in mini_batches(rows, split):
+        total = sum(len(tokens(number)) for number in members)
+        for number in members:
+            for new, before in tokens(number):
+                advantage, log_ratio = advantage_of.get(number, 0.0), new - before
+                objective = torch.minimum(log_ratio * advantage, torch.clamp(log_ratio, *bounds) * advantage)
+                excess = min(float(torch.exp(log_ratio.detach())) - 1, 2.0)
+                loss = loss + (0.001 * excess * new - objective) / total
+    return loss
+
+
+def held_to(
+    name: str,
+    drawn: tuple[list[Row], Split],
+    seed: int,
+    clips: tuple[float, float],
+    reference: Callable[[list[Row], Split, Tokens], torch.Tensor],
+    **options: str,
+) -> dict[str, Any]:
+    """Compare veRL's gradient with the reference's, mini-batches multiplied by their number; return the metrics."""
+    rows, split = drawn
+    log_probs, old = drawn_log_probs(rows, seed)
+    advantages = advantages_from_keys(rows, name, **options)
+    found, metrics = verl_gradient(rows, split, log_probs, old, advantages, actor_config(name, *clips))
+    leaves = [values.clone().requires_grad_() for values in log_probs]
+    loss = reference(rows, split, own_tokens(rows, leaves, old))
+    if loss.requires_grad:
+        loss.backward()
+    for leaf, got in zip(leaves, found, strict=True):
+        wanted = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-13)
+    return metrics
+
+
+def count_of(rows: list[Row], split: Split) -> int:
+    return len(rows) // split.mini_batch
+
+
+CLIPS = st.sampled_from([(0.2, 0.2), (0.2, 0.28), (0.5, 9.0)])
+
+
+@pytest.mark.parametrize("name", sorted(FORMULAS))
+def test_the_gradient_is_the_formulas(name: str) -> None:
+    @QUICK
+    @given(drawn=batches(2), seed=st.integers(0, 2**31), clips=CLIPS)
+    def check(drawn: tuple[list[Row], Split], seed: int, clips: tuple[float, float]) -> None:
+        held_to(
+            name, drawn, seed, clips, lambda rows, split, tokens: (
+                count_of(rows, split) * token_level_loss(name, rows, tokens, *clips)
+            )
+        )  # fmt: skip
+
+    check()
+
+
+@QUICK
+@given(drawn=batches(), seed=st.integers(0, 2**31), clips=CLIPS)
+def test_gspo_has_one_ratio_a_completion(drawn: tuple[list[Row], Split], seed: int, clips: tuple[float, float]) -> None:
+    held_to(
+        "gspo_ref", drawn, seed, clips, lambda rows, split, tokens: (
+            count_of(rows, split) * gspo_loss(rows, tokens, *clips)
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", ["std", "clip_filter", "equal"])
+def test_cpgd_clips_the_logarithm_and_drifts(weight: str) -> None:
+    @QUICK
+    @given(drawn=batches(2), seed=st.integers(0, 2**31), clips=CLIPS)
+    def check(drawn: tuple[list[Row], Split], seed: int, clips: tuple[float, float]) -> None:
+        metrics = held_to(
+            "cpgd", drawn, seed, clips,
+            lambda rows, split, tokens: cpgd_loss(rows, split, tokens, *clips, weight),
+            group_weight=weight,
+        )  # fmt: skip
+        rows, _ = drawn
+        log_probs, old = drawn_log_probs(rows, seed)
+        tokens = own_tokens(rows, log_probs, old)
+        gaps = [float(new - before) for number in range(len(rows)) for new, before in tokens(number)]
+        if gaps:
+            drift = statistics.fmean(float(torch.tensor(gap).double().exp()) - 1 - gap for gap in gaps)
+            assert metrics["actor/cpgd/drift"] == pytest.approx(drift, rel=1e-6)
+            capped = statistics.fmean(float(torch.tensor(gap).double().exp()) > 3.0 for gap in gaps)
+            assert metrics["actor/cpgd/drift_capped_fraction"] == pytest.approx(capped)
+
+    check()
+
+
+def test_every_algorithm_is_held_to_a_formula() -> None:
+    assert set(algorithms()) == {*FORMULAS, "gspo_ref", "cpgd", "wapo"}, "add the new one's formula here"

@@ -1,0 +1,102 @@
+"""CPGD (arXiv 2505.12504): the ratio's logarithm is clipped, and a drift holds the policy near the one that sampled.
+
+Per token, with A the group's weighted advantage, added up over all tokens of a mini-batch and divided by their number:
+
+    -min(ln(rho) * A, clip(ln(rho), ln(1 - eps_low), ln(1 + eps_high)) * A)  +  alpha * min(sg(rho) - 1, c) * lp
+
+The second term has the gradient of KL(old || new), estimated as rho - 1 - ln(rho), with the ratio capped at 1 + c. It
+acts on every response token, so it is there where the advantage is zero too; a batch in which no completion has an
+advantage takes no step all the same.
+
+veRL's keys carry the numbers: `clip_ratio_low` and `clip_ratio_high` = eps, `policy_loss.ppo_kl_coef` = alpha,
+`clip_ratio_c` = 1 + c.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, LossInputs, TokenLoss
+from wapo_verl.algorithms.averaging import to_rows
+from wapo_verl.algorithms.baselines import centred
+from wapo_verl.algorithms.batch import Batch, Completions
+from wapo_verl.algorithms.groups import group_any, group_metrics, group_std
+from wapo_verl.algorithms.objective import ACTOR, NOTES, check_against, objective
+
+STD_FLOOR = 1e-6
+LARGEST_FILTER_WEIGHT = 3.0
+
+
+def std_weight(completions: Completions) -> torch.Tensor:
+    """Return (r - mean) / (std + 1e-6), the sample's standard deviation, (C,) float64."""
+    spread = group_std(completions.rewards, completions.groups, correction=1)
+    return centred(completions) / (spread + STD_FLOOR)
+
+
+def clip_filter_weight(completions: Completions) -> torch.Tensor:
+    """Return (r - mean) * min(N / N', 3), (C,) float64.
+
+    N counts the batch's completions and N' those of the groups with an advantage that is not zero: the weight makes up
+    for groups that are all equal, up to three times.
+    """
+    plain = centred(completions)
+    unequal = group_any((plain != 0) & completions.real, completions.groups)[completions.groups] & completions.real
+    weight = int(completions.real.sum()) / max(int(unequal.sum()), 1)
+    return plain * min(weight, LARGEST_FILTER_WEIGHT)
+
+
+GROUP_WEIGHTS = {"std": std_weight, "clip_filter": clip_filter_weight, "equal": centred}
+
+
+def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
+    """Return the weighted advantages of `options["group_weight"]`, one of `GROUP_WEIGHTS`, (R,) float64."""
+    completions = batch.completions()
+    plain = GROUP_WEIGHTS[options["group_weight"]](completions)
+    won = (plain > 0) & completions.real
+    return Advantages(
+        rows=to_rows(plain, completions),
+        winners=won[completions.of_row],
+        metrics=group_metrics(centred(completions), won, completions.groups, completions.real),
+    )
+
+
+def loss(inputs: LossInputs) -> TokenLoss:
+    """Return the token losses above, and the drift: KL(old || new) a token in nats, and where its ratio is capped."""
+    actor, mask = inputs.actor, inputs.response_mask
+    log_ratio = torch.where(mask, inputs.log_prob - inputs.old_log_prob, 0.0)
+    lower, upper = torch.log(torch.tensor([1 - actor.clip_ratio_low, 1 + actor.clip_ratio_high], dtype=torch.float64))
+    clipped = log_ratio.clamp(min=float(lower), max=float(upper))
+    objective = torch.minimum(log_ratio * inputs.advantages, clipped * inputs.advantages)
+    cap = actor.clip_ratio_c - 1
+    excess = torch.expm1(log_ratio.detach())
+    drift = actor.policy_loss.ppo_kl_coef * excess.clamp(max=cap) * torch.where(mask, inputs.log_prob, 0.0)
+    tokens = mask.sum()
+    divergence = torch.where(mask, excess - log_ratio.detach(), 0.0)
+    return TokenLoss(
+        values=torch.where(mask, drift - objective, 0.0),
+        means={
+            "cpgd/drift": (divergence.sum(), tokens),
+            "cpgd/drift_capped_fraction": (((excess > cap) & mask).sum(), tokens),
+        },
+    )
+
+
+DEFAULTS = {
+    **objective("cpgd", "token-mean", clip_ratio_low=0.2, clip_ratio_high=0.2, clip_ratio_c=3.0),
+    f"{ACTOR}.policy_loss.ppo_kl_coef": 0.001,
+}
+
+ALGORITHM = Algorithm(
+    name="cpgd",
+    advantages=advantages,
+    losses={"cpgd": loss},
+    defaults=DEFAULTS,
+    notes={
+        **NOTES,
+        f"{ACTOR}.clip_ratio_c": "1 + c: the drift's ratio counts up to this",
+        f"{ACTOR}.policy_loss.ppo_kl_coef": "alpha, weight of the drift",
+    },
+    options={"group_weight": tuple(GROUP_WEIGHTS)},
+    check=check_against({key: value for key, value in DEFAULTS.items() if key != f"{ACTOR}.clip_ratio_c"}),
+    acts_without_advantage=True,
+)
