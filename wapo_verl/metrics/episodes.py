@@ -7,7 +7,8 @@ reward returns. Every key is there whenever there is an episode, so curves have 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from envs.episode import ANSWERED, OUTCOMES
+from envs.episode import ANSWERED, OUTCOMES, says_nothing
+from wapo_verl.metrics.searches import search_attempt_metrics
 
 
 def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -15,8 +16,10 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Returns:
         `episode/count`; `episode/outcome/<name>`, the share of episodes that ended so, for every outcome (they sum to
-        1); `episode/answer_rate`; `episode/turns/mean` and `/max`; `episode/searches/mean` and `/max`, searches that
-        were carried out; `episode/empty_searches`, the share of these that found nothing (0 where there are none).
+        1); `episode/answer_rate`, those that ended in a well-formed answer; `episode/abstention_rate`, those that ended
+        without one, or with one that says that it does not know (`envs.episode.says_nothing`); `episode/turns/mean` and
+        `/max`; `episode/searches/mean` and `/max`, searches that were carried out; `episode/empty_searches`, the share
+        of these that found nothing (0 where there are none).
     """
     if not records:
         return {}
@@ -29,6 +32,7 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "episode/count": float(count),
         **{f"episode/outcome/{name}": ended.count(name) / count for name in OUTCOMES},
         "episode/answer_rate": ended.count(ANSWERED) / count,
+        "episode/abstention_rate": sum(says_nothing(record["answer"]) for record in records) / count,
         "episode/turns/mean": sum(turns) / count,
         "episode/turns/max": float(max(turns)),
         "episode/searches/mean": sum(searches) / count,
@@ -50,9 +54,10 @@ def reward_part_metrics(scores: Iterable[Mapping[str, Any]]) -> dict[str, float]
 
 
 def batch_metrics(extra_fields: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Both of the above from the `extra_fields` column of a step; samples of other agent loops have no episode."""
+    """All of the above from the `extra_fields` column of a step; samples of other agent loops have no episode."""
     fields = list(extra_fields)
     return {
         **episode_metrics([field["episode"] for field in fields if "episode" in field]),
+        **search_attempt_metrics([field["search_attempts"] for field in fields if "search_attempts" in field]),
         **reward_part_metrics(field["reward_extra_info"] for field in fields if "reward_extra_info" in field),
     }

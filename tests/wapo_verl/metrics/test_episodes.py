@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.episode import OUTCOMES, Episode
-from wapo_verl.metrics.episodes import batch_metrics, episode_metrics, reward_part_metrics
+from wapo_verl.metrics.episodes import (
+    batch_metrics,
+    episode_metrics,
+    reward_part_metrics,
+)
 
 RECORDS = [
     Episode("Torrin", ("a", "b"), (("d1",), ()), turns=3).to_record(),
@@ -21,11 +25,18 @@ def test_a_batch_is_counted_by_hand() -> None:
     metrics = episode_metrics(RECORDS)
     assert metrics["episode/count"] == 4
     assert metrics["episode/outcome/answered"] == metrics["episode/answer_rate"] == 0.5
+    assert metrics["episode/abstention_rate"] == 0.5
     assert metrics["episode/outcome/no_tag"] == metrics["episode/outcome/turn_limit"] == 0.25
     assert metrics["episode/outcome/context_full"] == 0.0
     assert (metrics["episode/turns/mean"], metrics["episode/turns/max"]) == (2.0, 3.0)
     assert (metrics["episode/searches/mean"], metrics["episode/searches/max"]) == (1.0, 2.0)
     assert metrics["episode/empty_searches"] == 0.25
+
+
+def test_an_answer_that_says_it_does_not_know_is_an_answer_and_an_abstention() -> None:
+    record = Episode("I don't know.", turns=1).to_record()
+    metrics = episode_metrics([RECORDS[0], record])
+    assert (metrics["episode/answer_rate"], metrics["episode/abstention_rate"]) == (1.0, 0.5)
 
 
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=1))

@@ -1,4 +1,4 @@
-"""One rank of `test_two_ranks`: veRL's training worker, one WAPO update on its share of a fixed batch."""
+"""One rank of `test_two_ranks`: veRL's training worker, one planned WAPO update on its share of a fixed batch."""
 
 import json
 import sys
@@ -6,24 +6,25 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from support.engine_settings import engine_config, model_config, wapo_actor
 from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
-from verl.workers.config import (
-    FSDPActorConfig,
-    FSDPEngineConfig,
-    FSDPOptimizerConfig,
-    HFModelConfig,
-    PolicyLossConfig,
-)
+from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss
 
 from wapo_verl.algorithms import Batch, algorithm, finish_loss_metrics
+from wapo_verl.step_plan import PLAN_KEY, StepPlan
 
 PROMPT, ROWS, GROUP = 5, 8, 4
 LENGTHS = (7, 3, 9, 5, 6, 8, 2, 4)
 REWARDS = (1.0, 0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.0)
 SEQUENCE_LENGTH = 32
+PLAN = StepPlan(
+    taxonomy=True,
+    weights={"pos_peak": 1.0, "pos_valley": 0.0, "neg_peak": 0.25, "neg_valley": 0.5},
+    renormalise=True,
+)
 
 
 def nested(rows: list[torch.Tensor]) -> torch.Tensor:
@@ -40,7 +41,9 @@ def make_batch(vocabulary: int) -> dict[str, torch.Tensor]:
     groups = torch.arange(ROWS) // GROUP
     found = algorithm("wapo")
     assert found is not None
-    rows = found.advantages(Batch(torch.tensor(REWARDS), groups), found.default_options()).rows.float()
+    made = found.advantages(Batch(torch.tensor(REWARDS), groups), found.default_options())
+    assert made.loser_rows is not None
+    rows = (made.rows + made.loser_rows).float()
     return {
         "prompts": nested(prompts),
         "responses": nested(responses),
@@ -54,37 +57,18 @@ def make_batch(vocabulary: int) -> dict[str, torch.Tensor]:
 
 
 def main(model: str, out: str, micro_batch: int) -> None:
-    actor = FSDPActorConfig(
-        strategy="fsdp2",
-        rollout_n=GROUP,
-        ppo_mini_batch_size=ROWS,
-        ppo_micro_batch_size_per_gpu=micro_batch,
-        clip_ratio_high=9.0,
-        loss_agg_mode="seq-mean-token-sum-norm",
-        loss_scale_factor=SEQUENCE_LENGTH,
-        calculate_entropy=True,
-        policy_loss=PolicyLossConfig(loss_mode="wapo"),
+    actor = wapo_actor(
+        SEQUENCE_LENGTH, rollout_n=GROUP, ppo_mini_batch_size=ROWS, ppo_micro_batch_size_per_gpu=micro_batch
     )
-    precision = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     worker = TrainingWorker(
         TrainingWorkerConfig(
             model_type="language_model",
-            model_config=HFModelConfig(
-                path=model,
-                use_remove_padding=False,
-                enable_gradient_checkpointing=False,
-                override_config={"attn_implementation": "sdpa"},
+            model_config=model_config(model),
+            engine_config=engine_config(use_dynamic_bsz=False, micro_batch_size_per_gpu=micro_batch),
+            # Plain SGD: Adam's first step turns the rounding of a gradient near zero into a whole step.
+            optimizer_config=FSDPOptimizerConfig(
+                optimizer="SGD", lr=1e-1, weight_decay=0.0, clip_grad=1e9, total_training_steps=10
             ),
-            engine_config=FSDPEngineConfig(
-                strategy="fsdp2",
-                dtype="float32",
-                model_dtype="float32",
-                mixed_precision=precision,
-                use_torch_compile=False,
-                use_dynamic_bsz=False,
-                micro_batch_size_per_gpu=micro_batch,
-            ),
-            optimizer_config=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
             checkpoint_config=CheckpointConfig(),
         )
     )
@@ -104,6 +88,7 @@ def main(model: str, out: str, micro_batch: int) -> None:
             "temperature": 1.0,
             "calculate_entropy": True,
             "pad_mode": "no_padding",
+            PLAN_KEY: PLAN.to_dict(),
         },
     )
     metrics = tu.get(worker.train_mini_batch(data), "metrics")
@@ -112,7 +97,7 @@ def main(model: str, out: str, micro_batch: int) -> None:
         flat = {name: value[0] if isinstance(value, list) else value for name, value in metrics.items()}
         reduced = {name: float(getattr(value, "aggregate", lambda v=value: v)()) for name, value in flat.items()}
         finish_loss_metrics(reduced)
-        numbers = {name.removeprefix("actor/").removeprefix("wapo/"): value for name, value in reduced.items()}
+        numbers = {name.removeprefix("actor/"): value for name, value in reduced.items()}
         torch.save(weights, Path(out).with_suffix(".pt"))
         Path(out).with_suffix(".json").write_text(json.dumps(numbers))
 

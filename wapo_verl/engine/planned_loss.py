@@ -1,0 +1,140 @@
+"""veRL's loss function, obeying a step's plan: weighted tokens, a scheduled clip, metrics of the update.
+
+veRL calls a loss with a micro-batch's log-probs and data. This one gives the loss inside it other advantages and
+another clip, differentiates its result by the log-probs, and adds metrics. The loss's value and gradient are its own.
+"""
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+
+from wapo_verl.algorithms import own_losses
+from wapo_verl.algorithms.verl_bridge import reducible
+from wapo_verl.engine.response_tokens import ResponseTokens
+from wapo_verl.engine.taxonomy_metrics import BinnedTokens, merged, taxonomy_metrics
+from wapo_verl.engine.update_statistics import update_statistics
+from wapo_verl.step_plan import StepPlan
+
+Loss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
+
+
+class PlannedLoss:
+    """A loss function for the micro-batches of one mini-batch.
+
+    Attributes:
+        plan: the step's plan.
+        loss: veRL's loss function, with this step's settings of the actor.
+        actor: those settings, veRL's ActorConfig.
+        eligible: own tokens with an advantage in the micro-batches seen so far, () int64; 0 before the first.
+        kept: those of them whose weight is above zero.
+
+    Raises:
+        TypeError: where `loss` is not a partial with the actor's settings under `config`, as veRL's actor makes it.
+    """
+
+    def __init__(self, plan: StepPlan, loss: Loss) -> None:
+        settings = settings_of(loss)
+        self.plan = plan
+        self.loss = loss if plan.clip_ratio_high is None else with_clip(loss, plan.clip_ratio_high)
+        self.actor = settings_of(self.loss)
+        self.eligible: torch.Tensor | int = 0
+        self.kept: torch.Tensor | int = 0
+        drifting = own_losses(acts_without_advantage=True)
+        self._has_other_terms = settings.use_kl_loss or settings.policy_loss.get("loss_mode", "vanilla") in drifting
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Call the loss as veRL does; a call for something else than a policy loss goes straight through."""
+        if (kwargs.get("model_output") or {}).get("log_probs") is None:
+            return self.loss(*args, **kwargs)
+        return self._policy_loss(*args, **kwargs)
+
+    def _policy_loss(
+        self, model_output: dict[str, torch.Tensor], data: TensorDict, **others: Any
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        tokens = ResponseTokens.of(data)
+        binned = self._binned(model_output, data, tokens) if self.plan.needs_statistics else None
+        trained = data
+        if binned is not None and self.plan.weights is not None:
+            trained = _with_advantages(data, binned.advantages * binned.weights)
+        packed = model_output["log_probs"].values()
+        loss, metrics = self.loss(model_output=_rooted(model_output, packed), data=trained, **others)
+        slope = _slope(loss, packed)
+        if self._has_other_terms:
+            slope = slope - self._slope_without_advantages(model_output, data, others)
+        entropy = model_output.get("entropy", model_output.get("position_entropy"))
+        found = update_statistics(
+            log_prob=packed.detach()[tokens.positions],
+            old_log_prob=data["old_log_probs"].values(),
+            advantages=trained["advantages"].values(),
+            slope=slope[tokens.positions],
+            own=tokens.own,
+            entropy=None if entropy is None else entropy.values().detach()[tokens.positions],
+        )
+        if binned is not None:
+            found = merged(found, taxonomy_metrics(self.plan, binned, model_output, data, tokens, slope))
+        return loss, {**metrics, **reducible(*found.numbers(), ranks=data["dp_size"])}
+
+    def _binned(
+        self, model_output: Mapping[str, torch.Tensor], data: TensorDict, tokens: ResponseTokens
+    ) -> BinnedTokens:
+        """Sort the tokens into bins, and count what is eligible and what is kept."""
+        binned = BinnedTokens.of(self.plan, model_output, data, tokens)
+        self.eligible, self.kept = self.eligible + binned.eligible, self.kept + binned.kept
+        return binned
+
+    def _slope_without_advantages(
+        self, model_output: dict[str, torch.Tensor], data: TensorDict, others: Mapping[str, Any]
+    ) -> torch.Tensor:
+        """Return the slope that a KL loss or a drift has by itself, so that a clip shows as a slope of zero."""
+        packed = model_output["log_probs"].values().detach().requires_grad_()
+        data = _with_advantages(data, torch.zeros_like(data["advantages"].values()))
+        loss, _ = self.loss(model_output=_rooted(model_output, packed), data=data, **others)
+        return _slope(loss, packed)
+
+
+def settings_of(loss: Loss) -> Any:
+    """Return the actor's settings that a loss function holds; raises TypeError where it holds none."""
+    if not isinstance(loss, functools.partial) or "config" not in loss.keywords:
+        raise TypeError(
+            f"the actor's loss function is {loss!r}: a step plan needs a functools.partial with `config`, as veRL "
+            "0.9.1's actor worker makes it"
+        )
+    return loss.keywords["config"]
+
+
+def with_clip(loss: Loss, clip_ratio_high: float) -> Loss:
+    """Return the loss function with another upper clip; the one given, and its settings, stay as they are.
+
+    Raises:
+        TypeError: where `loss` is not a partial with `config`.
+    """
+    settings = copy.copy(settings_of(loss))
+    object.__setattr__(settings, "clip_ratio_high", clip_ratio_high)  # veRL's settings refuse a plain assignment
+    assert isinstance(loss, functools.partial)
+    return functools.partial(loss.func, *loss.args, **{**loss.keywords, "config": settings})
+
+
+def _rooted(model_output: Mapping[str, torch.Tensor], packed: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the output with log-probs that hang on `packed`, (total,), so that a loss can be differentiated by it."""
+    offsets = model_output["log_probs"].offsets()  # type: ignore[attr-defined]
+    return {**model_output, "log_probs": torch.nested.nested_tensor_from_jagged(packed, offsets)}
+
+
+def _with_advantages(data: TensorDict, values: torch.Tensor) -> TensorDict:
+    """Return the same data with other advantages, (N,) one a response token; `data` stays as it is."""
+    offsets = data["advantages"].offsets()
+    data = data.copy()
+    # Without the longest row's length torch would pad to the number of all tokens.
+    longest = int(offsets.diff().max())
+    data["advantages"] = torch.nested.nested_tensor_from_jagged(values, offsets, max_seqlen=longest)
+    return data
+
+
+def _slope(loss: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
+    """Return dLoss/dlog_prob, (total,); the graph stays for veRL's own backward pass."""
+    (slope,) = torch.autograd.grad(loss, packed, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(packed) if slope is None else slope

@@ -1,0 +1,169 @@
+"""What the taxonomy logs of one micro-batch, as sums that add up over micro-batches, ranks and mini-batches.
+
+    taxonomy/tokens/BIN, kept/BIN               tokens with that bin; those of them with a weight above 0
+    taxonomy/clipped/SIGN                       of the kept tokens of that sign, the share the loss gives no gradient
+    taxonomy/mass/SIGN/below_P, mass/total      share of the gradient's mass on tokens of probability under P (and not
+                                                under the edge before); a token's mass is |dLoss/dln p| (1 - p)
+    taxonomy/entropy/SIGN, perplexity/SIGN      H in nats over tokens; exp(mean -ln p) of a completion over completions
+    taxonomy/entropy_change                     dH the loss's gradient predicts, per unit step in the logits
+    taxonomy/chi_square, mismatch_kl            mean rho^2 - 1 and rho - ln rho - 1, rho = p / p_behaviour
+    taxonomy/probability_gap/mean, /max         largest |p_train - p_rollout| of a completion, over completions
+
+SIGN is `pos` or `neg`, the advantage's. Left out: the overlap of completions, which is a whole batch's (overlap.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from wapo_verl.taxonomy.bins import BINS
+from wapo_verl.taxonomy.statistics import Statistics
+from wapo_verl.taxonomy.theory import entropy_change_from_statistics
+
+EDGES = (0.01, 0.1, 0.25, 0.5, 1.0)
+"""Upper edges of the probability bins; a token of probability 1 is in the last."""
+
+SIGNS = ("pos", "neg")
+LARGEST_LOG_RATIO = 20.0
+"""ln rho is held within this either way in what is logged, as veRL's losses hold it."""
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One micro-batch's tokens, B rows of T; what the mask hides is never looked at, and may be anything.
+
+    Attributes:
+        log_prob: (B, T) float, ln p of the sampled token under the policy being trained.
+        old_log_prob: (B, T) float, under the behaviour policy.
+        advantages: (B, T) float, before any bin's weight.
+        mask: (B, T) bool, true on tokens the policy wrote.
+        bins: (B, T) int64, as `assign_bins` gives them.
+        weights: (B, T) float, as `token_weights` gives them.
+        statistics: of (B, T) float.
+        gradient: (B, T) float, dLoss/dln p: what the loss really gives each token, 0 where the clip is active.
+        rollout_log_prob: (B, T) float, under the rollout engine; None where it was not asked for.
+    """
+
+    log_prob: torch.Tensor
+    old_log_prob: torch.Tensor
+    advantages: torch.Tensor
+    mask: torch.Tensor
+    bins: torch.Tensor
+    weights: torch.Tensor
+    statistics: Statistics
+    gradient: torch.Tensor
+    rollout_log_prob: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """Named float64 scalars on the tokens' device.
+
+    Attributes:
+        means: name -> (weighted sum, weight); both are to be summed before they are divided. A weight may be 0.
+        counts: name -> sum.
+        maxima: name -> value.
+    """
+
+    means: Mapping[str, Pair]
+    counts: Mapping[str, torch.Tensor]
+    maxima: Mapping[str, torch.Tensor]
+
+    def numbers(self) -> tuple[dict[str, tuple[float, float]], dict[str, float], dict[str, float]]:
+        """Return means, counts and maxima as numbers, brought over from the device in one go."""
+        parts = [part for pair in self.means.values() for part in pair]
+        values = torch.stack([*parts, *self.counts.values(), *self.maxima.values()]).tolist()
+        pairs, rest = values[: len(parts)], values[len(parts) :]
+        means = dict(zip(self.means, zip(pairs[::2], pairs[1::2], strict=True), strict=True))
+        counts = dict(zip(self.counts, rest, strict=False))
+        return means, counts, dict(zip(self.maxima, rest[len(counts) :], strict=True))
+
+
+@torch.no_grad()
+def diagnose(tokens: Tokens) -> Diagnostics:
+    """Return every diagnostic of a micro-batch; the module's docstring names them."""
+    mask = tokens.mask.bool()
+    log_prob = torch.where(mask, tokens.log_prob, 0.0)
+    binned = mask & (tokens.bins >= 0)
+    signs = {"pos": mask & (tokens.advantages > 0), "neg": mask & (tokens.advantages < 0)}
+    mass, mass_counts = _mass(tokens, log_prob, binned)
+    gap, gap_maxima = _probability_gap(tokens, log_prob, mask)
+    means = {**_clipped(tokens, signs), **mass, **_spread(tokens, log_prob, signs), **_mismatch(tokens, mask), **gap}
+    change = entropy_change_from_statistics(log_prob, tokens.statistics, -tokens.gradient)
+    means["taxonomy/entropy_change"] = _mean(change, mask)
+    return Diagnostics(means, {**_tokens_per_bin(tokens, binned), **mass_counts}, gap_maxima)
+
+
+def _sum(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return torch.where(where, values, 0.0).sum(dtype=torch.float64)
+
+
+def _mean(values: torch.Tensor, where: torch.Tensor) -> Pair:
+    return _sum(values, where), where.sum(dtype=torch.float64)
+
+
+def _histogram(index: torch.Tensor, values: torch.Tensor, size: int) -> torch.Tensor:
+    """Sum values (K,) by index (K,) into (size,) float64."""
+    return values.new_zeros(size, dtype=torch.float64).index_add_(0, index, values.double())
+
+
+def _tokens_per_bin(tokens: Tokens, binned: torch.Tensor) -> dict[str, torch.Tensor]:
+    index = tokens.bins.clamp(min=0).flatten()
+    found = _histogram(index, binned.flatten(), len(BINS)).unbind()
+    kept = _histogram(index, (binned & (tokens.weights > 0)).flatten(), len(BINS)).unbind()
+    return {f"taxonomy/tokens/{name}": count for name, count in zip(BINS, found, strict=True)} | {
+        f"taxonomy/kept/{name}": count for name, count in zip(BINS, kept, strict=True)
+    }
+
+
+def _clipped(tokens: Tokens, signs: Mapping[str, torch.Tensor]) -> dict[str, Pair]:
+    cut = (tokens.gradient == 0).to(torch.float32)
+    return {f"taxonomy/clipped/{sign}": _mean(cut, where & (tokens.weights > 0)) for sign, where in signs.items()}
+
+
+def _mass(
+    tokens: Tokens, log_prob: torch.Tensor, binned: torch.Tensor
+) -> tuple[dict[str, Pair], dict[str, torch.Tensor]]:
+    """Shares of the gradient's mass by sign and probability, and its total."""
+    mass = torch.where(binned, -torch.expm1(log_prob) * tokens.gradient.abs(), 0.0)
+    inner = torch.tensor(EDGES[:-1], device=mass.device)
+    place = torch.bucketize(log_prob.exp(), inner, right=True)
+    index = place + len(EDGES) * (tokens.advantages < 0)
+    parts = _histogram(index.flatten(), mass.flatten(), len(SIGNS) * len(EDGES))
+    total = parts.sum()
+    names = [f"taxonomy/mass/{sign}/below_{edge:g}" for sign in SIGNS for edge in EDGES]
+    shares = {name: (part, total) for name, part in zip(names, parts.unbind(), strict=True)}
+    return shares, {"taxonomy/mass/total": total}
+
+
+def _spread(tokens: Tokens, log_prob: torch.Tensor, signs: Mapping[str, torch.Tensor]) -> dict[str, Pair]:
+    """Entropy over the tokens of a sign, perplexity over the completions that have some."""
+    means = {}
+    for sign, where in signs.items():
+        lengths = where.sum(dim=1)
+        perplexity = torch.exp(-torch.where(where, log_prob, 0.0).sum(dim=1) / lengths.clamp(min=1))
+        means[f"taxonomy/entropy/{sign}"] = _mean(tokens.statistics.entropy, where)
+        means[f"taxonomy/perplexity/{sign}"] = _mean(perplexity, lengths > 0)
+    return means
+
+
+def _mismatch(tokens: Tokens, mask: torch.Tensor) -> dict[str, Pair]:
+    log_ratio = (tokens.log_prob - tokens.old_log_prob).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    return {
+        "taxonomy/chi_square": _mean(torch.expm1(2 * log_ratio), mask),
+        "taxonomy/mismatch_kl": _mean(torch.expm1(log_ratio) - log_ratio, mask),
+    }
+
+
+def _probability_gap(
+    tokens: Tokens, log_prob: torch.Tensor, mask: torch.Tensor
+) -> tuple[dict[str, Pair], dict[str, torch.Tensor]]:
+    if tokens.rollout_log_prob is None:
+        return {}, {}
+    rollout = torch.where(mask, tokens.rollout_log_prob, 0.0)
+    largest = (log_prob.exp() - rollout.exp()).abs().amax(dim=1).double()
+    means = {"taxonomy/probability_gap/mean": _mean(largest, mask.any(dim=1))}
+    return means, {"taxonomy/probability_gap/max": largest.max()}
