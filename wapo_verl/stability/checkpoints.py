@@ -1,0 +1,125 @@
+"""Keeps the last good checkpoint, whatever veRL removes, beside the ones that are not judged yet.
+
+    default_local_dir/
+      global_step_12/                     veRL's own; trainer.max_actor_ckpt_to_keep removes the actors of old ones
+      guard/unjudged/global_step_12/      hard links to its files: no bytes of their own as long as veRL keeps them
+      guard/last_good/global_step_8/      the same, of the last one that was found good
+      last_good_checkpoint.txt            its path, for trainer.resume_from_path
+
+Links and not copies: a checkpoint may have hundreds of gigabytes. Where the file system has no hard links, files are
+copied. Files only; left out: what makes a checkpoint good (`guard`), and veRL's own format.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+POINTER = "last_good_checkpoint.txt"
+TRACKER = "latest_checkpointed_iteration.txt"
+STATE = "guard.json"
+
+
+class GoodCheckpoints:
+    """The folder of a run's checkpoints as the guard sees it; `folder` is veRL's `trainer.default_local_dir`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._unjudged, self._good = self.folder / "guard" / "unjudged", self.folder / "guard" / "last_good"
+
+    @property
+    def last_good(self) -> Path | None:
+        """The last good checkpoint's folder, None as long as there is none."""
+        pointer = self.folder / POINTER
+        found = Path(pointer.read_text().strip()) if pointer.is_file() else None
+        return found if found is not None and found.is_dir() else None
+
+    @property
+    def unjudged(self) -> list[int]:
+        """The steps of the checkpoints that wait to be judged, in order."""
+        return sorted(step_of(path) for path in self._unjudged.glob("global_step_*"))
+
+    def forget_unjudged(self) -> None:
+        """Give up what waits: an alarm has made it doubtful, or another run has left it."""
+        shutil.rmtree(self._unjudged, ignore_errors=True)
+
+    def forget_last_good(self) -> None:
+        """Point at no checkpoint any more: the good one is of another run, or of a later step than this."""
+        (self.folder / POINTER).unlink(missing_ok=True)
+
+    def make_room(self, step: int) -> None:
+        """Take away files that a save at `step` would write into, where they are shared with a kept checkpoint."""
+        for file in (self.folder / f"global_step_{step}").rglob("*"):
+            if file.is_file() and file.stat().st_nlink > 1:
+                file.unlink()
+
+    def offer(self, step: int, state: Mapping[str, Any]) -> None:
+        """Take veRL's checkpoint of `step` to be judged, with the detector's state after that step.
+
+        Raises:
+            FileNotFoundError: where this process does not see it, as on another node's own disk.
+        """
+        source = self.folder / f"global_step_{step}"
+        if not (source / "actor").is_dir():
+            raise FileNotFoundError(
+                f"the guard does not find the checkpoint {source}: trainer.default_local_dir must be a folder that the "
+                "trainer's process and all workers share"
+            )
+        (source / STATE).unlink(missing_ok=True)
+        (source / STATE).write_text(json.dumps(state))
+        kept = self._unjudged / source.name
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(source, kept, copy_function=_link)
+
+    def confirm(self, step: int) -> Path:
+        """Make the unjudged checkpoint of `step` the last good one; those before it are given up."""
+        good = self._good / f"global_step_{step}"
+        self._good.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(good, ignore_errors=True)
+        (self._unjudged / good.name).rename(good)
+        _write(self.folder / POINTER, str(good))
+        for other in (path for path in self._good.iterdir() if path != good):
+            shutil.rmtree(other)
+        for earlier in (waiting for waiting in self.unjudged if waiting < step):
+            shutil.rmtree(self._unjudged / f"global_step_{earlier}")
+        return good
+
+    def resume_from_last_good(self) -> None:
+        """Make `trainer.resume_mode=auto` resume from the last good checkpoint: veRL's own copy of it, and its note."""
+        good = self.last_good
+        if good is None:
+            return
+        own = self.folder / good.name
+        shutil.rmtree(own, ignore_errors=True)
+        shutil.copytree(good, own, copy_function=_link)
+        _write(self.folder / TRACKER, str(step_of(good)))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in the name of a checkpoint's folder, as veRL reads it."""
+    return int(checkpoint.name.removeprefix("global_step_"))
+
+
+def read_state(checkpoint: Path) -> dict[str, Any] | None:
+    """The detector's state that a checkpoint was kept with, None where it has none."""
+    file = checkpoint / STATE
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file at once: whoever reads it sees the old text or the new one."""
+    written = file.with_name(file.name + ".new")
+    written.write_text(text)
+    written.replace(file)
