@@ -1,8 +1,10 @@
-"""The agent loop `search_agent`: episodes that think, search and answer, token ids in and token ids out.
+"""The agent loops `search_agent` and `search_tool_agent`: episodes that think, search and answer.
 
 `settings` reads the user's keys, `chat` is the text between two turns, `trajectory` the ids with their mask and
-log-probs, `search_agent` the loop, `fail_fast` what makes a failed episode stop the run. Importing this package imports
-none of them: veRL's agent-loop modules cost seconds, and only the processes that run episodes need them.
+log-probs, `episode_search` the searches that both loops make, `search_agent` the loop of the text protocol,
+`search_tool_agent` veRL's tool loop with `search_tool` as its tool, `fail_fast` what makes a failed episode stop the
+run. Importing this package imports none of them: veRL's agent-loop modules cost seconds, and only the processes that
+run episodes need them.
 """
 
 FAIL_FAST_MANAGER = "wapo_verl.agent_loop.fail_fast.FailFastAgentLoopManager"

@@ -2,41 +2,71 @@
 
 The template is asked once to render a conversation whose assistant turn and result are markers; what it wrote around
 the second marker is the text between two turns. So nothing here knows a model family, and a template that rewrites
-earlier assistant turns (drops their thoughts, say) cannot touch what the policy wrote. Left out: tool roles, images.
+earlier assistant turns (drops their thoughts, say) cannot touch what the policy wrote. Left out: tool roles (veRL's
+`tool_agent` renders those, see `turn_tokens`), images.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ASSISTANT = "wapoAssistantMarker"
-_RESULT = "wapoResultMarker"
-_QUESTION = [{"role": "user", "content": "wapoQuestionMarker"}]
+ASSISTANT_MARKER = "wapoAssistantMarker"
+RESULT_MARKER = "wapoResultMarker"
+_QUESTION = ({"role": "user", "content": "wapoQuestionMarker"},)
+_IN_ANGLE_BRACKETS = re.compile(r"<[^<>\s]+>")
 
 
 class ChatTemplateError(ValueError):
     """The tokenizer's chat template cannot be used for episodes of several turns."""
 
 
+def control_strings(tokenizer: Any) -> tuple[str, ...]:
+    """Strings that the tokenizer turns into control tokens, which no document and no tool's result may contain.
+
+    The special tokens, and those added tokens in angle brackets that a tokenizer does not mark as special: Qwen's
+    `<tool_response>` or `<|fim_prefix|>` are such, and are single ids that a model was trained on all the same.
+    """
+    added = list(getattr(tokenizer, "added_tokens_decoder", {}).values())
+    control = (str(token) for token in added if token.special or _IN_ANGLE_BRACKETS.fullmatch(str(token)))
+    return tuple({*tokenizer.all_special_tokens, *control})
+
+
+def without_control_strings(text: str, tokenizer: Any) -> str:
+    """`text` with a space in place of each of `control_strings`, so that what stands around it makes no new one."""
+    longest_first = sorted(filter(None, control_strings(tokenizer)), key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), " ", text) if longest_first else text
+
+
 class TurnBoundary:
     """Where the policy's turns begin: after the prompt, and after the end of its turn and a user turn."""
 
-    def __init__(self, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        template_arguments: Mapping[str, Any] | None = None,
+        opening: Sequence[Mapping[str, str]] = _QUESTION,
+    ) -> None:
         """Read the text between turns off the tokenizer's chat template.
 
         Args:
             tokenizer: a Hugging Face tokenizer with a chat template.
             template_arguments: what `data.apply_chat_template_kwargs` holds.
+            opening: the first messages of the episodes. A template may read there how turns are to begin: SmolLM3's
+                looks for /no_think in the system message.
 
         Raises:
             ChatTemplateError: when the template changes or reorders what it is given.
         """
         self._tokenizer = tokenizer
         self._template_arguments = dict(template_arguments or {})
-        conversation = [*_QUESTION, {"role": "assistant", "content": _ASSISTANT}, {"role": "user", "content": _RESULT}]
-        rendered = self._render(conversation)
-        _, turn, rest = rendered.partition(_ASSISTANT)
-        self.before, result, self.after = rest.partition(_RESULT)
-        if not turn or not result or _ASSISTANT in rest or _RESULT in self.after:
+        turn_and_result = (
+            {"role": "assistant", "content": ASSISTANT_MARKER},
+            {"role": "user", "content": RESULT_MARKER},
+        )
+        rendered = self._render([*opening, *turn_and_result])
+        _, turn, rest = rendered.partition(ASSISTANT_MARKER)
+        self.before, result, self.after = rest.partition(RESULT_MARKER)
+        if not turn or not result or ASSISTANT_MARKER in rest or RESULT_MARKER in self.after:
             raise ChatTemplateError(
                 "the tokenizer's chat template does not render an assistant turn and a user turn once each and in "
                 "order; give the model one that does (actor_rollout_ref.model.custom_chat_template)"
@@ -45,6 +75,10 @@ class TurnBoundary:
             token for token in (tokenizer.eos_token_id, tokenizer.pad_token_id, *self.ids("")[:1]) if token is not None
         )
         """Ids that end a turn when the policy emits them."""
+
+    def opened_by(self, messages: Sequence[Mapping[str, str]]) -> "TurnBoundary":
+        """The boundary for an episode that begins with `messages`."""
+        return TurnBoundary(self._tokenizer, self._template_arguments, messages)
 
     def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
         rendered: str = self._tokenizer.apply_chat_template(
@@ -73,6 +107,5 @@ class TurnBoundary:
         return len(self._encode(text))
 
     def markers(self) -> tuple[str, ...]:
-        """Strings that the tokenizer turns into special tokens, which no document may contain."""
-        added: Sequence[Any] = list(getattr(self._tokenizer, "added_tokens_decoder", {}).values())
-        return tuple({*self._tokenizer.all_special_tokens, *(str(token) for token in added if token.special)})
+        """Strings that the tokenizer turns into control tokens, which no document may contain."""
+        return control_strings(self._tokenizer)

@@ -20,8 +20,10 @@ from typing import Any
 import ray
 import transfer_queue as tq
 from ray.exceptions import RayTaskError
-from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.workers.rollout.llm_server import LLMServerClient
+
+from wapo_verl.agent_loop.settled_groups import SettlingAgentLoopWorker
 
 REASON_TAG = "failure_reason"
 
@@ -66,8 +68,8 @@ def has_one_server(config: Any) -> bool:
     return config.trainer.v1.trainer_mode == "sync" and devices == per_server
 
 
-class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
-    """veRL's worker, which also says why an episode failed. (Ray's actor class cannot be subclassed, its class can.)"""
+class FailFastAgentLoopWorker(SettlingAgentLoopWorker):
+    """veRL's worker, which also says why an episode failed, and stops settled groups where it is asked to."""
 
     llm_client: LLMServerClient
 

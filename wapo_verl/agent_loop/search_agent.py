@@ -14,9 +14,7 @@ A search that fails after its retries raises: an episode never goes on with an e
 makes the run stop then is in `fail_fast`. Left out: reward (the environment's), images, engines other than vLLM.
 """
 
-import asyncio
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -25,21 +23,12 @@ from verl.experimental.agent_loop.tool_agent_loop import SPEC_DECODE_EXTRA_KEYS
 from verl.utils.profiler import simple_timer
 from verl.utils.rollout_trace import rollout_trace_op
 
-from envs.episode import ANSWERED, Episode
-from envs.protocol import STOP_STRINGS, Answer, Invalid, Search, neutralise, parse_turn, render_information
-from envs.protocol import render_passage as render
-from retrieval_index import Hit
-from retrieval_index.client import Retriever, connect
-from retrieval_index.passages import cut_to_budget
+from envs.episode import ANSWERED, Episode, Recorder
+from envs.protocol import STOP_STRINGS, Answer, Invalid, Search, parse_turn, render_information
 from wapo_verl.agent_loop.chat import TurnBoundary
+from wapo_verl.agent_loop.episode_search import EpisodeSearch
 from wapo_verl.agent_loop.settings import SearchAgentConfig
-from wapo_verl.agent_loop.trajectory import Trajectory
-
-
-@cache
-def retriever_for(address: str, timeout_s: float, retries: int) -> Retriever:
-    """The process's one retriever for an address: veRL makes a loop object per episode, an index is opened once."""
-    return connect(address, timeout_s=timeout_s, retries=retries)
+from wapo_verl.agent_loop.trajectory import Trajectory, room_for_response
 
 
 @dataclass(slots=True)
@@ -47,25 +36,14 @@ class _State:
     """What grows while one episode runs."""
 
     trajectory: Trajectory
-    retriever: Retriever
+    search: EpisodeSearch
+    boundary: TurnBoundary
     request_id: str
     priority: int
-    texts: list[str] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
-    document_ids: list[tuple[str, ...]] = field(default_factory=list)
+    record: Recorder = field(default_factory=Recorder)
     engine_fields: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     routed_experts: Any = None
-
-    def episode(self, outcome: str, answer: str | None = None) -> Episode:
-        return Episode(
-            answer=answer,
-            queries=tuple(self.queries),
-            document_ids=tuple(self.document_ids),
-            turns=len(self.texts),
-            outcome=outcome,
-            completion="\n".join(self.texts),
-        )
 
 
 @register("search_agent")
@@ -123,9 +101,11 @@ class SearchAgentLoop(AgentLoopBase):
             ValueError: for a prompt longer than `rollout.prompt_length`, or a split that has no index.
         """
         determined = getattr(self.rollout_config, "full_determinism", False)
+        messages = list(kwargs["raw_prompt"])
         state = _State(
-            trajectory=self._start(list(kwargs["raw_prompt"])),
-            retriever=self._retriever((kwargs.get("extra_info") or {}).get("split")),
+            trajectory=self._start(messages),
+            search=EpisodeSearch.for_split((kwargs.get("extra_info") or {}).get("split"), self.settings, self.boundary),
+            boundary=self.boundary.opened_by(messages),
             request_id=f"det-{int(priority)}" if determined else uuid4().hex,
             priority=int(priority),
         )
@@ -134,37 +114,21 @@ class SearchAgentLoop(AgentLoopBase):
             episode = await self._turn(state, sampling_params)
         return self._output(state, episode)
 
-    def _retriever(self, split: str | None) -> Retriever:
-        settings = self.settings
-        return retriever_for(settings.address_for(split), settings.timeout_s, settings.retries)
-
     def _start(self, messages: list[dict[str, str]]) -> Trajectory:
         prompt = self.boundary.prompt(messages)
-        allowed, response_length = self.rollout_config.prompt_length, self.rollout_config.response_length
-        if len(prompt) > allowed:
-            raise ValueError(
-                f"a prompt has {len(prompt)} tokens, data.max_prompt_length is {allowed}: raise it, "
-                "or set data.filter_overlong_prompts=True to leave such rows out"
-            )
-        context = self.rollout_config.get("max_model_len") or allowed + response_length
-        if context <= len(prompt):
-            raise ValueError(
-                f"a prompt of {len(prompt)} tokens leaves no room in "
-                f"actor_rollout_ref.rollout.max_model_len={context}: raise it, or leave it out"
-            )
-        return Trajectory(prompt, limit=min(response_length, context - len(prompt)))
+        return Trajectory(prompt, limit=room_for_response(len(prompt), self.rollout_config))
 
     async def _turn(self, state: _State, sampling_params: dict[str, Any]) -> Episode | None:
         """One turn of the policy and what follows from it; the episode when it is over."""
         limit = min(self.settings.max_turn_tokens, state.trajectory.room)
         text, cut = await self._generate(state, sampling_params, limit)
         if cut:
-            return state.episode("turn_truncated" if limit == self.settings.max_turn_tokens else "context_full")
+            return state.record.end("turn_truncated" if limit == self.settings.max_turn_tokens else "context_full")
         match parse_turn(text):
             case Answer(answer):
-                return state.episode(ANSWERED, answer)
+                return state.record.end(ANSWERED, answer)
             case Invalid(outcome):
-                return state.episode(outcome)
+                return state.record.end(outcome)
             case Search(query):
                 return await self._search(state, query)
 
@@ -187,7 +151,7 @@ class SearchAgentLoop(AgentLoopBase):
         trajectory.add_turn(output.token_ids, output.log_probs)
         self._keep_engine_fields(state, output)
         text = self.tokenizer.decode(output.token_ids, skip_special_tokens=False)
-        state.texts.append(text)
+        state.record.wrote(text)
         stopped = output.token_ids[-1] in self.boundary.ends or any(stop in text for stop in STOP_STRINGS)
         return text, len(output.token_ids) >= limit and not stopped
 
@@ -210,41 +174,17 @@ class SearchAgentLoop(AgentLoopBase):
             state.routed_experts = output.routed_experts
 
     async def _search(self, state: _State, query: str) -> Episode | None:
-        if len(state.texts) >= self.settings.max_turns:
-            return state.episode("turn_limit")
+        if state.record.turns >= self.settings.max_turns:
+            return state.record.end("turn_limit")
         with simple_timer("tool_calls", state.metrics):
-            (hits,) = await state.retriever.search([query], self.settings.top_k)
-            if all(self._surely_fits(hit.document.text) for hit in hits):
-                shown = self._information(hits)
-            else:
-                shown = await asyncio.to_thread(self._information, hits)  # cutting long documents takes its time
+            (found,) = await state.search.ask([query])
         trajectory = state.trajectory
-        information = self.boundary.ids(shown, last=trajectory.ids[-1])
+        information = state.boundary.ids(render_information(found.passages), last=trajectory.ids[-1])
         if len(information) >= trajectory.room:
-            return state.episode("context_full")
+            return state.record.end("context_full")
         trajectory.add_environment(information)
-        state.queries.append(query)
-        state.document_ids.append(tuple(hit.document.id for hit in hits))
+        state.record.searched(query, found.document_ids)
         return None
-
-    def _information(self, hits: list[Hit]) -> str:
-        markers = self.boundary.markers()
-        return render_information(
-            render(neutralise(hit.document.title, markers), self._cut(neutralise(hit.document.text, markers)))
-            for hit in hits
-        )
-
-    def _surely_fits(self, text: str) -> bool:
-        """Tell from its length alone that a text keeps the budget: a token stands for a byte or more.
-
-        One token is kept back for tokenizers that put a space before the first word.
-        """
-        return len(text.encode()) < self.settings.passage_tokens
-
-    def _cut(self, text: str) -> str:
-        if self._surely_fits(text):
-            return text
-        return cut_to_budget(text, self.settings.passage_tokens, self.boundary.count)
 
     def _output(self, state: _State, episode: Episode) -> AgentLoopOutput:
         trajectory = state.trajectory
@@ -254,8 +194,14 @@ class SearchAgentLoop(AgentLoopBase):
             response_mask=trajectory.mask,
             response_logprobs=trajectory.log_probs if trajectory.has_log_probs else None,
             routed_experts=state.routed_experts,
-            num_turns=1 + len(state.texts) + len(state.queries),
+            num_turns=1 + state.record.turns + len(state.record.queries),
             metrics=AgentLoopMetrics(**state.metrics),
             # The same keys for every episode; the last two are what veRL's own loops always give.
-            extra_fields={**state.engine_fields, "episode": episode.to_record(), "turn_scores": [], "tool_rewards": []},
+            extra_fields={
+                **state.engine_fields,
+                "episode": episode.to_record(),
+                "search_attempts": asdict(state.search.attempts),
+                "turn_scores": [],
+                "tool_rewards": [],
+            },
         )

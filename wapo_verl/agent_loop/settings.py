@@ -1,13 +1,15 @@
-"""What a user can set about `search_agent`, read from the run's configuration and checked with one clear sentence each.
+"""What a user can set about `search_agent` and `search_tool_agent`: read from the run's configuration, and checked.
 
 Light on purpose (no torch, no veRL): the run's driver checks the same settings before anything is started.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from omegaconf import DictConfig, OmegaConf
+
+from retrieval_index.client import TOKEN_VARIABLE, parts_of
 
 GROUP = "wapo.search_agent"
 DEFAULT_MAX_TURNS = 10
@@ -18,25 +20,37 @@ class SearchAgentConfig:
     """Settings of the loop, given as `+wapo.search_agent.index=PATH +wapo.search_agent.top_k=2`.
 
     Attributes:
-        index: the retriever's address, a folder made by `python -m retrieval_index build`; or one for each split
-            (`+wapo.search_agent.index.train=PATH +wapo.search_agent.index.test=PATH`), by the row's `extra_info.split`,
-            so that training never sees what is held out. It has no default.
+        index: the retriever's address, a folder made by `python -m retrieval_index build` or `http://host:port` of a
+            service, or a list of several such; or an address for each split (`+wapo.search_agent.index.train=PATH
+            +wapo.search_agent.index.test=PATH`), by the row's `extra_info.split`, so that training never sees what is
+            held out. It has no default.
         top_k: documents per search.
         passage_tokens: tokens a document's text may take in the policy's context; longer ones are cut at a sentence.
         max_turn_tokens: tokens the policy may write in one turn.
+        queries_per_call: queries that one call of the search tool may have (`search_tool_agent` alone).
         max_turns: turns of the policy in one episode. Not of this group: it is
             `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
         timeout_s: seconds that one attempt at a search may take.
+        deadline_s: seconds that a search may take with all its attempts and the pauses between them.
         retries: attempts after a failed one, before the run stops.
+        cached_queries: queries whose passages a worker keeps, 0 for none.
+        token_env: environment variable that holds the service's token.
+        corpus_hash: how the index's corpus hash must begin (`python -m retrieval_index info` shows it), or one for each
+            split as for `index`; a run over another corpus is refused. Not checked where it is empty.
     """
 
     index: str | Mapping[str, str]
     top_k: int = 3
     passage_tokens: int = 512
     max_turn_tokens: int = 1024
+    queries_per_call: int = 3
     max_turns: int = DEFAULT_MAX_TURNS
     timeout_s: float = 30.0
-    retries: int = 2
+    deadline_s: float = 120.0
+    retries: int = 20
+    cached_queries: int = 4096
+    token_env: str = TOKEN_VARIABLE
+    corpus_hash: str | Mapping[str, str] = ""
 
     @classmethod
     def from_config(cls, config: DictConfig, given: Mapping[str, Any] | None = None) -> Self:
@@ -63,7 +77,7 @@ class SearchAgentConfig:
         if not values.get("index"):
             raise ValueError(
                 f"{GROUP}.index is not set: give the folder of an index, +{GROUP}.index=PATH "
-                "(`python -m retrieval_index build` makes one)"
+                "(`python -m retrieval_index build` makes one), or http://host:port of a service"
             )
         rollout = config.actor_rollout_ref.rollout
         engine = rollout.get("name", "vllm")
@@ -73,17 +87,31 @@ class SearchAgentConfig:
                 f"actor_rollout_ref.rollout.name={engine} is not supported, set it to vllm"
             )
         max_turns = OmegaConf.select(rollout, "multi_turn.max_assistant_turns") or DEFAULT_MAX_TURNS
-        index = values["index"]
-        if isinstance(index, Mapping):
-            index = {str(split): str(address) for split, address in index.items()}
-        else:
-            index = str(index)
-        return cls(**{**values, "index": index}, max_turns=max_turns)
+        values["index"] = _by_split(values["index"], _address)
+        values["corpus_hash"] = _by_split(values.get("corpus_hash") or "", str)
+        return cls(**values, max_turns=max_turns)
 
     @property
     def addresses(self) -> list[str]:
         """Every address that episodes may ask."""
         return [self.index] if isinstance(self.index, str) else list(self.index.values())
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What `retrieval_index.client.connect` takes beside the address."""
+        names = ("timeout_s", "deadline_s", "retries", "cached_queries", "token_env")
+        return {name: getattr(self, name) for name in names}
+
+    def corpus_hash_for(self, address: str) -> str:
+        """Return how the corpus hash of an address must begin, "" where any will do."""
+        if isinstance(self.corpus_hash, str):
+            return self.corpus_hash
+        if isinstance(self.index, str):
+            raise ValueError(f"{GROUP}.corpus_hash has a hash for each split, {GROUP}.index one address: give one hash")
+        return next(
+            (self.corpus_hash.get(split, "") for split, other in self.index.items() if other == address),
+            "",
+        )
 
     def address_for(self, split: str | None) -> str:
         """Return the address for a row of that split.
@@ -101,13 +129,40 @@ class SearchAgentConfig:
         return self.index[split]
 
     def __post_init__(self) -> None:
-        least = {"top_k": 1, "passage_tokens": 1, "max_turn_tokens": 1, "max_turns": 1, "retries": 0}
+        least = {
+            "top_k": 1,
+            "passage_tokens": 1,
+            "max_turn_tokens": 1,
+            "queries_per_call": 1,
+            "max_turns": 1,
+            "retries": 0,
+            "cached_queries": 0,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 raise ValueError(f"{GROUP}.{name} must be a whole number of at least {minimum}, not {value!r}")
-        if not isinstance(self.timeout_s, int | float) or isinstance(self.timeout_s, bool) or self.timeout_s <= 0:
-            raise ValueError(f"{GROUP}.timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
+        for name in ("timeout_s", "deadline_s"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+                raise ValueError(f"{GROUP}.{name} must be a number of seconds above 0, not {value!r}")
+
+
+def _by_split(value: Any, read: Callable[[Any], str]) -> str | dict[str, str]:
+    """One value, or one for each split."""
+    if isinstance(value, Mapping):
+        return {str(split): read(item) for split, item in value.items()}
+    return read(value)
+
+
+def _address(value: Any) -> str:
+    """An address as one string, several servers with commas between them."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = ",".join(parts_of([str(item) for item in value]))
+    try:
+        return ",".join(parts_of(str(value)))
+    except ValueError as error:
+        raise ValueError(f"{GROUP}.index: {error}") from error
 
 
 def _group(config: DictConfig) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The token ids of one episode after its prompt, with the mask and the log-probs that belong to them.
 
-The only place where the three lists grow, so that they cannot come apart. No text in here.
+The only place where the three lists grow, so that they cannot come apart; and how long they may become. No text here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -58,3 +59,27 @@ class Trajectory:
         self.ids.extend(ids)
         self.mask.extend([mask] * len(ids))
         self.log_probs.extend(log_probs)
+
+
+def room_for_response(prompt_tokens: int, rollout: Any) -> int:
+    """How many tokens an episode's response may have after a prompt of that many.
+
+    Args:
+        rollout: the run's `actor_rollout_ref.rollout`.
+
+    Raises:
+        ValueError: for a prompt longer than `prompt_length`, or one that fills `max_model_len`.
+    """
+    allowed, response_length = rollout.prompt_length, rollout.response_length
+    if prompt_tokens > allowed:
+        raise ValueError(
+            f"a prompt has {prompt_tokens} tokens, data.max_prompt_length is {allowed}: raise it, "
+            "or set data.filter_overlong_prompts=True to leave such rows out"
+        )
+    context = rollout.get("max_model_len") or allowed + response_length
+    if context <= prompt_tokens:
+        raise ValueError(
+            f"a prompt of {prompt_tokens} tokens leaves no room in "
+            f"actor_rollout_ref.rollout.max_model_len={context}: raise it, or leave it out"
+        )
+    return int(min(response_length, context - prompt_tokens))

@@ -19,21 +19,23 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from envs.episode import Episode
-from envs.protocol import render_answer, render_search
+from envs.protocol import render_answer, render_search, render_tool_search
 from envs.registry import environment
 from retrieval_index import build_index
 
 PROMPTS, COMPLETIONS = 3, 2
 REPOSITORY = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 class ScriptedClient:
     """Stands in for veRL's client of the rollout engine, in the agent-loop worker: one search, then an answer."""
 
-    def __init__(self, tokenizer_path: str, query: str, answer: str) -> None:
+    def __init__(self, tokenizer_path: str, agent: str, query: str, answer: str) -> None:
         self.tokenizer_path, self.turns = tokenizer_path, [render_search(query), render_answer(answer)]
+        if agent == "search_tool_agent":  # no stop string ends its turns
+            self.turns = [f"{turn}<|im_end|>" for turn in (render_tool_search([query]), render_answer(answer))]
         self.asked: dict[str, int] = {}
 
     async def generate(self, request_id: str, **_: Any) -> Any:
@@ -56,10 +58,11 @@ class ScriptedClient:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model (its shape is all that is read), its tokenizer, and an index of the world."""
     from wapo_verl.quickstart.model import make_model
-    from wapo_verl.quickstart.tokenizer import make_tokenizer
+    from wapo_verl.quickstart.real_text_model import train_tokenizer
 
     folder = tmp_path_factory.mktemp("in_ray")
-    tokenizer = make_tokenizer()
+    texts = [document.text for document in environment("miniwiki").documents(None)]
+    tokenizer = train_tokenizer([*texts, render_tool_search(["Losilex"])], vocabulary=600)
     tokenizer.save_pretrained(folder / "model")
     make_model(tokenizer, seed=0).save_pretrained(folder / "model")
     build_index(environment("miniwiki").documents(None), folder / "index")
@@ -110,8 +113,10 @@ def config(folder: Path) -> Iterator[Any]:
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def sample_step(config: Any, folder: Path) -> tuple[list[str], list[dict[str, Any]], list[float]]:
-    """One step's episodes, the way V1's trainer asks for them: keys, extra fields and scores of all completions."""
+def sample_step(
+    config: Any, folder: Path, agent: str = "search_agent"
+) -> tuple[Any, list[dict[str, Any]], list[float]]:
+    """One step's episodes, the way V1's trainer asks for them: keys and tags, extra fields, scores of completions."""
     import ray
     import torch
     import transfer_queue as tq
@@ -122,11 +127,11 @@ def sample_step(config: Any, folder: Path) -> tuple[list[str], list[dict[str, An
 
     from wapo_verl.agent_loop.fail_fast import FailFastAgentLoopManager
 
-    miniwiki = environment("miniwiki")
+    miniwiki = environment("miniwiki").played_by(agent)
     rows = [miniwiki.row(e, "train", i) for i, e in enumerate(islice(miniwiki.examples("train", None), PROMPTS))]
     extra = rows[0]["extra_info"]
     client = ScriptedClient(
-        str(folder / "model"), extra["first_query"], rows[0]["reward_model"]["ground_truth"]["answers"][0]
+        str(folder / "model"), agent, extra["first_query"], rows[0]["reward_model"]["ground_truth"]["answers"][0]
     )
     reward_workers = RewardLoopManager(config).reward_loop_workers
     manager = FailFastAgentLoopManager.create(
@@ -147,12 +152,16 @@ def sample_step(config: Any, folder: Path) -> tuple[list[str], list[dict[str, An
         tq.kv_clear(partition_id="train", keys=list(tq.kv_list("train")["train"]))
         for worker in [*manager.agent_loop_workers, *reward_workers]:
             ray.kill(worker)  # their names are fixed, the next step of this test makes its own
-    return found.keys, list(data["extra_fields"]), [float(scores.sum()) for scores in data["rm_scores"].unbind()]
+    return found, list(data["extra_fields"]), [float(scores.sum()) for scores in data["rm_scores"].unbind()]
 
 
-def test_episodes_reach_the_trainer_whole(config: Any, folder: Path) -> None:
-    keys, extra_fields, scores = sample_step(config, folder)
-    assert len(keys) == PROMPTS * COMPLETIONS
+both_agents = pytest.mark.parametrize("agent", ["search_agent", "search_tool_agent"])
+
+
+@both_agents
+def test_episodes_reach_the_trainer_whole(config: Any, folder: Path, agent: str) -> None:
+    found, extra_fields, scores = sample_step(config, folder, agent)
+    assert len(found.keys) == PROMPTS * COMPLETIONS
     assert len({tuple(sorted(extra)) for extra in extra_fields}) == 1
     episodes = [Episode.from_record(extra["episode"]) for extra in extra_fields]
     assert {episode.outcome for episode in episodes} == {"answered"}
@@ -161,13 +170,26 @@ def test_episodes_reach_the_trainer_whole(config: Any, folder: Path) -> None:
     assert max(scores) == 1.0
 
 
-def test_a_retriever_that_fails_stops_the_run(config: Any, folder: Path) -> None:
+def test_a_settled_group_is_short_and_says_so(config: Any, folder: Path) -> None:
+    """The scripted answer is right for the first question; the others' probe of one is wrong, so they are whole."""
+    settling = config.copy()
+    with open_dict(settling):
+        settling.wapo.settled_groups = {"probe": 1}
+    found, _, scores = sample_step(settling, folder)
+    assert sorted(scores) == [0.0] * (PROMPTS - 1) * COMPLETIONS + [1.0]
+    saved = [tag.get("completions_saved") for tag in found.tags]
+    assert saved == [COMPLETIONS - 1 if score else None for score in scores]
+    assert {tag["status"] for tag in found.tags} == {"success"}, "the tag stands beside what was there"
+
+
+@both_agents
+def test_a_retriever_that_fails_stops_the_run(config: Any, folder: Path, agent: str) -> None:
     from wapo_verl.agent_loop.fail_fast import EpisodeError
 
     broken = config.copy()
     broken.wapo.search_agent.index = str(folder / "no-index")
     with pytest.raises(EpisodeError, match=r"training.*RetrievalError.*no-index"):
-        sample_step(broken, folder)
+        sample_step(broken, folder, agent)
 
 
 def test_a_reward_that_fails_stops_the_run(config: Any, folder: Path) -> None:

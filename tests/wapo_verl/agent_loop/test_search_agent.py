@@ -3,29 +3,24 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # type: ignore[import-untyped]
+from support.scripted_engine import CHATML, ScriptedEngine, assert_consistent, make_config, make_tokenizer
 from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
 
 from envs.episode import Episode
 from envs.protocol import STOP_STRINGS, render_answer, render_information, render_search
 from retrieval_index import Document, RetrievalError, build_index
-from wapo_verl.agent_loop.search_agent import SearchAgentLoop, retriever_for
+from retrieval_index.client.local import LocalIndex
+from wapo_verl.agent_loop.episode_search import retriever_for
+from wapo_verl.agent_loop.search_agent import SearchAgentLoop
+from wapo_verl.agent_loop.settings import SearchAgentConfig
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 # Rewrites earlier assistant turns, as reasoning models' templates do, and opens the thought of the next one.
 FORGETFUL = CHATML.replace(
     "{{ m.content }}", "{{ m.content.split('</think>')[-1] if m.role == 'assistant' else m.content }}"
@@ -39,73 +34,11 @@ DOCUMENTS = [
 ]
 
 
-def make_tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
-    """One token per byte, and the chat template's own tokens: small, total, and decoding is exact."""
-    vocabulary = {character: i for i, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    fast.add_special_tokens({"additional_special_tokens": SPECIAL})
-    fast.chat_template = template
-    return fast
-
-
-@dataclass
-class ScriptedEngine:
-    """Stands in for veRL's client: writes the scripted turns, and stops where vLLM would (stop string, limit)."""
-
-    tokenizer: PreTrainedTokenizerFast
-    turns: Sequence[str]
-    log_probs: bool = True
-    extra_fields: dict[str, Any] = field(default_factory=lambda: {"min_global_steps": 3, "max_global_steps": 3})
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    written: list[list[int]] = field(default_factory=list)
-
-    async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict, **_: Any) -> Any:
-        self.requests.append({"id": request_id, "prompt_ids": list(prompt_ids), "sampling_params": sampling_params})
-        text = self.turns[len(self.written)]
-        ids: list[int] = []
-        for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]:
-            ids.append(token)
-            so_far = self.tokenizer.decode(ids, skip_special_tokens=False)
-            stopped = any(stop in so_far for stop in sampling_params["stop"]) or token == self.tokenizer.eos_token_id
-            if stopped or len(ids) == sampling_params["max_tokens"]:
-                break
-        self.written.append(ids)
-        await asyncio.sleep(0)
-        log_probs = [-0.5 - 0.001 * i for i in range(len(ids))] if self.log_probs else []
-        return SimpleNamespace(
-            token_ids=ids, log_probs=log_probs, routed_experts=None, num_preempted=None, extra_fields=self.extra_fields
-        )
-
-
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("retrieval") / "index"
     build_index(DOCUMENTS, path)
     return str(path)
-
-
-def make_config(index: str | None, **overrides: Any) -> Any:
-    config = OmegaConf.create(
-        {
-            "actor_rollout_ref": {
-                "rollout": {
-                    "name": "vllm",
-                    "prompt_length": 512,
-                    "response_length": 4096,
-                    "max_model_len": None,
-                    "multi_turn": {"max_assistant_turns": None},
-                }
-            },
-            "data": {"apply_chat_template_kwargs": {}},
-            "wapo": {"search_agent": {"index": index, "top_k": 1}},
-        }
-    )
-    for key, value in overrides.items():
-        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
-    return config
 
 
 def make_loop(config: Any, engine: Any, tokenizer: PreTrainedTokenizerFast, **given: Any) -> SearchAgentLoop:
@@ -136,23 +69,6 @@ def play(
 
 def outcome(output: AgentLoopOutput) -> str:
     return Episode.from_record(output.extra_fields["episode"]).outcome
-
-
-def assert_consistent(output: AgentLoopOutput, engine: ScriptedEngine, response_length: int) -> None:
-    """What the policy wrote, and nothing else, has mask 1 and its log-probs; every request saw exactly these ids."""
-    assert len(output.response_ids) == len(output.response_mask) <= response_length
-    policy = [token for token, mask in zip(output.response_ids, output.response_mask, strict=True) if mask]
-    assert policy == [token for ids in engine.written for token in ids]
-    if output.response_logprobs is not None:
-        expected = [-0.5 - 0.001 * i for ids in engine.written for i in range(len(ids))]
-        pairs = list(zip(output.response_logprobs, output.response_mask, strict=True))
-        assert [log_prob for log_prob, mask in pairs if mask] == expected
-        assert all(log_prob == 0.0 for log_prob, mask in pairs if not mask)
-    whole = output.prompt_ids + output.response_ids
-    for request, ids in zip(engine.requests, engine.written, strict=True):
-        start = len(request["prompt_ids"])
-        assert whole[:start] == request["prompt_ids"]
-        assert whole[start : start + len(ids)] == ids
 
 
 FIRST = render_search("novel Nimbus", "I have to look.")
@@ -304,7 +220,10 @@ def test_without_log_probs_there_are_none(index: str) -> None:
 def test_extra_fields_have_the_same_keys_however_an_episode_ends(index: str) -> None:
     outputs = [play(make_config(index), turns)[0] for turns in ([LAST], [FIRST, LAST], ["nothing<|im_end|>"])]
     keys = {tuple(sorted(output.extra_fields)) for output in outputs}
-    assert keys == {("episode", "max_global_steps", "min_global_steps", "tool_rewards", "turn_scores")}
+    assert keys == {
+        ("episode", "max_global_steps", "min_global_steps", "search_attempts", "tool_rewards", "turn_scores")
+    }
+    assert [output.extra_fields["search_attempts"]["calls"] for output in outputs] == [0, 1, 0]
     assert len({tuple(output.extra_fields["episode"]) for output in outputs}) == 1
 
 
@@ -318,15 +237,16 @@ def test_episodes_overlap_while_a_search_waits(index: str, monkeypatch: pytest.M
     """One episode's search is held until every other episode has ended: nobody waits for it."""
     config = make_config(index)
     held = threading.Event()
-    retriever = retriever_for(index, 30.0, 2)
-    answered_at_once = retriever._search
+    place = retriever_for(index, **SearchAgentConfig.from_config(config).client_options)._rotation.places[0]
+    assert isinstance(place, LocalIndex)
+    answered_at_once = place._search
 
     def slow(queries: Sequence[str], top_k: int) -> Any:
         if "slow" in queries[0]:
             assert held.wait(20)
         return answered_at_once(queries, top_k)
 
-    monkeypatch.setattr(retriever, "_search", slow)
+    monkeypatch.setattr(place, "_search", slow)
 
     async def episodes() -> tuple[bool, list[AgentLoopOutput]]:
         tokenizer = make_tokenizer()

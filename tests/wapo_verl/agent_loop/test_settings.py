@@ -43,6 +43,15 @@ def test_one_index_serves_every_split() -> None:
     assert settings.addresses == [settings.address_for("train")] == [settings.address_for(None)] == ["world"]
 
 
+def test_an_address_may_be_a_service_or_several() -> None:
+    group = {"index": {"train": "http://a:1/", "test": ["http://a:1", "http://b:2"]}, "corpus_hash": {"train": "ab"}}
+    settings = SearchAgentConfig.from_config(make_config(group))
+    assert settings.addresses == ["http://a:1", "http://a:1,http://b:2"]
+    assert settings.corpus_hash_for("http://a:1") == "ab"
+    assert settings.corpus_hash_for("http://a:1,http://b:2") == ""
+    assert settings.client_options["cached_queries"] == 4096
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -53,6 +62,10 @@ def test_one_index_serves_every_split() -> None:
         (make_config({"index": "x", "top_k": 0}), "top_k must be a whole number of at least 1"),
         (make_config({"index": "x", "top_k": "3"}), "top_k must be a whole number"),
         (make_config({"index": "x", "timeout_s": 0}), "timeout_s"),
+        (make_config({"index": "x", "deadline_s": "soon"}), "deadline_s must be a number of seconds"),
+        (make_config({"index": "x", "cached_queries": -1}), "cached_queries must be a whole number of at least 0"),
+        (make_config({"index": "ftp://host/x"}), r"search_agent\.index: an index is a folder, or http://host:port"),
+        (make_config({"index": ["http://a:1", "folder"]}), "must all begin with http"),
         (make_config({"index": "x"}, max_turns=-1), "max_turns"),
         (make_config({"index": "x"}, engine="sglang"), "rollout.name=sglang is not supported"),
         (make_config("world"), r"\+wapo\.search_agent\.index=PATH"),
