@@ -1,0 +1,141 @@
+"""Plays an episode from text: what a policy wrote, turn by turn, becomes the record that training's loops would make.
+
+The same pieces as in training: `envs.protocol` reads a turn, `envs.episode.Recorder` notes it, `wapo_verl.reward`
+scores it; `tests/wapo_verl/sdk/test_play.py` holds the records to those of training's own loops. Searching is the
+caller's, as those loops search without blocking. Left out: token ids, and with them the outcomes `turn_truncated` and
+`context_full`, which no text can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.episode import ANSWERED, Episode, Recorder
+from envs.protocol import (
+    STOP_STRINGS,
+    Answer,
+    Invalid,
+    Search,
+    ToolSearch,
+    parse_tool_turn,
+    parse_turn,
+    render_information,
+    render_search,
+    render_tool_response,
+    render_tool_search,
+)
+from wapo_verl.reward import compute_score
+
+Row = Mapping[str, Any]
+SINGLE = "single_turn_agent"
+QUERIES_PER_CALL = 3
+"""Queries that one call of the search tool may have, as `wapo.search_agent.queries_per_call` is by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How turns of an agent loop are read and written.
+
+    Attributes:
+        ends: strings at which the engine ends a turn.
+        read: a turn's text -> its queries, its answer or what is wrong with it.
+        write: queries -> a turn that searches for them.
+        shown: the passages of each query -> what the policy is shown.
+        parallel: whether one turn may have several queries.
+    """
+
+    ends: tuple[str, ...]
+    read: Callable[[str], tuple[str, ...] | Answer | Invalid]
+    write: Callable[[Sequence[str]], str]
+    shown: Callable[[Sequence[Sequence[str]]], str]
+    parallel: bool = False
+
+
+def _read_text(text: str) -> tuple[str, ...] | Answer | Invalid:
+    turn = parse_turn(text)
+    return (turn.query,) if isinstance(turn, Search) else turn
+
+
+def _read_tool(text: str) -> tuple[str, ...] | Answer | Invalid:
+    turn = parse_tool_turn(text, QUERIES_PER_CALL)
+    return turn.queries if isinstance(turn, ToolSearch) else turn
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "search_agent": Protocol(
+        STOP_STRINGS, _read_text, lambda queries: render_search(queries[0]), lambda found: render_information(found[0])
+    ),
+    "search_tool_agent": Protocol((), _read_tool, render_tool_search, render_tool_response, parallel=True),
+}
+"""The agent loops with several turns, by their name in a row."""
+
+PLAYED = (*PROTOCOLS, SINGLE)
+"""The agent loops whose episodes can be played here."""
+
+
+class Play:
+    """One episode of several turns: give it a turn's text, search for what it asks, until an episode comes back.
+
+    Attributes:
+        protocol: of the row's agent loop.
+        max_turns: turns the policy may take; a search in the last one is not carried out.
+        record: what has been noted so far.
+    """
+
+    def __init__(self, agent_name: str, max_turns: int) -> None:
+        self.protocol = PROTOCOLS[agent_name]
+        self.max_turns = max_turns
+        self.record = Recorder()
+
+    def turn(self, text: str) -> tuple[str, ...] | Episode:
+        """Take one turn of the policy: the queries to answer with `found` before the next turn, or the episode."""
+        written = until(text, self.protocol.ends)
+        self.record.wrote(written)
+        match self.protocol.read(written):
+            case Answer(answer):
+                return self.record.end(ANSWERED, answer)
+            case Invalid(outcome):
+                return self.record.end(outcome)
+            case queries:
+                return self.record.end("turn_limit") if self.record.turns >= self.max_turns else queries
+
+    def found(self, query: str, document_ids: Sequence[str]) -> None:
+        """Note what a query found, once the policy has been shown it."""
+        self.record.searched(query, document_ids)
+
+
+def until(text: str, ends: Sequence[str]) -> str:
+    """What the engine would return of a turn: up to the first of the strings that end it, itself included."""
+    places = [place + len(end) for end in ends if (place := text.find(end)) >= 0]
+    return text[: min(places)] if places else text
+
+
+def play_script(agent_name: str, turns: Sequence[str], max_turns: int, found: Sequence[str] = ()) -> Episode:
+    """The episode of a policy that writes these turns and then nothing, where every query finds the same documents.
+
+    Args:
+        found: ids of those documents, best first.
+    """
+    play = Play(agent_name, max_turns)
+    for text in (*turns, ""):
+        outcome = play.turn(text)
+        if isinstance(outcome, Episode):
+            return outcome
+        for query in outcome:
+            play.found(query, found)
+    raise AssertionError("an empty turn ends every episode")
+
+
+def score(row: Row, solution: str, episode: Episode | None) -> dict[str, float]:
+    """Reward and parts of a finished episode, by the very function that veRL calls.
+
+    Args:
+        solution: the policy's text, which single-turn environments read.
+        episode: the record; None where the row is played in a single turn by veRL's own loop, which makes none.
+    """
+    extra = dict(row["extra_info"])
+    if episode is not None:
+        extra["episode"] = episode.to_record()
+    return compute_score(row["data_source"], solution, row["reward_model"]["ground_truth"], extra)
