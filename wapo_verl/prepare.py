@@ -1,7 +1,8 @@
 """Writes an environment's rows as veRL parquet files, and its documents where it makes them itself.
 
 Rows are streamed into a hidden folder beside the target and moved into place only when all of them are written, so an
-error loses nothing that was there. Downloading, and checksums or a manifest beside the files, are left out.
+error loses nothing that was there. A manifest stands beside each parquet file (`data_manifest`), and a question that is
+trained on is not tested on (`split_overlap`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.panel import Panel
@@ -24,13 +25,14 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.environment import Environment, Example
+from envs.hub import HubSource, parse_source
 from envs.registry import environment
-from envs.schema import check_alike, check_row
+from wapo_verl.data_manifest import SUFFIX, DataManifest, FileRecord, manifests, pinned_revision
+from wapo_verl.row_files import Report, write_parquet
+from wapo_verl.split_overlap import TRAIN, TestedQuestions, questions_in, refuse_overlap
 
-BATCH_ROWS = 1_000
+MOST_FILES_SHOWN = 8
 DOCUMENTS_FILE = "documents.jsonl"
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,39 @@ class Request:
     Attributes:
         name: the environment.
         out: folder to write into; made if it is not there.
-        source: file or folder with the upstream files; None for environments that make their rows.
+        source: file or folder with the upstream files, or what stands for a data set on the Hugging Face hub
+            (`envs.hub.parse_source`); None for environments that make their rows.
         splits: which splits; empty for all that the source has.
         limit: at most so many rows of each split; None for all.
         seed: for made environments their world's seed; for read ones it draws the ``limit`` rows at random.
         options: the environment's own options, as text or already converted.
+        drop_overlap: leave questions out of train that another split has, where they would be refused.
+        agent: the agent loop that is to play the rows, where it is not the environment's own.
     """
 
     name: str
     out: Path
-    source: Path | None = None
+    source: Path | str | None = None
     splits: tuple[str, ...] = ()
     limit: int | None = None
     seed: int | None = None
     options: Mapping[str, Any] | None = None
+    drop_overlap: bool = False
+    agent: str | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request with everything looked up: what to read, which splits in which order, and what was found on the way."""
+
+    request: Request
+    env: Environment
+    options: dict[str, Any]
+    folder: Path | None  # where the source's files are; None where rows are made
+    hub: HubSource | None  # with the commit, where they are a hub's
+    splits: tuple[str, ...]
+    tested: TestedQuestions = field(default_factory=TestedQuestions)
+    left_out: int = 0
 
 
 def prepare(request: Request, report: Report = lambda line: None) -> list[Written]:
@@ -77,50 +98,111 @@ def prepare(request: Request, report: Report = lambda line: None) -> list[Writte
         ValueError: for a request that cannot be met, naming the key and the mend.
         OSError: when a file cannot be read or written.
     """
-    env = environment(request.name)
-    options = _resolve(env, request)
-    splits = request.splits or env.available_splits(request.source)
-    _refuse_one_file_as_several_splits(request.source, splits)
+    job = _looked_up(request)
     request.out.mkdir(parents=True, exist_ok=True)
-    written = []
-    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=request.out) as staging:
-        for split in splits:
-            files = env.source_files(split, request.source)
-            made_from = ", ".join(map(str, files)) or f"made by envs/{env.name}"
-            examples = _chosen(env.examples(split, request.source, **options), request, env)
-            rows = (env.row(example, split, index) for index, example in examples)
-            count = write_parquet(rows, Path(staging) / f"{split}.parquet", f"{env.name} {split}", report)
-            written.append(Written(split, count, request.out / f"{split}.parquet", made_from))
-        if env.generates_documents:
-            count = _write_documents(env.documents(request.source, **options), Path(staging) / DOCUMENTS_FILE)
-            written.append(Written("documents", count, request.out / DOCUMENTS_FILE, f"made by envs/{env.name}"))
-        for item in written:
-            os.replace(Path(staging) / item.file.name, item.file)
+    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=request.out) as place:
+        staging = Path(place)
+        # What is tested on comes first, so that train can be held against it.
+        order = sorted(job.splits, key=lambda split: split == TRAIN)
+        by_split = {split: _write_split(job, split, staging, report) for split in order}
+        _refuse_overlap(job, staging)
+        written = [by_split[split] for split in job.splits]
+        if job.env.generates_documents:
+            count = _write_documents(job.env.documents(job.folder, **job.options), staging / DOCUMENTS_FILE)
+            written.append(Written("documents", count, request.out / DOCUMENTS_FILE, f"made by envs/{job.env.name}"))
+        for file in sorted(staging.iterdir()):
+            os.replace(file, request.out / file.name)
     return written
 
 
-def write_parquet(rows: Iterable[dict[str, Any]], file: Path, where: str, report: Report = lambda line: None) -> int:
-    """Stream checked rows into a parquet file with the first batch's schema; returns their number.
+def _looked_up(request: Request) -> _Job:
+    env = environment(request.name)
+    if request.agent is not None:
+        env = env.played_by(request.agent)
+    options = _resolve(env, request)
+    folder, hub = _located(env, request)
+    splits = request.splits or env.available_splits(folder)
+    _refuse_one_file_as_several_splits(folder, splits)
+    return _Job(request, env, options, folder, hub, splits)
 
-    Args:
-        where: what the rows are, for errors and progress.
 
-    Raises:
-        RowError: for a row without veRL's schema, or unlike the first row.
-        ValueError: when there is no row at all.
-    """
-    batches = _batches(_checked(rows, where), BATCH_ROWS)
-    first = next(batches, None)
-    if first is None:
-        raise ValueError(f"{where} has no rows, so nothing was written; check the source and --limit")
-    schema = _without_nulls(pa.Table.from_pylist(first).schema)
-    count = 0
-    with pq.ParquetWriter(file, schema) as writer:
-        for batch in chain([first], batches):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-            count += len(batch)
-            report(f"{where}: {count} rows")
-    return count
+def _located(env: Environment, request: Request) -> tuple[Path | None, HubSource | None]:
+    """The folder or file to read; for a hub's data set also that, with the commit that was fetched."""
+    source = request.source
+    found = parse_source(source, env.hub_repo) if isinstance(source, str) else source
+    if not isinstance(found, HubSource):
+        return found, None
+    if found.revision is None and request.out.is_dir():
+        found = HubSource(found.repo, pinned_revision(manifests(request.out), found.repo))
+    folder, commit = found.fetch(env.file_patterns(request.splits))
+    return folder, HubSource(found.repo, commit)
+
+
+def _write_split(job: _Job, split: str, staging: Path, report: Report) -> Written:
+    """Write one split's parquet file and its manifest into the staging folder."""
+    env, request = job.env, job.request
+    files = env.source_files(split, job.folder)
+    examples: Iterable[tuple[int, Example]] = enumerate(env.examples(split, job.folder, **job.options))
+    if split == TRAIN and request.drop_overlap:
+        examples = _without_tested(job, examples)
+    rows = (env.row(example, split, index) for index, example in _chosen(examples, request, env))
+    file = staging / f"{split}.parquet"
+    count = write_parquet(rows, file, f"{env.name} {split}", report)
+    if split != TRAIN:
+        for row, question in enumerate(questions_in(file)):
+            job.tested.add(question, split, row)
+    DataManifest(
+        environment=env.name,
+        split=split,
+        agent=env.agent_name,
+        rows=count,
+        repo=job.hub.repo if job.hub else None,
+        revision=job.hub.revision if job.hub else None,
+        source=tuple(FileRecord.of(path) for path in files),
+        options=job.options,
+        limit=request.limit,
+        seed=request.seed,
+        left_out_of_train=job.left_out if split == TRAIN else 0,
+        parquet=FileRecord.of(file),
+        package=version("wapo-verl"),
+    ).write(staging)
+    made_from = _shown(files) or f"made by envs/{env.name}"
+    return Written(split, count, request.out / file.name, made_from)
+
+
+def _shown(files: Sequence[Path]) -> str:
+    """The files, or the first of many: MATH has one a problem."""
+    if len(files) > MOST_FILES_SHOWN:
+        return f"{files[0]} and {len(files) - 1:,} more files"
+    return ", ".join(map(str, files))
+
+
+def _without_tested(job: _Job, examples: Iterable[tuple[int, Example]]) -> Iterator[tuple[int, Example]]:
+    _add_tested_earlier(job)
+    for index, example in examples:
+        if job.tested.find(example.question) is None:
+            yield index, example
+        else:
+            job.left_out += 1
+
+
+def _add_tested_earlier(job: _Job) -> None:
+    """Take in the splits of this environment that are in the target folder from before and stay there."""
+    for manifest in manifests(job.request.out):
+        if manifest.environment == job.env.name and manifest.split not in (TRAIN, *job.splits):
+            for row, question in enumerate(questions_in(job.request.out / manifest.parquet.name)):
+                job.tested.add(question, manifest.split, row)
+
+
+def _refuse_overlap(job: _Job, staging: Path) -> None:
+    """Raise ValueError when train, new or there from before, has a question of another split."""
+    train = f"{TRAIN}.parquet"
+    if TRAIN in job.splits:
+        if not job.request.drop_overlap:
+            _add_tested_earlier(job)
+        refuse_overlap(job.tested, questions_in(staging / train), job.env.name)
+    elif (job.request.out / f"{TRAIN}{SUFFIX}").is_file():
+        refuse_overlap(job.tested, questions_in(job.request.out / train), job.env.name)
 
 
 def print_written(written: Sequence[Written], console: Console) -> None:
@@ -177,11 +259,12 @@ def _refuse_one_file_as_several_splits(source: Path | None, splits: tuple[str, .
         raise ValueError(f"{source} is one file and cannot be {' and '.join(splits)} at once; name one split for it")
 
 
-def _chosen(examples: Iterator[Example], request: Request, env: Environment) -> Iterator[tuple[int, Example]]:
+def _chosen(
+    numbered: Iterable[tuple[int, Example]], request: Request, env: Environment
+) -> Iterator[tuple[int, Example]]:
     """The examples to keep, each with its place in the split: the first ``limit``, or a seeded draw, in their order."""
-    numbered = enumerate(examples)
     if request.limit is None:
-        return numbered
+        return iter(numbered)
     if request.seed is None or env.generates_documents:
         return islice(numbered, request.limit)
     return iter(_draw(numbered, request.limit, random.Random(request.seed)))
@@ -196,35 +279,6 @@ def _draw(numbered: Iterable[tuple[int, Example]], size: int, generator: random.
         elif (place := generator.randrange(seen + 1)) < size:
             kept[place] = item
     return sorted(kept, key=lambda item: item[0])
-
-
-def _checked(rows: Iterable[dict[str, Any]], where: str) -> Iterator[dict[str, Any]]:
-    first = None
-    for index, row in enumerate(rows):
-        check_row(row, where, index)
-        first = first or row
-        check_alike(first, row, where, index)
-        yield row
-
-
-def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(rows, size)):
-        yield batch
-
-
-def _without_nulls(schema: pa.Schema) -> pa.Schema:
-    """The schema with text in place of the null type, which Arrow infers for lists empty in the whole batch."""
-    return pa.schema([pa.field(field.name, _text_for_null(field.type)) for field in schema])
-
-
-def _text_for_null(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_null(kind):
-        return pa.string()
-    if pa.types.is_list(kind):
-        return pa.list_(_text_for_null(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _text_for_null(field.type)) for field in kind])
-    return kind
 
 
 def _write_documents(documents: Iterable[Any], file: Path) -> int:

@@ -17,7 +17,9 @@ import pytest
 from envs.environment import RowError
 from envs.registry import environment
 from wapo_verl import prepare as module
-from wapo_verl.prepare import Request, parse_settings, prepare, write_parquet
+from wapo_verl import row_files
+from wapo_verl.prepare import Request, parse_settings, prepare
+from wapo_verl.row_files import write_parquet
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -40,12 +42,12 @@ def row(index: int, **extra: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["hotpotqa", "ottqa"])
+@pytest.mark.parametrize("name", ["hotpotqa", "math500", "numinamath_lean", "ottqa"])
 def test_parquet_read_back_is_the_rows(name: str, tmp_path: Path) -> None:
     env, source = environment(name), sample(name)
     written = prepare(Request(name, tmp_path / "out", source))
     assert [(item.content, item.file) for item in written] == [
-        (split, tmp_path / "out" / f"{split}.parquet") for split in ("train", "dev")
+        (split, tmp_path / "out" / f"{split}.parquet") for split in env.splits
     ]
     for item in written:
         rows = [env.row(example, item.content, i) for i, example in enumerate(env.examples(item.content, source))]
@@ -55,7 +57,8 @@ def test_parquet_read_back_is_the_rows(name: str, tmp_path: Path) -> None:
         assert list(loaded) == rows
         assert item.rows == len(rows)
         assert str(source) in item.made_from
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["dev.parquet", "train.parquet"]
+    files = sorted(file.name for file in (tmp_path / "out").glob("*.parquet"))
+    assert files == sorted(f"{split}.parquet" for split in env.splits)
 
 
 def test_a_generated_environment_gets_its_documents_too(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_the_draw_is_uniform() -> None:
 
 
 def test_batches_share_one_schema_whatever_the_first_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    monkeypatch.setattr(row_files, "BATCH_ROWS", 2)
     rows = [row(index) for index in range(5)]
     rows[4]["reward_model"]["ground_truth"]["document_ids"] = ["t"]
     lines: list[str] = []
@@ -158,6 +161,16 @@ def test_a_source_without_rows_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hotpotqa dev has no rows"):
         prepare(Request("hotpotqa", tmp_path / "out", tmp_path))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_of_a_file_a_problem_is_named_by_its_first(tmp_path: Path) -> None:
+    folder = tmp_path / "MATH" / "train" / "algebra"
+    folder.mkdir(parents=True)
+    problem = {"problem": "What?", "solution": "\\boxed{1}", "level": "Level 1", "type": "Algebra"}
+    for number in range(20):
+        (folder / f"{number}.json").write_text(json.dumps(dict(problem, problem=f"What is {number}?")))
+    (written,) = prepare(Request("math500", tmp_path / "out", tmp_path, options={"answer_format": "boxed"}))
+    assert (written.rows, written.made_from) == (20, f"{folder / '0.json'} and 19 more files")
 
 
 def test_settings_are_key_value() -> None:
