@@ -29,13 +29,25 @@ build_index() {
     "$PYTHON" -m retrieval_index build "$index" "$@" --corpus "$corpus" --skip-existing
 }
 
-# prepare_rows ENVIRONMENT OUT SOURCE SPLIT...: write veRL's parquet files of an environment.
+# is_address PLACE: whether it is the address of a retrieval service, not a folder.
+is_address() {
+    [[ "$1" == http://* || "$1" == https://* ]]
+}
+
+# is_on_the_hub SOURCE: whether rows come from the Hugging Face hub ("hub", "hub@revision", "hf://owner/name@revision").
+is_on_the_hub() {
+    [[ "$1" == hub || "$1" == hub@* || "$1" == hf://* ]]
+}
+
+# prepare_rows ENVIRONMENT OUT SOURCE SPLIT...: write veRL's parquet files of an environment, with ROW_OPTIONS where they are
+# set. Questions that are tested on are left out of train; their number is in train.manifest.json.
+ROW_OPTIONS=()
 prepare_rows() {
     local environment="$1" out="$2" source="$3" splits=() split
     shift 3
     for split in "$@"; do splits+=(--split "$split"); done
     say "rows of $environment in $out"
-    "$PYTHON" -m wapo_verl.cli prepare "$environment" --source "$source" --out "$out" "${splits[@]}"
+    "$PYTHON" -m wapo_verl.cli prepare "$environment" --source "$source" --out "$out" "${splits[@]}" --drop-overlap "${ROW_OPTIONS[@]}"
 }
 
 # Several nodes: start Ray on each of them, then the recipe on one, with RAY_ADDRESS=auto (or the head's address) and

@@ -6,8 +6,8 @@
 # 5.2 million abstracts of 2017's Wikipedia: the archive (.tar.bz2) or its unpacked folder. The first start indexes them (1.8
 # GB on disk were seen for a corpus of that size); a second start resumes from the last checkpoint.
 #
-# Knobs: HOTPOTQA_DIR, ABSTRACTS, OUT, INDEX, MODEL, those of recipes/published_qa.sh (ADV_ESTIMATOR=grpo trains the
-# baseline, N_GPUS_PER_NODE, STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings
+# Knobs: HOTPOTQA_DIR, ABSTRACTS, OUT, INDEX, MODEL, those of recipes/published.sh and published_qa.sh (ADV_ESTIMATOR,
+# N_GPUS_PER_NODE, STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings
 # follow as arguments.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -15,20 +15,23 @@ source "$(dirname "${BASH_SOURCE[0]}")/../published_qa.sh"
 
 HOTPOTQA_DIR="${HOTPOTQA_DIR:-data/hotpotqa}"
 ABSTRACTS="${ABSTRACTS:-$HOTPOTQA_DIR/enwiki-20171001-pages-meta-current-withlinks-abstracts.tar.bz2}"
-for place in "$HOTPOTQA_DIR" "$ABSTRACTS"; do
-    if [[ ! -e "$place" ]]; then
-        stop "$place is not there: download the questions (train, dev) and the Wikipedia abstracts from" \
-            "https://hotpotqa.github.io, and set HOTPOTQA_DIR to the questions' folder, ABSTRACTS to the archive"
-    fi
-done
+missing() {
+    stop "$1 is not there: download the questions (train, dev) and the Wikipedia abstracts from https://hotpotqa.github.io," \
+        "and set HOTPOTQA_DIR to the questions' folder (or to hub), ABSTRACTS to the archive"
+}
+is_on_the_hub "$HOTPOTQA_DIR" || [[ -e "$HOTPOTQA_DIR" ]] || missing "$HOTPOTQA_DIR"
+INDEX="${INDEX:-runs/hotpotqa-index}"
+is_address "$INDEX" || [[ -e "$ABSTRACTS" ]] || missing "$ABSTRACTS"
 
 MODEL="${MODEL:-HuggingFaceTB/SmolLM3-3B}"
 OUT="$(realpath -m "${OUT:-runs/hotpotqa-smollm3-3b-$ADV_ESTIMATOR}")"
-INDEX="$(realpath -m "${INDEX:-runs/hotpotqa-index}")"
 
-build_index "$INDEX" hotpotqa-abstracts "$ABSTRACTS"
+if ! is_address "$INDEX"; then
+    INDEX="$(realpath -m "$INDEX")"
+    build_index "$INDEX" hotpotqa-abstracts "$ABSTRACTS"
+fi
 prepare_rows hotpotqa "$OUT/data" "$HOTPOTQA_DIR" train dev
-published_settings "$OUT" "$INDEX"
+published_qa_settings "$OUT" "$INDEX"
 
 "$PYTHON" -m verl.trainer.main_ppo \
     "${SETTINGS[@]}" \

@@ -5,7 +5,7 @@
 # OTTQA_DIR must hold OTT-QA's passages, tables and questions (train and dev). For the benchmark's own collection use all
 # its tables (all_plain_tables.json). The first start indexes them; a second start resumes from the last checkpoint.
 #
-# Knobs: OTTQA_DIR, OUT, INDEX, MODEL, those of recipes/published_qa.sh (ADV_ESTIMATOR=grpo trains the baseline, N_GPUS_PER_NODE,
+# Knobs: OTTQA_DIR, OUT, INDEX, MODEL, those of recipes/published.sh and published_qa.sh (ADV_ESTIMATOR, N_GPUS_PER_NODE,
 # STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings follow as arguments.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -14,11 +14,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/ottqa.sh"
 
 MODEL="${MODEL:-Qwen/Qwen3-4B}"
 OUT="$(realpath -m "${OUT:-runs/ottqa-qwen3-4b-$ADV_ESTIMATOR}")"
-INDEX="$(realpath -m "${INDEX:-runs/ottqa-index}")"
+INDEX="${INDEX:-runs/ottqa-index}"
 
-build_index "$INDEX" ottqa "$OTTQA_DIR"
+if ! is_address "$INDEX"; then
+    INDEX="$(realpath -m "$INDEX")"
+    build_index "$INDEX" ottqa "$OTTQA_DIR"
+fi
 prepare_rows ottqa "$OUT/data" "$OTTQA_DIR" train dev
-published_settings "$OUT" "$INDEX"
+published_qa_settings "$OUT" "$INDEX"
 
 "$PYTHON" -m verl.trainer.main_ppo \
     "${SETTINGS[@]}" \

@@ -21,10 +21,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from retrieval_index import Document, build_index
 from wapo_verl import run_settings
 from wapo_verl.agent_loop.settings import SearchAgentConfig
+from wapo_verl.algorithms import algorithms
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SCRIPTS = sorted(RECIPES.glob("*/run_*.sh"))
+SCRIPTS = [script for script in sorted(RECIPES.glob("*/run_*.sh")) if script.parent.name != "study"]  # has its own test
 GPU_SCRIPTS = [script for script in SCRIPTS if "smoke" not in script.name]
+SEARCHING = [script for script in SCRIPTS if script.parent.name in ("hotpotqa", "ottqa")]
+PUBLISHED = {
+    "hotpotqa": (8192, 1000, 8192),
+    "ottqa": (8192, 1000, 8192),
+    "math500": (4096, 500, 4096),
+    "numinamath_lean": (8192, 500, 1024 + 4096),
+}
+"""L, steps, longest sequence."""
+
+ALGORITHMS = ("grpo_ref", "dapo", "gspo_ref", "raft_pp", "cpgd")
 PACKAGED = str(Path(verl.trainer.config.__file__).parent)
 TRAIN = ["-m", "verl.trainer.main_ppo"]
 OPEN_KEYS = (
@@ -58,18 +69,24 @@ def run(script: Path, folder: Path, *arguments: str, **knobs: str) -> subprocess
     recorder = folder / "python"
     recorder.write_text(RECORDER.format(python=sys.executable, log=str(folder / "log")))
     recorder.chmod(0o755)
-    for source in ("ottqa", "hotpotqa"):
+    for source in ("ottqa", "hotpotqa", "math", "math500", "numinamath"):
         (folder / source).mkdir(exist_ok=True)
     (folder / "abstracts").mkdir(exist_ok=True)
+    (folder / "hotpotqa.json").touch()
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHON": str(recorder),
         "OTTQA_DIR": str(folder / "ottqa"),
         "HOTPOTQA_DIR": str(folder / "hotpotqa"),
+        "HOTPOTQA_FILE": str(folder / "hotpotqa.json"),
+        "MATH_DIR": str(folder / "math"),
+        "MATH500": str(folder / "math500"),
+        "NUMINAMATH_LEAN": str(folder / "numinamath"),
         "ABSTRACTS": str(folder / "abstracts"),
         "OUT": str(folder / "out"),
         **knobs,
     }
+    (folder / "log").unlink(missing_ok=True)
     command = ["bash", str(script), *arguments]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -87,7 +104,8 @@ def validated(script: Path, folder: Path, *arguments: str, **knobs: str) -> Dict
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
     recorded = commands(script, folder, *arguments, **knobs)
-    build_index([Document("1", "Fox", "A fox.")], recorded[0][3])  # where the recipe would have built its own
+    if recorded[0][1] == "retrieval_index" and not Path(recorded[0][3]).exists():
+        build_index([Document("1", "Fox", "A fox.")], recorded[0][3])  # where the recipe would have built its own
     (training,) = [command for command in recorded if command[:2] == TRAIN]
     with initialize_config_dir(PACKAGED, version_base=None):
         config = compose("ppo_trainer", overrides=training[2:], return_hydra_config=True)
@@ -100,8 +118,22 @@ def validated(script: Path, folder: Path, *arguments: str, **knobs: str) -> Dict
     validate(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     for part in ("actor_rollout_ref.rollout", "algorithm"):
         omega_conf_to_dataclass(OmegaConf.select(config, part))
-    SearchAgentConfig.from_config(config)
+    if script in SEARCHING:
+        SearchAgentConfig.from_config(config)
     return config
+
+
+def flat(config: DictConfig) -> dict[str, object]:
+    """Dotted key -> value."""
+
+    def walk(value: object, prefix: str) -> Iterator[tuple[str, object]]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from walk(inner, f"{prefix}{key}.")
+        else:
+            yield prefix.rstrip("."), value
+
+    return dict(walk(OmegaConf.to_container(config, resolve=True), ""))
 
 
 @pytest.fixture
@@ -109,11 +141,13 @@ def on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_settings, "on_cpu", lambda config: False)
 
 
-def test_there_are_recipes() -> None:
-    assert {name(script) for script in SCRIPTS} >= {
-        "ottqa/run_cpu_smoke",
-        "ottqa/run_qwen3_4b",
+def test_every_benchmark_has_its_published_model_and_a_smoke_run() -> None:
+    assert {name(script) for script in SCRIPTS} == {
         "hotpotqa/run_smollm3_3b",
+        "math500/run_qwen2.5_math_1.5b",
+        "numinamath_lean/run_smollm3_3b",
+        "ottqa/run_qwen3_4b",
+        *(f"{benchmark}/run_cpu_smoke" for benchmark in ("hotpotqa", "math500", "numinamath_lean", "ottqa")),
     }
 
 
@@ -136,22 +170,31 @@ def test_it_can_be_run_and_hands_its_arguments_on_last(script: Path, tmp_path: P
     assert recorded[-1][-2:] == ["trainer.total_epochs=7", "data.seed=1"]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_it_indexes_and_prepares_before_it_trains(script: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", SEARCHING, ids=name)
+def test_it_indexes_before_it_trains(script: Path, tmp_path: Path) -> None:
     recorded = commands(script, tmp_path)
     modules = [command[1] for command in recorded]
     assert modules[:2] == ["retrieval_index", "wapo_verl.cli"]
-    assert modules[-1] == "verl.trainer.main_ppo"
     assert "--skip-existing" in recorded[0]
     (index,) = [value for value in recorded[-1] if value.startswith("+wapo.search_agent.index=")]
     assert index.partition("=")[2] == recorded[0][3]
     assert Path(recorded[0][3]).is_absolute()
-    prepared = recorded[1][recorded[1].index("--out") + 1]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_it_trains_and_tests_on_what_it_has_prepared(script: Path, tmp_path: Path) -> None:
+    recorded = commands(script, tmp_path)
+    assert recorded[-1][1] == "verl.trainer.main_ppo"
+    preparing = [command for command in recorded if command[1:3] == ["wapo_verl.cli", "prepare"]]
+    assert {command[3] for command in preparing} == {script.parent.name}, "the environment's name is the folder's"
     for files in ("data.train_files", "data.val_files"):
         (value,) = [value for value in recorded[-1] if value.startswith(f"{files}=")]
         file = Path(value.partition("=")[2])
-        assert str(file.parent) == prepared
-        assert file.stem in recorded[1], "the split is among those prepared"
+        assert [
+            command
+            for command in preparing
+            if command[command.index("--out") + 1] == str(file.parent) and file.stem in command
+        ]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
@@ -169,10 +212,11 @@ def test_an_unknown_key_is_noticed(key: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_two_knobs_reach_the_run(script: Path, tmp_path: Path) -> None:
-    training = commands(script, tmp_path, STEPS="17", TOP_K="5")[-1]
+def test_knobs_reach_the_run(script: Path, tmp_path: Path) -> None:
+    training = commands(script, tmp_path, STEPS="17", GROUP_SIZE="5", TOP_K="5")[-1]
     assert "trainer.total_training_steps=17" in training
-    assert "+wapo.search_agent.top_k=5" in training
+    assert "actor_rollout_ref.rollout.n=5" in training
+    assert ("+wapo.search_agent.top_k=5" in training) == (script in SEARCHING)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
@@ -186,7 +230,8 @@ def test_several_nodes_need_a_cluster(script: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_missing_data_is_one_sentence_on_where_to_get_it(script: Path, tmp_path: Path) -> None:
-    finished = run(script, tmp_path, OTTQA_DIR="nowhere", HOTPOTQA_DIR="nowhere")
+    places = ("OTTQA_DIR", "HOTPOTQA_DIR", "HOTPOTQA_FILE", "MATH_DIR", "MATH500", "NUMINAMATH_LEAN")
+    finished = run(script, tmp_path, **dict.fromkeys(places, "nowhere"))
     assert finished.returncode == 1
     assert re.fullmatch(r"error: .*nowhere is not there: .*https://.*\n", finished.stderr)
 
@@ -196,20 +241,29 @@ def test_missing_data_is_one_sentence_on_where_to_get_it(script: Path, tmp_path:
 def test_the_published_numbers_arrive(script: Path, tmp_path: Path) -> None:
     config = validated(script, tmp_path)
     actor, rollout, model = (config.actor_rollout_ref[part] for part in ("actor", "rollout", "model"))
+    normaliser, steps, longest = PUBLISHED[script.parent.name]
     assert rollout.n == 8
     assert config.data.train_batch_size * rollout.n == 256
     assert actor.ppo_mini_batch_size * rollout.n == 64
-    assert actor.loss_scale_factor == 8192
+    assert actor.loss_scale_factor == normaliser
+    assert rollout.max_model_len == config.data.max_prompt_length + config.data.max_response_length == longest
     assert (actor.policy_loss.loss_mode, actor.clip_ratio_high) == ("wapo", 9.0)
     assert actor.loss_agg_mode == "seq-mean-token-sum-norm"
     assert (actor.optim.lr, actor.optim.lr_warmup_steps, actor.optim.lr_scheduler_type) == (1e-5, 10, "constant")
     assert (actor.grad_clip, rollout.temperature) == (1.0, 1.0)
     assert model.lora_rank > 0
     assert model.target_modules == "all-linear"
-    assert config.trainer.total_training_steps == 1000
-    agent = SearchAgentConfig.from_config(config)
-    assert (agent.top_k, agent.max_turns, agent.max_turn_tokens) == (3, 10, 1024)
+    assert config.trainer.total_training_steps == steps
     assert config.trainer.device == "cuda"
+    if script in SEARCHING:
+        agent = SearchAgentConfig.from_config(config)
+        assert (agent.top_k, agent.max_turns, agent.max_turn_tokens) == (3, 10, 1024)
+
+
+def test_qwens_mathematics_model_is_asked_for_a_box(tmp_path: Path) -> None:
+    (script,) = (script for script in GPU_SCRIPTS if script.parent.name == "math500")
+    for preparing in commands(script, tmp_path)[:2]:
+        assert preparing[-2:] == ["--set", "answer_format=boxed"]
 
 
 @pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)
@@ -226,7 +280,7 @@ def test_checkpoints_resume_validation_and_loggers_are_on(script: Path, tmp_path
 
 @pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)
 @pytest.mark.usefixtures("on_gpus")
-def test_grpo_is_the_same_run_with_another_objective(script: Path, tmp_path: Path) -> None:
+def test_verls_grpo_is_the_same_run_with_another_objective(script: Path, tmp_path: Path) -> None:
     config = validated(script, tmp_path, ADV_ESTIMATOR="grpo")
     actor = config.actor_rollout_ref.actor
     assert config.algorithm.adv_estimator == "grpo"
@@ -238,10 +292,56 @@ def test_grpo_is_the_same_run_with_another_objective(script: Path, tmp_path: Pat
     assert config.trainer.v1.trainer_mode == "wapo_sync"
 
 
-def test_another_estimator_has_no_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "estimator"),
+    [(GPU_SCRIPTS[place % len(GPU_SCRIPTS)], estimator) for place, estimator in enumerate(ALGORITHMS)],
+    ids=lambda value: name(value) if isinstance(value, Path) else value,
+)
+@pytest.mark.usefixtures("on_gpus")
+def test_one_knob_changes_the_algorithm_and_nothing_else(script: Path, estimator: str, tmp_path: Path) -> None:
+    """What differs from the WAPO run is the objective and names: batches, lengths, optimizer and data are the same.
+
+    The knob is in one file that all recipes share, so each algorithm is tried in one of them.
+    """
+    objective = (
+        "algorithm.",
+        "actor_rollout_ref.actor.policy_loss.",
+        "actor_rollout_ref.actor.clip_",
+        "wapo.",
+        "critic.",
+    )
+    averaging = {f"actor_rollout_ref.actor.{key}" for key in ("loss_agg_mode", "loss_scale_factor")}
+    named = {"trainer.experiment_name", "actor_rollout_ref.rollout.trace.experiment_name"}
+    reference, compared = (flat(validated(script, tmp_path, ADV_ESTIMATOR=some)) for some in ("wapo", estimator))
+    assert compared["algorithm.adv_estimator"] == estimator
+    differing = {key for key in {*reference, *compared} if reference.get(key) != compared.get(key)}
+    assert {key for key in differing if not key.startswith(objective)} <= averaging | named
+
+
+def test_an_algorithm_without_a_recipe_is_refused(tmp_path: Path) -> None:
     finished = run(GPU_SCRIPTS[0], tmp_path, ADV_ESTIMATOR="ppo")
     assert finished.returncode == 1
-    assert "choose wapo or grpo" in finished.stderr
+    assert "choose wapo, grpo_ref" in finished.stderr
+
+
+def test_the_recipes_know_every_algorithm() -> None:
+    text = (RECIPES / "published.sh").read_text()
+    (listed,) = re.findall(r"^    (wapo \| .*)\) ;;$", text, re.MULTILINE)
+    assert set(listed.split(" | ")) == set(algorithms())
+
+
+@pytest.mark.parametrize("script", [script for script in SEARCHING if script in GPU_SCRIPTS], ids=name)
+def test_an_index_elsewhere_is_not_built(script: Path, tmp_path: Path) -> None:
+    recorded = commands(script, tmp_path, INDEX="http://retrieval:8000")
+    assert "retrieval_index" not in {command[1] for command in recorded}
+    assert "+wapo.search_agent.index=http://retrieval:8000" in recorded[-1]
+
+
+@pytest.mark.parametrize("script", [script for script in GPU_SCRIPTS if "hotpotqa" in str(script)], ids=name)
+def test_rows_from_the_hub_need_no_folder(script: Path, tmp_path: Path) -> None:
+    recorded = commands(script, tmp_path, HOTPOTQA_DIR="hub@main")
+    prepared = recorded[1]
+    assert prepared[prepared.index("--source") + 1] == "hub@main"
 
 
 def test_the_smoke_run_is_for_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,107 @@
+"""Slow: the real thing. Every benchmark's CPU smoke recipe is run as a user would run it, and trains on real rows.
+
+Nothing is replaced. Where the shared data is not there, and for NuminaMath-LEAN, the rows are the few that the package
+has in the benchmark's layout. Fewer tokens than by default, so that the four runs stay within minutes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from wapo_verl.data_manifest import check
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+STEPS = 2
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A benchmark's smoke run: knobs, and what shows that it was this benchmark's."""
+
+    benchmark: str
+    split: str
+    knobs: dict[str, str] = field(default_factory=dict)
+    tools: bool = False
+
+
+def first_that_is_there(*places: Path) -> str:
+    return str(next(place for place in places if place.exists()))
+
+
+SEARCHING = {"MAX_RESPONSE_LENGTH": "512", "MAX_TURN_TOKENS": "96", "MAX_TURNS": "4"}
+SMOKES = (
+    Smoke(
+        "hotpotqa",
+        "dev",
+        {
+            "HOTPOTQA_FILE": first_that_is_there(
+                SHARED / "hotpotqa" / "distractor_sample.json",
+                ROOT / "envs" / "hotpotqa" / "sample" / "hotpot_dev_distractor_v1.json",
+            ),
+            **SEARCHING,
+        },
+        tools=True,
+    ),
+    Smoke(
+        "ottqa",
+        "dev",
+        {"OTTQA_DIR": first_that_is_there(SHARED / "ottqa", ROOT / "envs" / "ottqa" / "sample"), **SEARCHING},
+        tools=True,
+    ),
+    Smoke(
+        "math500",
+        "test",
+        {"MATH500": first_that_is_there(SHARED / "math500", ROOT / "envs" / "math500" / "sample")},
+    ),
+    Smoke("numinamath_lean", "train"),
+)
+
+
+def run(smoke: Smoke, out: Path) -> list[dict[str, Any]]:
+    """Run the recipe; return veRL's metrics of each step."""
+    environment = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "OUT": str(out),
+        "STEPS": str(STEPS),
+        "LOGGER": "[console,file]",
+        "VERL_FILE_LOGGER_PATH": str(out / "metrics.jsonl"),
+        **smoke.knobs,
+    }
+    script = ROOT / "recipes" / smoke.benchmark / "run_cpu_smoke.sh"
+    command = ["bash", str(script), "data.seed=1"]
+    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row["data"] for row in rows if row["step"] > 0]
+
+
+@pytest.mark.parametrize("smoke", SMOKES, ids=lambda smoke: smoke.benchmark)
+def test_it_trains_on_the_benchmarks_rows(smoke: Smoke, tmp_path: Path) -> None:
+    steps = run(smoke, tmp_path)
+    assert len(steps) == STEPS
+    assert any(step["actor/skipped_steps"] == 0 and step["actor/grad_norm"] > 0 for step in steps), "a step was taken"
+    for step in steps:
+        assert 0 <= step["critic/score/mean"] < 1
+        assert step["training/rollout_probs_diff_mean"] < 1e-5
+        assert 0 < step["reward/format/mean"] < 1, "some of the random completions are well formed, none is right"
+        assert ("episode/searches/mean" in step) == smoke.tools
+
+    (manifest,) = [item for item in check(tmp_path / "data") if item.split == smoke.split]
+    assert manifest.environment == smoke.benchmark
+    rows = pq.read_table(tmp_path / "data" / f"{smoke.split}.parquet").to_pylist()
+    questions = {row["extra_info"]["question"] for row in rows}
+    for number in range(1, STEPS + 1):
+        lines = (tmp_path / "rollouts" / f"{number}.jsonl").read_text().splitlines()
+        inputs = [json.loads(line)["input"] for line in lines]
+        assert all(any(question in text for question in questions) for text in inputs)
