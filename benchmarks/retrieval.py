@@ -1,59 +1,66 @@
-"""Measures retrieval on the real OTT-QA documents and writes the tables of benchmarks/retrieval.md.
+"""Measures every retrieval back end on the real OTT-QA documents and writes the tables of benchmarks/retrieval.md.
 
-    python -m benchmarks.retrieval FOLDER_OF_OTTQA [--note "..."]
+    python -m benchmarks.retrieval FOLDER_OF_OTTQA [--opensearch http://host:9200] [--note "..."]
 
-FOLDER_OF_OTTQA holds all_passages.json, a file of tables and dev.traced.json. Building and opening are measured in
-processes of their own, so that their memory is theirs alone. Every rate is the median of three rounds on a warm page
-cache, and counts the whole call: query built, index searched, stored texts fetched. Left out: HTTP, and other engines.
+FOLDER_OF_OTTQA holds all_passages.json, a file of tables and dev.traced.json. Back ends whose packages are missing are
+left out and named, and so is OpenSearch without an address. Building and opening are measured in processes of their
+own, so that their memory is theirs alone. Rates are medians of three rounds on a warm page cache, and count the whole
+call: query built, index searched, stored texts fetched. Callers at once: `benchmarks.retrieval_load`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import multiprocessing
-import os
-import platform
 import resource
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.exact_bm25 import ANALYSES, ExactBM25, agreement
+from benchmarks.retrieval_load import CALLERS, rows, service
+from benchmarks.retrieval_shared import (
+    TOP_K,
+    Row,
+    content_words,
+    in_own_process,
+    latencies,
+    machine,
+    markdown,
+    measure_open,
+    rate,
+    threaded,
+)
 from retrieval_index import Document, Index, build_index, open_index
-from retrieval_index.backends import backend
-from retrieval_index.client import connect
+from retrieval_index.backends import backend, backend_names
 from retrieval_index.corpora import read_ottqa
 from retrieval_index.corpora.ottqa import TABLE_MARK
-from retrieval_index.english import STOPWORDS
 
-TOP_K = 3
-"""What an episode asks for."""
-
-ROUNDS = 3
-CALLERS = 64
-DEPTHS = (3, 10, 50)
+DEFAULT, TOY = "tantivy", "rank_bm25"
+DEPTHS = (1, 3, 10, 50)
 SUBSET_STEP = 10
 """rank-bm25 gets every tenth document: what its limit of 20,000 lets it have."""
 
 SUBSET_QUERIES = 100
+LOAD_SECONDS = 2.0
 RESULT = Path(__file__).with_suffix(".md")
 
-Row = tuple[str, ...]
 
+@dataclass
+class Tables:
+    """The rows of the page's tables, filled back end by back end."""
 
-def private_mb() -> float:
-    """Memory of this process that it shares with no other, in MB."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    build: list[Row] = field(default_factory=list)
+    speed: list[Row] = field(default_factory=list)
+    load: list[Row] = field(default_factory=list)
+    recall: list[Row] = field(default_factory=list)
+    agreement: list[Row] = field(default_factory=list)
 
 
 def documents(folder: Path, step: int) -> Iterator[Document]:
@@ -61,10 +68,12 @@ def documents(folder: Path, step: int) -> Iterator[Document]:
     return itertools.islice(read_ottqa(folder), 0, None, step)
 
 
-def measure_build(folder: Path, path: Path, engine: str, step: int) -> dict[str, float]:
+def measure_build(
+    folder: Path, path: Path, engine: str, step: int, parameters: dict[str, Any] | None = None
+) -> dict[str, float]:
     """Seconds (reading the corpus included), documents, size on disk and the process's peak memory, both in MB."""
     started = time.perf_counter()
-    manifest = build_index(documents(folder, step), path, engine)
+    manifest = build_index(documents(folder, step), path, engine, **(parameters or {}))
     return {
         "seconds": time.perf_counter() - started,
         "documents": manifest.documents,
@@ -73,88 +82,35 @@ def measure_build(folder: Path, path: Path, engine: str, step: int) -> dict[str,
     }
 
 
-def measure_open(path: Path, engine: str, queries: Sequence[str]) -> dict[str, float]:
-    """Seconds to open, and the private memory that opening, then `queries`, add to a process that has the engine."""
-    backend(engine)
-    before = private_mb()
-    started = time.perf_counter()
-    index = open_index(path)
-    seconds = time.perf_counter() - started
-    opened = private_mb()
-    index.search(queries, TOP_K)
-    return {"seconds": seconds, "private_mb": opened - before, "after_queries_mb": private_mb() - before}
+def build_row(engine: str, built: dict[str, float], opened: dict[str, float]) -> Row:
+    return (
+        engine,
+        f"{built['seconds']:.1f}",
+        f"{built['disk_mb']:.0f}",
+        f"{built['peak_mb']:.0f}",
+        f"{opened['seconds'] * 1e3:.0f}",
+        f"{opened['private_mb']:.1f}",
+        f"{opened['after_queries_mb']:.1f}",
+    )
 
 
-def _answer(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    queue.put(function(*arguments))
-
-
-def in_own_process(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    """The result of `function(*arguments)` in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_answer, args=(queue, function, arguments))
-    process.start()
-    result: dict[str, float] = queue.get(timeout=900)
-    process.join()
-    return result
-
-
-def content_words(question: str, count: int = 6) -> str:
-    """The first `count` content words: about what a policy that has learned to search asks."""
-    words = [word for word in question.split() if word.isalnum() and word.lower() not in STOPWORDS]
-    return " ".join(words[:count])
-
-
-def latencies(index: Index, queries: Sequence[str]) -> tuple[float, float]:
-    """p50 and p99 of single queries one after the other, in ms."""
-    times = []
-    for query in queries:
-        started = time.perf_counter()
-        index.search([query], TOP_K)
-        times.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times), statistics.quantiles(times, n=100)[98]
-
-
-def rate(run: Callable[[], object], queries: int) -> float:
-    """Queries per second, the median of `ROUNDS`."""
-    rates = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        run()
-        rates.append(queries / (time.perf_counter() - started))
-    return statistics.median(rates)
-
-
-def threaded(index: Index, queries: Sequence[str], threads: int) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda query: index.search([query], TOP_K), queries))
-
-
-async def through_client(path: Path, queries: Sequence[str], callers: int) -> None:
-    """All queries, one a call, from `callers` coroutines over one retriever with its two threads."""
-    retriever = connect(path, timeout_s=60, retries=0)
-    waiting = iter(queries)
-
-    async def caller() -> None:
-        for query in waiting:
-            await retriever.search([query], TOP_K)
-
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    await retriever.close()
-
-
-def speed_row(index: Index, path: Path, kind: str, queries: list[str]) -> Row:
+def speed_row(engine: str, index: Index, kind: str, queries: list[str]) -> Row:
     p50, p99 = latencies(index, queries)
     rates = [
         rate(lambda: index.search(queries, TOP_K), len(queries)),
         rate(lambda: threaded(index, queries, 2), len(queries)),
-        rate(lambda: asyncio.run(through_client(path, queries, CALLERS)), len(queries)),
     ]
-    return (kind, f"{p50:.2f} / {p99:.2f}", *(f"{value:,.0f}" for value in rates))
+    return (engine, kind, f"{p50:.2f} / {p99:.2f}", *(f"{value:,.0f}" for value in rates))
 
 
-def recall_rows(index: Index, questions: Sequence[dict[str, Any]]) -> list[Row]:
+def load_rows(engine: str, path: Path, queries: Sequence[str]) -> list[Row]:
+    """Callers at once, in process and over HTTP."""
+    found = rows(f"{engine}, in process", str(path), queries, CALLERS, LOAD_SECONDS)
+    with service(path, workers=1, threads=2) as address:
+        return found + rows(f"{engine}, HTTP", address, queries, CALLERS, LOAD_SECONDS)
+
+
+def recall_rows(engine: str, index: Index, questions: Sequence[dict[str, Any]]) -> list[Row]:
     """How often the question itself, as a query, finds its table and the passages that hold its answer."""
     found = index.search([question["question"] for question in questions], max(DEPTHS))
     places = [{hit.document.id: rank for rank, hit in enumerate(hits)} for hits in found]
@@ -173,9 +129,34 @@ def recall_rows(index: Index, questions: Sequence[dict[str, Any]]) -> list[Row]:
         f"each passage with the answer ({len(each):,} passages)": each,
     }
     return [
-        (name, *(f"{sum(rank < depth for rank in ranks) / len(ranks):.3f}" for depth in DEPTHS))
+        (engine, name, *(f"{sum(rank < depth for rank in ranks) / len(ranks):.3f}" for depth in DEPTHS))
         for name, ranks in measured.items()
     ]
+
+
+def agreement_row(engine: str, index: Index, folder: Path, queries: Sequence[str]) -> Row:
+    """How much of the exact top ten the back end finds, each with its own words and this index's k1 and b."""
+    words, query_words = ANALYSES[engine]()
+    k1, b = (float(index.manifest.parameters[name]) for name in ("k1", "b"))
+    exact = ExactBM25(read_ottqa(folder), words, k1, b)
+    return (engine, f"{k1:g}", f"{b:g}", f"{agreement(index, exact, query_words, queries):.4f}")
+
+
+def measure(engine: str, folder: Path, path: Path, parameters: dict[str, Any], tables: Tables) -> int:
+    """Fill `tables` with a back end's rows; returns the number of documents."""
+    questions = json.loads((folder / "dev.traced.json").read_text(encoding="utf-8"))
+    asked = [question["question"] for question in questions]
+    kinds = {"whole questions": asked, "six content words": [content_words(question) for question in asked]}
+    built = in_own_process(measure_build, folder, path, engine, 1, parameters)
+    tables.build.append(build_row(engine, built, in_own_process(measure_open, path, engine, asked[:200])))
+    index = open_index(path)
+    index.search(asked, TOP_K)  # warms the page cache, and Java's compiler
+    tables.speed += [speed_row(engine, index, kind, queries) for kind, queries in kinds.items()]
+    tables.load += load_rows(engine, path, kinds["six content words"])
+    tables.recall += recall_rows(engine, index, questions)
+    if engine in ANALYSES:
+        tables.agreement.append(agreement_row(engine, index, folder, asked))
+    return int(built["documents"])
 
 
 def subset_figures(folder: Path, path: Path, engine: str, queries: list[str]) -> list[float]:
@@ -188,92 +169,110 @@ def subset_figures(folder: Path, path: Path, engine: str, queries: list[str]) ->
     return [built["seconds"], opened["seconds"], opened["after_queries_mb"], *latencies(index, queries), per_second]
 
 
-def subset_rows(folder: Path, place: Path, queries: list[str]) -> list[Row]:
-    """Both back ends on the subset, then rank-bm25's figures divided by tantivy's."""
-    fast, slow = (subset_figures(folder, place / engine, engine, queries) for engine in ("tantivy", "rank_bm25"))
+def subset_rows(folder: Path, place: Path) -> list[Row]:
+    """The default and rank-bm25 on the subset, then rank-bm25's figures divided by the default's."""
+    questions = json.loads((folder / "dev.traced.json").read_text(encoding="utf-8"))
+    queries = [question["question"] for question in questions[:SUBSET_QUERIES]]
+    fast, slow = (subset_figures(folder, place / f"{engine}-subset", engine, queries) for engine in (DEFAULT, TOY))
     ratio = [there / here for here, there in zip(fast, slow, strict=True)]
-    named = {"tantivy": fast, "rank_bm25": slow, "ratio": ratio}
+    named = {DEFAULT: fast, TOY: slow, "ratio": ratio}
     return [
         (name, *(f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in row)) for name, row in named.items()
     ]
 
 
-def machine(note: str) -> str:
-    """What the figures were taken on, without anything that names the machine."""
-    facts = Path("/proc/cpuinfo").read_text()
-    models = [line.split(":")[1].strip() for line in facts.splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = " / ".join(f"{value:.1f}" for value in os.getloadavg())
-    versions = ", ".join(f"{name} {version(name)}" for name in ("tantivy", "rank-bm25"))
-    return (
-        f"{len(os.sched_getaffinity(0))} cores ({models[0] if models else 'unknown'}), {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, {versions}. "
-        f"Load averages over 1, 5 and 15 minutes at the end of the run: {load}. {note}"
-    ).strip()
+def chosen(opensearch: str | None) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The back ends to measure, each with its parameters, and a sentence for each that is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    left_out = []
+    for name in sorted(backend_names(), key=lambda name: (name != DEFAULT, name)):
+        if name == TOY:
+            continue
+        try:
+            backend(name)
+        except ValueError as error:
+            left_out.append(f"{name} was left out: {error}.")
+            continue
+        if name != "opensearch":
+            found[name] = {}
+        elif opensearch is None:
+            left_out.append("opensearch was left out: no server was given.")
+        else:
+            found[name] = {"hosts": opensearch, "index": "benchmark"}
+    return found, left_out
 
 
-def markdown(head: Row, rows: Sequence[Row]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def report(folder: Path, place: Path, note: str) -> str:
-    questions = json.loads((folder / "dev.traced.json").read_text(encoding="utf-8"))
-    asked = [question["question"] for question in questions]
-    kinds = {"whole questions": asked, "six content words": [content_words(question) for question in asked]}
-    path = place / "all"
-    built = in_own_process(measure_build, folder, path, "tantivy", 1)
-    opened = in_own_process(measure_open, path, "tantivy", asked[:200])
-    index = open_index(path)
-    tables = sum(TABLE_MARK in document.text for document in read_ottqa(folder))
-    index.search(asked, TOP_K)  # warms the page cache
-    speed = [speed_row(index, path, kind, queries) for kind, queries in kinds.items()]
-    recall = recall_rows(index, questions)
-    subset = subset_rows(folder, place, kinds["whole questions"][:SUBSET_QUERIES])
-    build_row = (
-        f"{built['seconds']:.1f}",
-        f"{built['disk_mb']:.0f}",
-        f"{built['peak_mb']:.0f}",
-        f"{opened['seconds'] * 1e3:.0f}",
-        f"{opened['private_mb']:.1f}",
-        f"{opened['after_queries_mb']:.1f}",
+def report(tables: Tables, subset: Sequence[Row], total: int, table_count: int, conditions: str) -> str:
+    build_head = (
+        "back end",
+        "build s",
+        "index MB",
+        "peak MB of the build",
+        "open ms",
+        "private MB added",
+        "after 200 queries MB",
     )
-    build_head = ("build s", "index MB", "peak MB of the build", "open ms", "private MB added", "after 200 queries MB")
-    speed_head = ("queries", "p50 / p99 ms", "1 thread, q/s", "2 threads, q/s", f"client, {CALLERS} callers, q/s")
+    speed_head = ("back end", "queries", "p50 / p99 ms", "1 thread, q/s", "2 threads, q/s")
+    load_head = ("asked", "callers", "q/s", "p50 ms", "p99 ms", "errors")
     subset_head = ("back end", "build s", "open s", "private MB, in use", "p50 ms", "p99 ms", "1 thread, q/s")
-    total = int(built["documents"])
     size = len(range(0, total, SUBSET_STEP))
     return f"""# Retrieval on the real OTT-QA documents
 
-Written by `python -m benchmarks.retrieval`. {machine(note)}
+Written by `python -m benchmarks.retrieval`. {conditions}
 
-## tantivy (default), {total:,} documents: {total - tables:,} passages, {tables:,} tables
+## {total:,} documents: {total - table_count:,} passages, {table_count:,} tables
 
-{markdown(build_head, [build_row])}
+{markdown(build_head, tables.build)}
 
-Top {TOP_K}, texts included; {len(asked):,} questions of the dev set.
+Lucene's time to open has the start of Java in it.
 
-{markdown(speed_head, speed)}
+## In process, top {TOP_K}, texts included; 1,500 questions of the dev set
+
+{markdown(speed_head, tables.speed)}
+
+## Callers at once, six content words, one query a request, no cache
+
+Callers are coroutines of one process on the same cores as what they ask, through this package's client; over HTTP one
+service of one worker with two threads. Median of three rounds of {LOAD_SECONDS:g} s; errors of all rounds.
+
+{markdown(load_head, tables.load)}
 
 ## Recall, the question itself as the query
 
-{markdown(("found in the top", *map(str, DEPTHS)), recall)}
+{markdown(("back end", "found in the top", *map(str, DEPTHS)), tables.recall)}
 
-## rank-bm25 beside it: every {SUBSET_STEP}th document ({size:,}), {SUBSET_QUERIES} questions
+## Agreement with exact BM25
+
+Share of the ten best documents by BM25 in 64-bit floats (`benchmarks/exact_bm25.py`, with the back end's own words)
+that are among the back end's ten best; mean over the questions.
+
+{markdown(("back end", "k1", "b", "agreement"), tables.agreement)}
+
+## rank-bm25 beside the default: every {SUBSET_STEP}th document ({size:,}), {SUBSET_QUERIES} questions
 
 {markdown(subset_head, subset)}
 
-The ratio is rank-bm25's figure divided by tantivy's, in the same run.
+The ratio is rank-bm25's figure divided by {DEFAULT}'s, in the same run.
 """
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="OTT-QA's files: passages, tables, dev.traced.json.")],
+    opensearch: Annotated[str | None, typer.Option(help="Address of a server to measure, too.")] = None,
     note: Annotated[str, typer.Option(help="A remark for the file, such as on what else ran.")] = "",
 ) -> None:
     """Measure and write benchmarks/retrieval.md."""
+    engines, left_out = chosen(opensearch)
+    table_count = sum(TABLE_MARK in document.text for document in read_ottqa(folder))
+    tables, total = Tables(), 0
     with tempfile.TemporaryDirectory() as place:
-        RESULT.write_text(report(folder, Path(place), note), encoding="utf-8")
+        for engine, parameters in engines.items():
+            sys.stderr.write(f"{engine}\n")
+            total = measure(engine, folder, Path(place) / engine, parameters, tables)
+        subset = subset_rows(folder, Path(place))
+    packages = [backend(name).distribution for name in (*engines, TOY)]
+    conditions = " ".join([machine(note, packages), *left_out])
+    RESULT.write_text(report(tables, subset, total, table_count, conditions), encoding="utf-8")
     sys.stdout.write(RESULT.read_text(encoding="utf-8"))
 
 
