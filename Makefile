@@ -56,10 +56,13 @@ lint: install-dev
 	$(BIN)/mypy
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
+# One run of veRL at a time, and beside it all tests that do not start Ray; what these print comes after.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	@beside=$$(mktemp); $(BIN)/python -m pytest -m "not ray" $(ARGS) > $$beside 2>&1 & others=$$!; \
+	$(BIN)/python -m pytest -m ray $(ARGS); ray=$$?; \
+	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
 
 benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)

@@ -7,8 +7,9 @@ a GPU or a cluster to look at.
 import os
 import platform as python_platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
@@ -88,19 +89,24 @@ def check_registrations() -> list[Finding]:
 
     from envs.registry import environments
     from wapo_verl.algorithms import algorithms
+    from wapo_verl.engine.engine import BACKENDS, StepPlanEngine
     from wapo_verl.run_settings import MODES, PREFIX
+
+    def has_our_engine(name: str) -> bool:
+        backend, _, device = name.split(" ")
+        return EngineRegistry._engines["language_model"][backend].get(device) is StepPlanEngine
 
     reinstall = "reinstall wapo-verl into this environment: pip install wapo-verl"
     wanted: list[tuple[str, list[str], Callable[[str], bool]]] = [
         ("estimators", list(algorithms()), lambda name: name in core_algos.ADV_ESTIMATOR_REGISTRY),
         (
             "losses",
-            [loss for found in algorithms().values() for loss in found.losses],
+            sorted({loss for found in algorithms().values() for loss in (found.loss_mode, *found.losses)}),
             lambda name: name in core_algos.POLICY_LOSS_REGISTRY,
         ),
         ("trainers", [PREFIX + mode for mode in MODES], lambda name: name in TRAINER_REGISTRY),
-        ("agent loops", ["search_agent"], lambda name: name in _agent_loop_registry),
-        ("CPU engines", ["fsdp2"], lambda name: "cpu" in EngineRegistry._engines["language_model"][name]),
+        ("agent loops", ["search_agent", "search_tool_agent"], lambda name: name in _agent_loop_registry),
+        ("actor engines", [f"{backend} on {device}" for backend, device in BACKENDS], has_our_engine),
         ("environments", sorted(environments()), lambda _: True),
     ]
     findings = []
@@ -125,6 +131,23 @@ def check_patches() -> list[Finding]:
     return findings
 
 
+def check_math_verifier() -> list[Finding]:
+    """Tell whether a worker process of the mathematics verifier starts and answers."""
+    from envs.math_equivalence import EQUAL
+    from envs.math_workers import Limits, WorkerError, WorkerPool
+
+    found = [Finding(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
+    pool = WorkerPool(Limits(workers=1))
+    try:
+        verdict = pool.ask(r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}")
+    except WorkerError as error:
+        return [*found, Finding("worker", "does not start", f"{error}: pip install 'math-verify[antlr4_9_3]'")]
+    finally:
+        pool.close()
+    mend = "" if verdict == EQUAL else "pip install 'math-verify[antlr4_9_3]', which fits hydra's antlr4"
+    return [*found, Finding("worker", f"says {verdict} of two equal fractions", mend)]
+
+
 def check_backends() -> list[Finding]:
     """Tell which retrieval back ends can be used here."""
     from retrieval_index.backends import backend, backend_names
@@ -146,21 +169,36 @@ SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("registered with veRL", check_registrations),
     ("patched in veRL, and why", check_patches),
     ("retrieval back ends", check_backends),
+    ("mathematics verifier", check_math_verifier),
 )
 
 
-def doctor(console: Console | None = None) -> int:
+def _check_chat_template(model: str, settings: Sequence[str]) -> list[Finding]:
+    """Tell what a model's chat template does to episodes of several turns; `settings` are key=value for it."""
+    from omegaconf import OmegaConf
+
+    from wapo_verl.agent_loop.template_check import check_model
+
+    arguments = OmegaConf.from_dotlist(list(settings))
+    return check_model(model, {str(key): value for key, value in arguments.items()})
+
+
+def doctor(console: Console | None = None, model: str | None = None, template_settings: Sequence[str] = ()) -> int:
     """Print the report; return 0, or 1 where something is wrong.
 
-    A section that cannot be looked at because an earlier thing is missing is itself a finding, with the reason.
+    A section that cannot be looked at because an earlier thing is missing is itself a finding, with the reason. With a
+    `model` its chat template is looked at as well.
     """
+    sections = [*SECTIONS]
+    if model is not None:
+        sections.append((f"chat template of {model}", partial(_check_chat_template, model, template_settings)))
     console = console or Console()
     warnings.filterwarnings("ignore", message=".* engine is not available")  # veRL's engines for other hardware
     wrong: list[Finding] = []
-    for title, check in SECTIONS:
+    for title, check in sections:
         try:
             findings = check()
-        except (ImportError, AttributeError, RuntimeError) as error:
+        except (ImportError, AttributeError, RuntimeError, ValueError) as error:
             findings = [Finding(title, "could not be checked", f"{type(error).__name__}: {error}")]
         console.print(f"\n[bold]{title}[/]")
         for finding in findings:

@@ -57,7 +57,8 @@ HOOKS: tuple[tuple[str, Callable[[ModuleType], None]], ...] = (
     ("verl.trainer.ppo.core_algos", _register_algorithms),
     ("verl.trainer.ppo.v1", _importing("wapo_verl.trainer")),
     ("verl.experimental.agent_loop", _importing("wapo_verl.agent_loop.search_agent")),
-    ("verl.workers.engine.fsdp.transformer_impl", _importing("wapo_verl.platform.engine")),
+    ("verl.experimental.agent_loop", _importing("wapo_verl.agent_loop.search_tool_agent")),
+    ("verl.workers.engine.fsdp.transformer_impl", _importing("wapo_verl.engine.engine")),
     *((patch.module, patch.apply) for patch in verl_patches.PATCHES),
 )
 

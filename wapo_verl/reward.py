@@ -1,9 +1,11 @@
 """The reward function that veRL calls: the row's environment scores the episode's record.
 
 `reward.custom_reward_function.path=pkg://wapo_verl.reward` (its `name` defaults to `compute_score`); other weights with
-`+reward.custom_reward_function.reward_kwargs.weights.f1=0.5`, which replace the environment's own altogether. Nothing
-here looks for an answer in the response's text, where tool results stand too. Left out: how a score is computed (the
-environments'), and what happens to an exception (`wapo_verl.agent_loop.fail_fast` makes it stop the run).
+`+reward.custom_reward_function.reward_kwargs.weights.f1=0.5`, which replace the environment's own altogether, or with
+`...weights.ottqa.table_recall=0.2` those of one environment, where a run mixes several. The mathematics verifier's
+limits are `+...reward_kwargs.verifier.seconds=5`, `workers` and `megabytes`. Nothing here looks for an answer in the
+response's text, where tool results stand too. Left out: how a score is computed (the environments'), and what happens
+to an exception (`wapo_verl.agent_loop.fail_fast` makes it stop the run).
 """
 
 from collections.abc import Mapping
@@ -13,11 +15,12 @@ import numpy as np
 
 from envs.environment import Environment
 from envs.episode import Episode
-from envs.registry import environment
+from envs.math_workers import Limits, pool
+from envs.registry import environment, names
 
 
 class RewardError(ValueError):
-    """A sample cannot be scored: wrong data_source, or no record of its episode."""
+    """A sample cannot be scored: wrong data_source, weights for no environment, or no record of its episode."""
 
 
 def compute_score(
@@ -26,6 +29,7 @@ def compute_score(
     ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
     weights: Mapping[str, float] | None = None,
+    verifier: Mapping[str, float] | None = None,
     **_: Any,
 ) -> dict[str, float]:
     """Score one finished episode.
@@ -36,18 +40,23 @@ def compute_score(
         ground_truth: `reward_model.ground_truth` of the row. Arrays, which parquet readers may make of lists, are taken
             for lists.
         extra_info: the row's, with the agent loop's `extra_fields` merged in by veRL: `episode` is the record.
-        weights: reward part -> weight, in place of the environment's; a part not named weighs 0.
+        weights: reward part -> weight, in place of the environment's; a part not named weighs 0. A name of an
+            environment -> such a mapping is for its rows alone, and wins there over the rest.
+        verifier: limits of the mathematics verifier's worker processes (`envs.math_workers.Limits`), by name.
 
     Returns:
         `score` and every reward part of the environment, the same keys for each of its samples.
 
     Raises:
         RewardError: for an unknown data_source, or a search environment's sample without an episode.
-        ValueError: for a weight that names no part, or a record that is no episode.
+        ValueError: for a weight that names no part, an unknown limit, or a record that is no episode.
+        WorkerError: when the mathematics verifier's processes cannot be started.
     """
+    if verifier is not None:
+        pool(Limits.of(verifier))
     environment_ = _environment(data_source)
     episode = _episode(environment_, solution_str, (extra_info or {}).get("episode"))
-    score = environment_.score(episode, _plain(ground_truth), _numbers(weights))
+    score = environment_.score(episode, _plain(ground_truth), _weights_for(environment_.name, weights))
     return {name: float(value) for name, value in score.items()}
 
 
@@ -64,16 +73,30 @@ def _environment(data_source: str) -> Environment:
 def _episode(environment_: Environment, solution_str: str, record: Any) -> Episode:
     if record is not None:
         return Episode.from_record(_plain(record))
-    if environment_.agent_name == "search_agent":
+    if environment_.agent_name != "single_turn_agent":
+        loops = " or ".join((environment_.agent_name, *environment_.other_agents))
         raise RewardError(
-            f"a row of {environment_.name!r} came without the record of its episode: "
-            "the loop search_agent must play it, so its agent_name must be 'search_agent'"
+            f"a row of {environment_.name!r} came without the record of its episode: its agent_name must be {loops} "
+            "(`wapo-verl prepare` writes it)"
         )
     return Episode(answer=None, completion=solution_str)
 
 
-def _numbers(weights: Mapping[str, Any] | None) -> dict[str, float] | None:
-    return None if weights is None else {str(name): float(weight) for name, weight in weights.items()}
+def _weights_for(name: str, weights: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """The weights for rows of an environment; None where nothing was given for them."""
+    if weights is None:
+        return None
+    unknown = [key for key, weight in weights.items() if isinstance(weight, Mapping) and key not in names()]
+    if unknown:
+        raise RewardError(f"reward weights are given for {unknown[0]!r}, but the environments are {', '.join(names())}")
+    general = {part: weight for part, weight in weights.items() if not isinstance(weight, Mapping)}
+    if isinstance(weights.get(name), Mapping):
+        chosen: Mapping[str, Any] = weights[name]
+    elif general or not weights:
+        chosen = general
+    else:
+        return None
+    return {str(part): float(weight) for part, weight in chosen.items()}
 
 
 def _plain(value: Any) -> Any:

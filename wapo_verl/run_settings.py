@@ -5,21 +5,28 @@ Left out: how a default is applied and printed (`settings`), and the values (the
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval_index import IndexStateError, Manifest
+from envs.registry import VARIABLE, folders
 from wapo_verl import settings
 from wapo_verl.agent_loop import FAIL_FAST_MANAGER
+from wapo_verl.agent_loop.index_check import check_index
 from wapo_verl.agent_loop.settings import SearchAgentConfig
 from wapo_verl.algorithms import Default
 from wapo_verl.platform.defaults import CPU_DEFAULTS
+from wapo_verl.sampling.settings import FILTER_DEFAULTS, GROUP, group_filter, resolved_sampling, settled_groups
+from wapo_verl.stability.settings import guard_settings
+from wapo_verl.step_plan import StepPlanner, plan_groups
+from wapo_verl.winners_settings import resolved_winners_only
 
 PREFIX = "wapo_"
 """What this project's trainer modes have before veRL's names."""
 
 AGENT = "actor_rollout_ref.rollout.agent"
+RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
+"""What Ray's processes get as variables, on whichever node they are."""
+
 MODES = ("sync", "colocate_async", "separate_async")
 
 
@@ -27,23 +34,36 @@ def apply(config: DictConfig) -> None:
     """Resolve a run's settings in place, and print what was resolved.
 
     Raises:
-        SettingsError: where a setting contradicts the algorithm (see `settings.apply`).
-        ValueError: where a key of `wapo.search_agent` is wrong, or its index cannot be opened: here, before anything is
-            started.
+        SettingsError: where a setting contradicts the algorithm (see `settings.apply`), the guard or a step's plan.
+        ValueError: where a key of `wapo.search_agent` is wrong, its index cannot be opened, or WAPO_ENVIRONMENTS names
+            no folder: here, before anything is started.
     """
+    check_guard(config)
+    if settled_groups(config) is not None:
+        _check_our_trainer(config, f"{GROUP} needs this project's trainer")
     further: list[tuple[str, Mapping[str, Default]]] = []
     if wants_ours(config) or searches(config):
         further.append(("wapo-verl's agent loops", {f"{AGENT}.agent_loop_manager_class": FAIL_FAST_MANAGER}))
     if searches(config):
         check_search_agent(config)
         further.append(("wapo-verl's environments", {"reward.custom_reward_function.path": "pkg://wapo_verl.reward"}))
+    if places := folders():
+        further.append(("wapo-verl's environments", {f"{RAY_VARIABLES}.{VARIABLE}": os.pathsep.join(map(str, places))}))
     if on_cpu(config):
         further.append(("the CPU", CPU_DEFAULTS))
-    settings.apply(config, further)
+    if group_filter(config) and wants_ours(config):
+        further.append(("the group filter", FILTER_DEFAULTS))
+    settings.apply(config, further, variants=variants)
     if wants_ours(config):
         mode = config.trainer.v1.trainer_mode
         if mode in MODES:
             OmegaConf.update(config, "trainer.v1.trainer_mode", PREFIX + mode)
+
+
+def variants(resolved: DictConfig) -> list[settings.ResolvedKey]:
+    """Return the lines of further keys under `wapo.`; raises SettingsError for what the resolved run cannot do."""
+    ours = wants_ours(resolved)
+    return [*planned(resolved), *resolved_winners_only(resolved), *(resolved_sampling(resolved) if ours else [])]
 
 
 def searches(config: DictConfig) -> bool:
@@ -52,22 +72,39 @@ def searches(config: DictConfig) -> bool:
 
 
 def check_search_agent(config: DictConfig) -> None:
-    """Raise ValueError for a wrong key of `wapo.search_agent`, or an index of this machine that is no finished one."""
-    addresses = SearchAgentConfig.from_config(config).addresses
-    if int(config.trainer.nnodes) > 1:
-        return
-    for address in addresses:
-        if "://" not in address:
-            try:
-                Manifest.read(Path(address))
-            except IndexStateError as error:
-                raise ValueError(f"wapo.search_agent.index: {error}") from error
+    """Raise ValueError for a wrong key of `wapo.search_agent`, or an address without a finished index behind it."""
+    check_index(SearchAgentConfig.from_config(config), int(config.trainer.nnodes))
 
 
 def wants_ours(config: DictConfig) -> bool:
-    """Tell whether this project's trainer runs: for its own algorithms, or as `+wapo.trainer=true|false` says."""
+    """Tell whether this project's trainer runs: for its algorithms, guard, plans, or by `+wapo.trainer=true|false`."""
     asked = OmegaConf.select(config, "wapo.trainer", default=None)
-    return settings.chosen_algorithm(config) is not None if asked is None else bool(asked)
+    if asked is not None:
+        return bool(asked)
+    found = settings.chosen_algorithm(config)
+    return found is not None or guard_settings(config) is not None or bool(plan_groups(config))
+
+
+def check_guard(config: DictConfig) -> None:
+    """Raise SettingsError for a wrong key of `wapo.guard`, or a guard that no trainer would ask."""
+    if guard_settings(config) is not None:
+        _check_our_trainer(config, "wapo.guard watches from this project's trainer")
+
+
+def planned(config: DictConfig) -> list[settings.ResolvedKey]:
+    """Return the keys of the steps' plans; raises SettingsError for a wrong one, or one that no trainer would send."""
+    for name in plan_groups(config):
+        _check_our_trainer(config, f"{name} is sent to the engine by this project's trainer")
+    return StepPlanner(config).resolved()
+
+
+def _check_our_trainer(config: DictConfig, reason: str) -> None:
+    mode = config.trainer.v1.trainer_mode
+    if not wants_ours(config) or mode.removeprefix(PREFIX) not in MODES:
+        raise settings.SettingsError(
+            f"{reason}: leave out wapo.trainer=false, and set "
+            f"trainer.v1.trainer_mode to one of {', '.join(MODES)} (it is {mode})"
+        )
 
 
 def on_cpu(config: DictConfig) -> bool:

@@ -5,7 +5,7 @@ checked against the algorithm. What came out is printed once, as a short table. 
 values. Left out: the values themselves, which stand with the algorithm and the platform.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
@@ -77,6 +77,7 @@ def apply(
     config: DictConfig,
     further: Sequence[tuple[str, Mapping[str, Default]]] = (),
     console: Console | None = None,
+    variants: Callable[[DictConfig], Sequence[ResolvedKey]] = lambda config: (),
 ) -> list[ResolvedKey]:
     """Resolve, check and print a run's settings, in place, before veRL validates them.
 
@@ -85,6 +86,7 @@ def apply(
         further: more defaults, as (origin, defaults), such as a platform's; an earlier one wins over a later one, and
             the algorithm's over all. The user's keys are found once, before any of them is applied.
         console: where to print; the terminal by default.
+        variants: reads the resolved configuration for further keys under `wapo.`, which the table then shows.
 
     Raises:
         SettingsError: where a setting contradicts the algorithm, or an option under `wapo.` has no such value.
@@ -104,6 +106,7 @@ def apply(
             if is_explicit(f"{NAMESPACE}.{name}", explicit)
         ]
         findings = found.check(config, explicit)
+    resolved += variants(config)
     _report(resolved, findings, [origin for origin, _ in further], console or _wide_console())
     return resolved
 
@@ -138,7 +141,8 @@ def _report(
         console.print(settings_table(shown))
     for origin in origins:
         settings = ", ".join(f"{entry.key}={entry.value}" for entry in resolved if entry.origin == origin)
-        console.print(f"also set for {origin}: {settings}", markup=False, highlight=False, soft_wrap=True)
+        if settings:
+            console.print(f"also set for {origin}: {settings}", markup=False, highlight=False, soft_wrap=True)
     for finding in findings:
         if finding.level == "warning":
             console.print(f"[yellow]warning[/]: {escape(finding.key)}: {escape(finding.message)}", soft_wrap=True)
@@ -154,8 +158,9 @@ def _wide_console() -> Console:
 def settings_table(resolved: Sequence[ResolvedKey]) -> Table:
     """Lay out the resolved keys as a table, one line a key."""
     table = Table(title="settings resolved by wapo-verl", title_justify="left", box=None, pad_edge=False)
-    for column in ("key", "value", "set by", "why"):
+    for column in ("key", "value", "set by"):
         table.add_column(column, no_wrap=True)
+    table.add_column("why")  # breaks its lines, where it would cut the other columns
     for entry in resolved:
         style = "bold" if entry.origin == USER else ""
         table.add_row(escape(entry.key), escape(str(entry.value)), entry.origin, escape(entry.note), style=style)

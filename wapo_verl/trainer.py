@@ -4,11 +4,14 @@
 resolution picks them for the algorithms of this project (`+wapo.trainer=false` keeps veRL's own). They differ in this:
 
 - advantages come from the algorithm itself, which sees sessions and padding, not rows alone;
-- a batch without a winner takes no step: no gradient, no optimizer moments, no step count;
+- a batch in which nobody has an advantage (WAPO: no winner) takes no step: no gradient, no optimizer moments, no count;
+- each step's plan goes to the engine with the batch (`wapo_verl.step_plan`), and comes back as metrics of the update;
 - episodes' outcomes and reward parts are metrics, and the training dump keeps them;
+- groups may be stopped when they are settled, and the group filter has an end (`wapo_verl.sampling`);
+- a guard watches for a collapse where `+wapo.guard.action` asks for one (`wapo_verl.stability`);
 - finished episodes are noticed within `POLL_SECONDS`, where veRL looks every two seconds.
 
-Left out: ordering the step so that only winners are computed on.
+Updates leave out the rows without an advantage where nothing else gives them a gradient (`wapo_verl.winners_trainer`).
 """
 
 from typing import Any
@@ -19,24 +22,29 @@ from omegaconf import open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
-from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.workers.utils.padding import response_to_nested
 
-from wapo_verl.algorithms import Batch, algorithm, finish_loss_metrics
+from wapo_verl.algorithms import Batch, algorithm
 from wapo_verl.algorithms.verl_bridge import spread
 from wapo_verl.metrics.episodes import batch_metrics
+from wapo_verl.metrics.overlap import overlap_metrics
+from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.run_settings import PREFIX
+from wapo_verl.sampling.trainer import SamplingTrainer
 from wapo_verl.settings import algorithm_options
+from wapo_verl.stability.guarded_trainer import GuardedTrainer
+from wapo_verl.winners_trainer import WinnersOnlyTrainer
 
 POLL_SECONDS = 0.05
 TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
 
 
-class StableTrainer(PPOTrainer):
+class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
     """What this project changes in a veRL V1 trainer; mixed into each of its modes below."""
 
     def __init__(self, config: Any) -> None:
@@ -46,8 +54,7 @@ class StableTrainer(PPOTrainer):
         super().__init__(config)
         self.algorithm = algorithm(config.algorithm.adv_estimator)
         self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
-        self._has_winner = True
-        self._response_tokens: int | None = None  # of the batch, where our algorithm has seen it
+        self._trains = True
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         """Build veRL's replay buffer, polling often."""
@@ -59,6 +66,8 @@ class StableTrainer(PPOTrainer):
         """Ask the algorithm for the batch's advantages, (R,) one a row, and spread them over the rows' own tokens."""
         if self.algorithm is None:
             return super()._compute_advantage(batch, metrics)
+        if self._whole is not None:
+            return batch  # they came before the rows were chosen
         data = tq.kv_batch_get(
             keys=batch.keys,
             partition_id=batch.partition_id,
@@ -72,13 +81,18 @@ class StableTrainer(PPOTrainer):
                 rewards=data["rm_scores"].to_padded_tensor(0.0).sum(dim=-1),
                 padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
                 truncated=self._truncated(batch, list(data["extra_fields"])),
+                lengths=mask.sum(dim=-1),
             ),
             self.options,
         )
         metrics.update(found.metrics)
-        self._has_winner = bool(found.winners.any())
+        rows = found.rows
+        if self.planner.negatives and found.loser_rows is not None:
+            rows = rows + found.loser_rows
+        self._carries = (rows != 0).tolist()
+        self._trains = any(self._carries)
         self._response_tokens = int(mask.sum())
-        advantages = response_to_nested(spread(found.rows, mask), nested_mask)
+        advantages = response_to_nested(spread(rows, mask), nested_mask)
         fields = TensorDict({"advantages": advantages, "returns": advantages}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 
@@ -92,36 +106,24 @@ class StableTrainer(PPOTrainer):
         ]
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Update the actor, or skip a batch without a winner: even a zero gradient would move Adam's weights."""
-        metrics["actor/skipped_steps"] = float(not self._has_winner)
-        if not self._has_winner:
+        """Update the actor, or skip a batch without an advantage: even a zero gradient would move Adam's weights."""
+        metrics["actor/skipped_steps"] = float(not self._trains)
+        if not self._trains:
             return batch
-        batch = super()._update_actor(batch, metrics)
-        finish_loss_metrics(metrics)
-        self._name_as_verl_does(metrics, rows=len(batch.keys))
-        return batch
-
-    def _name_as_verl_does(self, metrics: dict, rows: int) -> None:
-        """Add, in place, the metrics veRL leaves out in bypass mode: token-mean entropy (nats) and the rollout's gap.
-
-        Under `seq-mean-token-sum-norm` veRL's `actor/entropy_loss` is the entropies' sum over rows * L.
-        """
-        actor = self.config.actor_rollout_ref.actor
-        summed = actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is not None
-        countable = not summed or self._response_tokens is not None
-        if "actor/entropy_loss" in metrics and "actor/entropy" not in metrics and countable:
-            scale = rows * actor.loss_scale_factor / max(self._response_tokens or 0, 1) if summed else 1.0
-            metrics["actor/entropy"] = metrics["actor/entropy_loss"] * scale
-        bypass = (self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False)
-        for statistic in ("mean", "max"):
-            gap = metrics.pop(f"actor/behaviour_probs_diff_{statistic}", None)
-            if bypass and gap is not None:
-                metrics[f"training/rollout_probs_diff_{statistic}"] = gap
+        return super()._update_actor(batch, metrics)
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
-        super()._compute_metrics(batch, metrics, *args, **kwargs)
-        data = tq.kv_batch_get(keys=_real_keys(batch), partition_id=batch.partition_id, select_fields=["extra_fields"])
+        """Measure what was sampled: padding rows are left out of veRL's throughput and times a token, too."""
+        keys, fields = _real_keys(batch), ["extra_fields", "responses", "response_mask"]
+        super()._compute_metrics(batch.select_keys(keys), metrics, *args, **kwargs)
+        if self.planner.taxonomy:
+            fields.append("advantages")
+        data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
         metrics.update(batch_metrics(data["extra_fields"]))
+        responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
+        metrics.update(repetition_metrics(responses, mask))
+        if self.planner.taxonomy:
+            metrics.update(overlap_metrics(keys, responses, mask, data["advantages"].to_padded_tensor(0.0)))
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and the turn markers, reward parts and episode record."""
@@ -165,15 +167,15 @@ def _reward_parts(extra_fields: Any) -> dict[str, float]:
 
 
 @register_trainer(f"{PREFIX}sync")
-class StableTrainerSync(StableTrainer, PPOTrainerSync):
+class StableTrainerSync(GuardedTrainer, StableTrainer, PPOTrainerSync):
     """Trainer and rollout take turns on the same devices."""
 
 
 @register_trainer(f"{PREFIX}colocate_async")
-class StableTrainerColocateAsync(StableTrainer, PPOTrainerColocateAsync):
+class StableTrainerColocateAsync(GuardedTrainer, StableTrainer, PPOTrainerColocateAsync):
     """Trainer and rollout share devices, rollouts continuing over steps."""
 
 
 @register_trainer(f"{PREFIX}separate_async")
-class StableTrainerSeparateAsync(StableTrainer, PPOTrainerSeparateAsync):
+class StableTrainerSeparateAsync(GuardedTrainer, StableTrainer, PPOTrainerSeparateAsync):
     """Trainer and rollout on devices of their own."""

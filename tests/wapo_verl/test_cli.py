@@ -24,14 +24,15 @@ def test_prepare_says_what_it_wrote_and_shows_a_row(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for shown in ("train.parquet", "hotpot_train_v1.1.json", "first row of train.parquet", "Ilse Maru", "search_agent"):
         assert shown in done.output
-    assert {file.name for file in tmp_path.iterdir()} == {"train.parquet", "dev.parquet"}
+    written = {f"{split}.{kind}" for split in ("train", "dev") for kind in ("parquet", "manifest.json")}
+    assert {file.name for file in tmp_path.iterdir()} == written
 
 
 def test_prepare_takes_splits_limit_and_settings(tmp_path: Path) -> None:
     arguments = ["prepare", "miniwiki", "--out", str(tmp_path), "--split", "train", "--limit", "3", "--set", "seed=7"]
     done = runner.invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert {file.name for file in tmp_path.iterdir()} == {"train.parquet", "documents.jsonl"}
+    assert {file.name for file in tmp_path.iterdir()} == {"train.parquet", "train.manifest.json", "documents.jsonl"}
 
 
 def test_a_malformed_row_is_named_without_a_traceback(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [0, 3])
 def test_doctor_ends_with_its_own_code(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = ModuleType("wapo_verl.doctor")
-    monkeypatch.setattr(stand_in, "doctor", lambda: code, raising=False)
+    monkeypatch.setattr(stand_in, "doctor", lambda **_: code, raising=False)
     monkeypatch.setitem(sys.modules, "wapo_verl.doctor", stand_in)
     assert runner.invoke(app, ["doctor"]).exit_code == code
 

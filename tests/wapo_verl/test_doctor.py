@@ -21,8 +21,11 @@ def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
 def test_all_is_well_in_this_environment() -> None:
     done = doctor()
     assert done.returncode == 0, done.stdout + done.stderr
-    for expected in ("verl: 0.9.1", "estimators: wapo", "agent loops: search_agent", "tantivy: usable", "all well"):
+    for expected in ("verl: 0.9.1", "agent loops: search_agent", "tantivy: usable", "worker: says equal", "all well"):
         assert expected in done.stdout
+    assert "actor engines: fsdp on cuda, fsdp on npu, fsdp2 on cuda, fsdp2 on npu, fsdp2 on cpu" in done.stdout
+    assert "estimators: cpgd, dapo, dr_dapo, dr_grpo, grpo_ref, gspo_ref, raft, raft_pp, wapo" in done.stdout
+    assert "losses: cpgd, gpg, gspo, vanilla, wapo, wapo_reinforce" in done.stdout
     for patched in ("validate_config", "Metric.from_dict", "_sync_metadata_from_transfer_queue"):
         assert patched in done.stdout
 
@@ -40,6 +43,22 @@ def test_mends_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "missing [x]" in printed
     assert "pip install 'wapo-verl[gpu]'" in printed
+
+
+def test_a_folder_of_environments_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from envs.registry import environments
+    from wapo_verl import doctor as module
+
+    def check() -> list[module.Finding]:
+        return [module.Finding("environments", ", ".join(environments()))]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAPO_ENVIRONMENTS", "/no/such/folder")
+        patch.setattr(module, "SECTIONS", (("registered with veRL", check),))
+        assert module.doctor(Console(width=200)) == 1
+    assert "WAPO_ENVIRONMENTS names /no/such/folder, which is no folder" in capsys.readouterr().out
 
 
 def test_another_verl_is_named_with_its_mend(tmp_path: Path) -> None:

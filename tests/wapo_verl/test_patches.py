@@ -30,6 +30,16 @@ def test_is_applied_by_importing_verl(patch: patches.Patch) -> None:
         ("verl.utils.distributed", "initialize_global_process_group_ray", ["timeout_second", "backend"]),
         ("verl.utils.metric", "Metric.from_dict", ["cls", "data", "aggregation"]),
         ("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer._sync_metadata_from_transfer_queue", ["self"]),
+        (
+            "verl.utils.tokenizer.continuous_token_wiring",
+            "get_continuous_token_builder_class",
+            ["model_family"],
+        ),
+        (
+            "verl.experimental.agent_loop.tool_agent_loop",
+            "ToolAgentLoop._call_tool",
+            ["self", "tool_call", "tools_kwargs", "agent_data"],
+        ),
     ],
 )
 def test_the_seam_has_the_signature_it_had(module: str, function: str, parameters: list[str]) -> None:

@@ -62,6 +62,17 @@ def test_given_weights_replace_the_environments() -> None:
         compute_score("hotpotqa", "", TRUTH, {"episode": GOLD}, weights={"elegance": 1.0})
 
 
+def test_one_environment_can_have_weights_of_its_own() -> None:
+    weights = OmegaConf.create({"hotpotqa": {"f1": 0.5}, "f1": 0.25})
+    record = {"episode": GOLD}
+    assert compute_score("hotpotqa", "", TRUTH, record, weights=weights)["score"] == 0.5
+    assert compute_score("ottqa", "", TRUTH, record, weights=weights)["score"] == 0.25
+    assert compute_score("ottqa", "", TRUTH, record, weights={"hotpotqa": {"f1": 0.5}})["score"] == 1.0
+    assert compute_score("ottqa", "", TRUTH, record, weights={})["score"] == 0.0
+    with pytest.raises(RewardError, match=r"weights are given for 'otqa'.*ottqa"):
+        compute_score("ottqa", "", TRUTH, record, weights={"otqa": {"f1": 0.5}})
+
+
 def test_an_unknown_data_source_names_the_known_ones() -> None:
     with pytest.raises(RewardError, match=r"openai/gsm8k.*hotpotqa.*ottqa"):
         compute_score("openai/gsm8k", "", "4", {})

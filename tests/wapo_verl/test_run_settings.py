@@ -111,3 +111,40 @@ def test_a_searching_run_is_guarded_and_scored_whatever_its_algorithm(gpu: None,
 def test_a_wrong_search_setting_stops_before_anything_starts(gpu: None, override: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run_settings.apply(make_config("algorithm.adv_estimator=wapo", override))
+
+
+def test_the_keys_of_a_plan_choose_our_trainer_and_are_shown(gpu: None, capsys: pytest.CaptureFixture) -> None:
+    config = make_config("algorithm.adv_estimator=grpo", "+wapo.taxonomy.include_bins=[peak]")
+    run_settings.apply(config)
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+    shown = capsys.readouterr().out
+    assert "wapo.taxonomy.include_bins" in shown
+    assert "weights: pos_peak 1, pos_valley 0, neg_peak 1, neg_valley 0" in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+wapo.taxonomy.log=true", "+wapo.trainer=false"], "wapo.taxonomy is sent to the engine by this project's"),
+        (["+wapo.taxonomy.include_bins=[peek]"], "peek"),
+        (["+wapo.clip_schedule.kind=linear"], "wapo.clip_schedule.final=None"),
+    ],
+)
+def test_a_plan_that_cannot_be_obeyed_stops_before_anything_starts(gpu: None, overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
+
+
+def test_rays_processes_get_the_folders_of_environments(
+    gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"{run_settings.RAY_VARIABLES}.WAPO_ENVIRONMENTS"
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert run_settings.OmegaConf.select(config, key) is None
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAPO_ENVIRONMENTS", "mine")
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert run_settings.OmegaConf.select(config, key) == str(tmp_path / "mine")

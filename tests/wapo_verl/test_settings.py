@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from wapo_verl import settings
+from wapo_verl.algorithms import algorithms
 from wapo_verl.algorithms.wapo import ALGORITHM
 from wapo_verl.explicit_keys import explicit_keys, is_explicit, override_keys
 
@@ -135,6 +136,8 @@ def test_a_platforms_defaults_go_through_the_same_door() -> None:
     assert config.ray_kwargs.ray_init.runtime_env.env_vars.THREADS == "1"
     assert (resolved[f"{ACTOR}.strategy"].origin, resolved["trainer.device"].origin) == ("cpu", "user")
     assert f"also set for cpu: {ACTOR}.strategy=fsdp2" in printed
+    _, _, printed = applied(WAPO, "trainer.device=cuda", further=[("cpu", {"trainer.device": "cpu"})])
+    assert "also set for cpu" not in printed
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,29 @@ def test_a_platforms_defaults_go_through_the_same_door() -> None:
 def test_a_contradiction_is_an_error_that_names_the_key(override: str, key: str) -> None:
     with pytest.raises(settings.SettingsError, match=key):
         applied(WAPO, override)
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_one_setting_brings_every_algorithms_parts_and_the_table_shows_them(name: str) -> None:
+    config, resolved, printed = applied(f"algorithm.adv_estimator={name}")
+    found = algorithms()[name]
+    for key, default in found.defaults.items():
+        assert resolved[key].origin == name
+        assert OmegaConf.select(config, key) == (default(config) if callable(default) else default)
+        assert key in printed
+    assert "warning" not in printed
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_no_algorithm_takes_what_contradicts_them_all(name: str) -> None:
+    for override in ("algorithm.use_kl_in_reward=True", f"{ROLLOUT}.calculate_log_probs=False", f"{ROLLOUT}.n=1"):
+        with pytest.raises(settings.SettingsError, match=override.split("=")[0]):
+            applied(f"algorithm.adv_estimator={name}", override)
+
+
+def test_a_baseline_with_another_loss_is_told_so() -> None:
+    _, _, printed = applied("algorithm.adv_estimator=dapo", f"{ACTOR}.loss_agg_mode=token-mean")
+    assert "the algorithm is defined with seq-mean-token-sum-norm" in printed
 
 
 @pytest.mark.parametrize(
@@ -172,7 +198,7 @@ def test_a_doubtful_setting_is_a_warning_that_says_why(override: str, words: str
 
 def test_wapos_own_keys_need_no_place_in_verls_config() -> None:
     config, resolved, _ = applied(WAPO, "+wapo.truncated=drop")
-    assert settings.algorithm_options(config, ALGORITHM) == {"truncated": "drop"}
+    assert settings.algorithm_options(config, ALGORITHM) == {"truncated": "drop", "advantage": "none"}
     assert resolved["wapo.truncated"].origin == "user"
 
 

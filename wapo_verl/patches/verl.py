@@ -109,6 +109,32 @@ def _raise_recorded_failures(sync: Callable[[Any], None]) -> Callable[[Any], Non
     return _marked(sync, sync_and_check)
 
 
+def _end_turns_as_the_template_does(get_builder_class: Callable[..., type]) -> Callable[..., type]:
+    """Use our builder where veRL's knows no rule for the model, or only Qwen's line break."""
+
+    def get_class(model_family: Any) -> type:
+        from wapo_verl.agent_loop.turn_tokens import builder_for
+
+        return builder_for(get_builder_class(model_family))
+
+    return _marked(get_builder_class, get_class)
+
+
+def _take_control_tokens_out_of_results(call_tool: Callable[..., Any]) -> Callable[..., Any]:
+    """Clean the text of every result, veRL's own messages about unknown tools and bad arguments included."""
+
+    async def call(agent_loop: Any, *args: Any, **kwargs: Any) -> Any:
+        from wapo_verl.agent_loop.chat import without_control_strings
+
+        response, reward, metrics = await call_tool(agent_loop, *args, **kwargs)
+        if response.text:
+            text = without_control_strings(response.text, agent_loop.tokenizer)
+            response = response.model_copy(update={"text": text})
+        return response, reward, metrics
+
+    return _marked(call_tool, call)
+
+
 PATCHES = (
     Patch(
         module="verl.utils.config",
@@ -133,5 +159,17 @@ PATCHES = (
         function="ReplayBuffer._sync_metadata_from_transfer_queue",
         why="a failed search or reward stops the run with its reason; veRL logs it and trains on what is left",
         wrap=_raise_recorded_failures,
+    ),
+    Patch(
+        module="verl.utils.tokenizer.continuous_token_wiring",
+        function="get_continuous_token_builder_class",
+        why="before a tool's result, a turn gets the chat template's end of turn (SmolLM3's; that of a cut turn)",
+        wrap=_end_turns_as_the_template_does,
+    ),
+    Patch(
+        module="verl.experimental.agent_loop.tool_agent_loop",
+        function="ToolAgentLoop._call_tool",
+        why="control tokens of the chat template written in a tool's result as text must not become such",
+        wrap=_take_control_tokens_out_of_results,
     ),
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 REWARD = "critic/score/mean"
 EXACT_MATCH = "reward/exact_match/mean"
-WINNERS = "wapo/winner_fraction"
+WINNERS = "group/winner_fraction"
 ENTROPY = "actor/entropy"
-RATIO_MAX = "actor/wapo/ratio_max"
+RATIO_MAX = "actor/ratio_max"
 ROLLOUT_GAP = "training/rollout_probs_diff_mean"
 STEP_SECONDS = "timing_s/step"
 TIMING = "timing_s/"

@@ -1,17 +1,19 @@
 """A tiny random model and a tokenizer for real text, for runs that only show that everything works on real data.
 
-`python -m wapo_verl.quickstart.real_text_model OUT OTTQA_DIR` trains a byte-level BPE tokenizer on some of OTT-QA's
-documents, with the quickstart's special tokens, tags and chat template, and writes it beside a model of the
+`python -m wapo_verl.quickstart.real_text_model OUT ROWS.parquet...` trains a byte-level BPE tokenizer on the prompts of
+some prepared rows, with the quickstart's special tokens, tags and chat template, and writes it beside a model of the
 quickstart's shape. Left out: any training of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import typer
 from rich.console import Console
@@ -25,12 +27,13 @@ from tokenizers import (  # type: ignore[import-untyped]
 )
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from retrieval_index.corpora import read_ottqa
-from retrieval_index.errors import RetrievalError
 from wapo_verl.quickstart.model import make_model
 from wapo_verl.quickstart.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, TAGS, TURN_END
 
 POSITIONS = 2048
+ROWS = 4000
+"""Rows whose text the tokenizer is trained on; more would not change the few hundred words it learns."""
+
 LEAST_VOCABULARY = 256 + len(SPECIAL_TOKENS) + len(TAGS)
 EMBEDDING_SCALE = 0.1
 """What the random model's tied embeddings are multiplied by. With tied embeddings a random model repeats its last
@@ -39,7 +42,23 @@ token; small embeddings make every token about equally likely instead, so that a
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def prompts(files: Sequence[Path]) -> Iterator[str]:
+    """The text of every message of every prompt in veRL's parquet files.
+
+    Raises:
+        ValueError: for a file without rows in veRL's schema, naming it.
+        OSError: when one cannot be read.
+    """
+    for file in files:
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(columns=["prompt"]):
+                for messages in batch.column("prompt").to_pylist():
+                    yield from (message["content"] for message in messages)
+        except (pa.ArrowInvalid, KeyError, TypeError) as error:
+            raise ValueError(f"{file} holds no rows for veRL ({error}): make it with wapo-verl prepare") from error
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, tags: Sequence[str] = TAGS) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, trained on ``texts``; any text comes back whole.
 
     The protocol's tags are ordinary tokens, the chat template's are special, as in the quickstart's own tokenizer. A
@@ -48,20 +67,21 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     Raises:
         ValueError: for a vocabulary that has no room for the 256 bytes and the added tokens.
     """
-    if vocabulary < LEAST_VOCABULARY:
-        raise ValueError(f"a vocabulary of {vocabulary} is too small: bytes and tags alone need {LEAST_VOCABULARY}")
+    least = LEAST_VOCABULARY - len(TAGS) + len(tags)
+    if vocabulary < least:
+        raise ValueError(f"a vocabulary of {vocabulary} is too small: bytes and tags alone need {least}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(TAGS),
+        vocab_size=vocabulary - len(tags),
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=TURN_END,
@@ -83,17 +103,16 @@ def make_flat_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCa
 @app.command()
 def main(
     out: Annotated[Path, typer.Argument(help="Folder to write model and tokenizer into.")],
-    ottqa: Annotated[Path, typer.Argument(help="Folder with OTT-QA's passages and tables.")],
+    rows: Annotated[list[Path], typer.Argument(help="Parquet files that wapo-verl prepare wrote.")],
     vocabulary: Annotated[int, typer.Option(help="Tokens of the tokenizer.")] = 1024,
-    documents: Annotated[int, typer.Option(help="Documents to train the tokenizer on.")] = 4000,
+    tag: Annotated[list[str] | None, typer.Option(help="One more text that is one token; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the model's weights.")] = 0,
 ) -> None:
-    """Write a tiny random model and a tokenizer trained on some of OTT-QA's text."""
+    """Write a tiny random model and a tokenizer trained on the rows' prompts."""
     console = Console()
     try:
-        texts = (f"{document.title}\n{document.text}" for document in islice(read_ottqa(ottqa), documents))
-        tokenizer = train_tokenizer(texts, vocabulary)
-    except (RetrievalError, ValueError, OSError) as error:
+        tokenizer = train_tokenizer(islice(prompts(rows), ROWS), vocabulary, (*TAGS, *(tag or ())))
+    except (ValueError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     model = make_flat_model(tokenizer, seed)

@@ -1,9 +1,9 @@
 """The tiny model and tokenizer for real text, on a corpus of a few lines. No GPU, no engine."""
 
-import gzip
-import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -64,11 +64,12 @@ def test_every_next_token_is_about_equally_likely_and_the_seed_decides_the_weigh
 
 
 def test_the_command_writes_what_transformers_loads(tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "all_passages.json.gz", "wt") as file:
-        json.dump({f"/wiki/Fox_{number}": text for number, text in enumerate(TEXTS)}, file)
-    (tmp_path / "traindev_tables.json").write_text("{}")
+    rows = [{"prompt": [{"role": "user", "content": text}]} for text in TEXTS]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     out = tmp_path / "model"
-    result = CliRunner().invoke(app, [str(out), str(tmp_path), "--vocabulary", "290"])
+    result = CliRunner().invoke(
+        app, [str(out), str(tmp_path / "train.parquet"), "--vocabulary", "290", "--tag", "\nAnswer: "]
+    )
     assert result.exit_code == 0, result.output
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
@@ -78,10 +79,15 @@ def test_the_command_writes_what_transformers_loads(tmp_path: Path) -> None:
         [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
     )
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer("so\nAnswer: 4")["input_ids"]) == 4, "two letters, the tag, a digit"
 
 
-def test_missing_text_is_one_sentence(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(tmp_path / "model"), str(tmp_path)])
-    assert result.exit_code == 1
-    assert "all_passages.json" in result.output
-    assert not (tmp_path / "model").exists()
+def test_a_file_without_rows_is_one_sentence(tmp_path: Path) -> None:
+    missing, other = tmp_path / "missing.parquet", tmp_path / "other.parquet"
+    pq.write_table(pa.table({"text": ["no prompt"]}), other)
+    for file, problem in ((missing, "No such file"), (other, "wapo-verl prepare")):
+        result = CliRunner().invoke(app, [str(tmp_path / "model"), str(file)])
+        assert result.exit_code == 1
+        assert file.name in result.output
+        assert problem in result.output
+        assert not (tmp_path / "model").exists()

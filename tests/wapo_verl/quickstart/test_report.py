@@ -43,7 +43,7 @@ def sample(number: int, right: bool, step: int, output: str = "<answer> x </answ
 def training_row(step: int, **more: float) -> Row:
     values = {
         "critic/score/mean": 0.1 * step,
-        "wapo/winner_fraction": 0.2,
+        "group/winner_fraction": 0.2,
         "actor/entropy": 1.0 / step,
         "training/rollout_probs_diff_mean": 1e-4 * step,
         "timing_s/step": 10.0 / step,

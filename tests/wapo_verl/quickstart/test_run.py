@@ -37,9 +37,9 @@ ROW = {
     "data": {
         "critic/score/mean": 0.25,
         "reward/exact_match/mean": 0.25,
-        "wapo/winner_fraction": 0.125,
+        "group/winner_fraction": 0.125,
         "actor/entropy": 0.5,
-        "actor/wapo/ratio_max": 1.0001,
+        "actor/ratio_max": 1.0001,
         "training/rollout_probs_diff_mean": 2.5e-4,
         "timing_s/step": 3.21,
         "val-aux/miniwiki/exact_match/mean@1": 0.75,
