@@ -25,6 +25,7 @@ from wapo_verl.quickstart.settings import QuickstartSettings
 
 BOOKS, QUESTIONS, STEPS = 8, 8, 2
 UPDATES = 100
+TOOL_TURN = "<|im_start|>tool"
 SETTINGS = QuickstartSettings(
     books=BOOKS,
     held_out_books=BOOKS,
@@ -126,5 +127,7 @@ def test_the_dump_holds_calls_and_results(run: Folders) -> None:
     assert searched
     for line in searched:
         assert line["output"].count("<tool_call>") >= 1
-        assert line["output"].count("<|im_start|>tool") == len(line["episode"]["queries"])
+        # A tiny policy that samples may write a tool's turn of its own, which no call made and no query stands for.
+        own = line["episode"]["completion"].count(TOOL_TURN)
+        assert line["output"].count(TOOL_TURN) - own == len(line["episode"]["queries"])
         assert all(ids for ids in line["episode"]["document_ids"][:1])
