@@ -55,6 +55,7 @@ class HalfBuilt:
         self._lock = target.parent / f".{target.name}.lock"
         self._replaced = self.directory / "replaced"
         self._passed = self.directory / "passed"
+        self._removed = target.parent / f".{target.name}.removed"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,9 +119,15 @@ class HalfBuilt:
         draft.replace(self.directory / "recipe.json")
 
     def discard(self) -> None:
-        """Remove everything half-built, the recipe first, so that a kill on the way leaves nothing to go on with."""
+        """Remove everything half-built, the recipe first, so that a kill on the way leaves nothing to go on with.
+
+        The directory steps aside before it is emptied: an engine's threads may still look after its files, and a lock
+        file that they make while it is being emptied would keep it there.
+        """
         (self.directory / "recipe.json").unlink(missing_ok=True)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for directory in (self._removed, self.directory):  # the first is there where a removal was killed
+            if directory.exists():
+                shutil.rmtree(directory.replace(self._removed))
 
     def safe(self, engine: Backend) -> int:
         """Documents that a build can go on after; 0 as well when the engine cannot read what is there."""

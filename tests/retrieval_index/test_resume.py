@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from retrieval_index import (
 )
 from retrieval_index.backends import tantivy
 from retrieval_index.cli import app
-from retrieval_index.half_built import HalfBuilt
+from retrieval_index.half_built import HalfBuilt, Recipe
 
 EVERY = 1000
 SOURCE = {"corpus": "test", "sha256": "1"}
@@ -257,6 +259,39 @@ def test_documents_that_come_once_are_trusted_by_their_source_alone(tmp_path: Pa
     with pytest.raises(IndexStateError, match=r"the 2,000 documents .* are not those that came now: begin anew with"):
         build_index(iter(Corpus()), tmp_path / "other", source=SOURCE)
     build_index(iter(Corpus()), tmp_path / "other", source=SOURCE, fresh=True)
+
+
+def test_what_an_engine_still_writes_does_not_keep_a_discarded_directory(tmp_path: Path) -> None:
+    """Tantivy's watcher makes a lock file some time after a commit, which may be while the directory is removed."""
+    half = HalfBuilt(tmp_path / "index")
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                (half.engine_files / ".lock").touch()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(300):
+            half.begin(Recipe("tantivy", "1"))
+            for name in range(10):
+                (half.engine_files / str(name)).touch()
+            half.discard()
+            assert not list(tmp_path.iterdir())
+    finally:
+        done.set()
+        watcher.join()
+
+
+def test_a_removal_that_was_killed_is_finished(tmp_path: Path) -> None:
+    half = HalfBuilt(tmp_path / "index")
+    half.begin(Recipe("tantivy", "1"))
+    half.directory.rename(tmp_path / ".index.removed")
+    half.begin(Recipe("tantivy", "1"))
+    half.discard()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mended_row_goes_on_after_what_was_committed(tmp_path: Path) -> None:
