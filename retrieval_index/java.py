@@ -8,6 +8,7 @@ here is JPype. Left out: stopping Java, which a process can do only by ending.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import re
@@ -112,6 +113,7 @@ def _start() -> None:
         except (OSError, RuntimeError) as error:
             raise RetrievalError(f"Java at {library} does not start ({error}): {_MEND}") from error
         _quiet()
+        os.register_at_fork(after_in_child=_leave_java_alone)
     try:
         jpype.JClass("io.anserini.analysis.DefaultEnglishAnalyzer")
     except TypeError as error:
@@ -119,6 +121,11 @@ def _start() -> None:
             "Java runs in this process without Anserini's classes: open the 'lucene' index before anything else "
             "starts Java"
         ) from error
+
+
+def _leave_java_alone() -> None:
+    """In a forked process: keep Python's garbage collector from asking Java to collect, which would wait for ever."""
+    gc.callbacks[:] = [callback for callback in gc.callbacks if callback.__module__ != "_jpype"]
 
 
 def _quiet() -> None:

@@ -79,9 +79,12 @@ def test_threads_that_end_are_ended_in_java_too(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_is_told_at_once(tmp_path: Path) -> None:
-    """In a process of its own: forking the one that runs the tests would take all it holds along."""
+    """In a process of its own: forking the one that runs the tests would take all it holds along.
+
+    There the bridge's garbage collection, which asks Java for one now and then, must be out of Python's.
+    """
     program = (
-        "import os, sys\n"
+        "import gc, os, sys\n"
         "from retrieval_index import Document, RetrievalError, build_index, open_index\n"
         "build_index([Document('1', '', 'granite')], sys.argv[1], 'lucene')\n"
         "index = open_index(sys.argv[1])\n"
@@ -90,6 +93,7 @@ def test_a_forked_process_is_told_at_once(tmp_path: Path) -> None:
         "        index.search(['granite'], 1)\n"
         "    except RetrievalError as error:\n"
         "        print(error, flush=True)\n"
+        "    print(sum(callback.__module__ == '_jpype' for callback in gc.callbacks), flush=True)\n"
         "    os._exit(0)\n"
         "os.wait()\n"
         "print(index.search(['granite'], 1)[0][0].document.id)\n"
@@ -97,5 +101,5 @@ def test_a_forked_process_is_told_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(tmp_path / "index")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[0].startswith("Java does not survive a fork: open a 'lucene' index only in")
-    assert done.stdout.splitlines()[1] == "1"
+    assert done.stdout.splitlines()[1:] == ["0", "1"]
     assert done.stderr == ""
