@@ -119,6 +119,7 @@ class Guard:
     def went_back(self, checkpoint: Path) -> None:
         """Note that weights, optimizer and schedule are those of `checkpoint`: the detector goes back with them."""
         self.rollbacks += 1
+        self.checkpoints.resume_from_last_good()  # a crash before the next checkpoint must not go on from the collapse
         self._say(
             f"went back to the weights, optimizer and schedule of step {step_of(checkpoint)}; the data go on "
             f"(rollback {self.rollbacks} of {self.settings.max_rollbacks})"

@@ -15,20 +15,19 @@ Item = TypeVar("Item")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-ALGORITHMS = "wapo,grpo_ref,cpgd,gspo_ref,raft_pp,dr_grpo,dapo"
+ALGORITHMS = "wapo,wapo:0.2,grpo_ref,gspo_ref,cpgd,raft_pp"
 OUT = Path("runs/study")
 
 
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    algorithms: Annotated[str, typer.Option(help="Names, with commas between them.")] = ALGORITHMS,
-    learning_rates: Annotated[str, typer.Option(help="Of AdamW, with commas.")] = "1e-3,2e-3,4e-3",
+    algorithms: Annotated[
+        str, typer.Option(help="Names, with commas; NAME:CLIP has an upper clip of the ratio in place of its own.")
+    ] = ALGORITHMS,
+    learning_rates: Annotated[str, typer.Option(help="Of AdamW, with commas.")] = "1e-3,2e-3,3e-3,4e-3",
     off_policy_steps: Annotated[str, typer.Option(help="Optimizer mini-batches a step, with commas.")] = "1,8",
     seeds: Annotated[str, typer.Option(help="Whole numbers, with commas.")] = "0,1,2,3,4",
-    clip_ratio_high: Annotated[
-        float | None, typer.Option(help="Upper clip of the ratio, in place of the algorithms' own.")
-    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of a run.")] = 40,
     validation_questions: Annotated[int, typer.Option(min=1, help="Held-out questions of a validation.")] = 240,
     workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
@@ -49,7 +48,6 @@ def main(
             learning_rates=_listed(learning_rates, float),
             off_policy_steps=_listed(off_policy_steps, int),
             seeds=_listed(seeds, int),
-            clip_ratio_high=clip_ratio_high,
         )
         settings = StudySettings(steps=steps, validation_questions=validation_questions)
         failures = study(grid, settings, out.absolute(), workers, console)

@@ -85,7 +85,7 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
     """
     found = algorithm(cell.algorithm)
     if found is None:
-        raise ValueError(f"there is no algorithm {cell.algorithm!r} here; `wapo-verl algorithms` lists them")
+        raise ValueError(f"there is no algorithm {cell.algorithm!r} here; `wapo-verl doctor` lists them")
     settings, sizes = seed.settings, seed.settings.task
     config = actor_config(found, cell.off_policy_steps, sizes, cell.clip_ratio_high)
     player = Player(seed.task, sizes)

@@ -10,6 +10,7 @@ from wapo_verl.metrics.episodes import episode_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.study.episodes import Played, padded
 from wapo_verl.study.records import ENTROPY, HELD_OUT, REWARD
+from wapo_verl.taxonomy import Statistics, entropy_change_from_statistics
 from wapo_verl.taxonomy.bins import BINS, assign_bins
 
 KEPT = ("episode/answer_rate", "episode/searches/mean", "episode/turns/mean")
@@ -53,24 +54,24 @@ def measure_table(episodes: Sequence[Played]) -> torch.Tensor:
 def taxonomy_metrics(episodes: Sequence[Played], advantages: torch.Tensor) -> dict[str, float]:
     """Bins of the tokens that have an advantage, and what their gradient does to the entropy, to first order.
 
-    For a step of size eta on a token's own logits along A * grad ln p_s, the entropy of its distribution changes by
-    -eta * A * (p_s * (ln p_s + H) - sum_j p_j^2 * (ln p_j + H)); the metric is the mean of that without eta. All is of
-    the policy that sampled. Tokens share weights and mini-batches move them, so it is a direction, not a forecast.
+    The change (`taxonomy.entropy_change_from_statistics`) is per unit of step in a token's own logits along
+    A * grad ln p_s, and all is of the policy that sampled. Tokens share weights and mini-batches move them, so it is a
+    direction, not a forecast.
 
     Args:
         advantages: (R,) float64, one an episode.
 
     Returns:
-        `taxonomy/share/BIN`, which add up to 1, and `taxonomy/predicted_entropy_change`; nothing without an advantage.
+        `taxonomy/tokens/BIN`, how many there are, and `taxonomy/entropy_change/predicted`, the mean over them in nats;
+        nothing without an advantage.
     """
     counts = torch.tensor([len(played.measures) for played in episodes])
     spread = advantages.double().repeat_interleave(counts)
     log_prob, entropy, collision, square_log_prob = measure_table(episodes).unbind(dim=1)
-    prob = log_prob.exp()
-    bins = assign_bins(prob, collision, spread)
+    bins = assign_bins(log_prob.exp(), collision, spread)
     carrying = int((bins >= 0).sum())
     if not carrying:
         return {}
-    change = -spread * (prob * (log_prob + entropy) - (square_log_prob + collision * entropy))
-    shares = {f"taxonomy/share/{name}": float((bins == place).sum()) / carrying for place, name in enumerate(BINS)}
-    return {**shares, "taxonomy/predicted_entropy_change": float(change.sum()) / carrying}
+    change = entropy_change_from_statistics(log_prob, Statistics(collision, entropy, square_log_prob), spread)
+    tokens = {f"taxonomy/tokens/{name}": float((bins == place).sum()) for place, name in enumerate(BINS)}
+    return {**tokens, "taxonomy/entropy_change/predicted": float(change.sum()) / carrying}

@@ -89,14 +89,20 @@ def read_records(out: Path) -> list[Record]:
     """All finished runs under `out`, sorted by name.
 
     Raises:
-        ValueError: where there is none, or a file is no record.
+        ValueError: where there is none, a file is no record, or two were made with other settings.
     """
     files = sorted(cells_folder(out).glob("*.jsonl"))
     if not files:
         raise ValueError(
             f"{cells_folder(out)} holds no finished run; run `python -m wapo_verl.study --out {out}` first"
         )
-    return [read_record(file) for file in files]
+    records = [read_record(file) for file in files]
+    for file, record in zip(files, records, strict=True):
+        if record.settings != records[0].settings:
+            raise ValueError(
+                f"{file} and {files[0]} were made with other settings, which a table must not mix: move one away"
+            )
+    return records
 
 
 def is_finished(out: Path, cell: Cell, settings: StudySettings) -> bool:

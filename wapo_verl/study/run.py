@@ -48,7 +48,7 @@ def write_report(out: Path, console: Console) -> None:
 
 def _check(grid: Grid, settings: StudySettings) -> None:
     known = algorithms()
-    for name in grid.algorithms:
+    for name in {cell.algorithm: None for cell in grid.cells()}:
         if name not in known:
             raise ValueError(f"there is no algorithm {name!r}; there are {', '.join(sorted(known))}")
     for count in grid.off_policy_steps:

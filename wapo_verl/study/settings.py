@@ -65,6 +65,10 @@ class StudySettings:
 class Grid:
     """Every combination of these is a run.
 
+    Attributes:
+        algorithms: each "NAME", or "NAME:CLIP" with an upper clip of the ratio in place of the algorithm's own.
+        learning_rates, off_policy_steps, seeds: as a `Cell` has one of each.
+
     Raises:
         ValueError: where a list is empty, a value stands in it twice, or a number is out of range.
     """
@@ -73,7 +77,6 @@ class Grid:
     learning_rates: tuple[float, ...]
     off_policy_steps: tuple[int, ...]
     seeds: tuple[int, ...]
-    clip_ratio_high: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("algorithms", "learning_rates", "off_policy_steps", "seeds"):
@@ -84,12 +87,27 @@ class Grid:
                 raise ValueError(f"the grid's {name.replace('_', ' ')} hold one twice: {', '.join(map(str, values))}")
         if min(self.learning_rates) <= 0:
             raise ValueError(f"a learning rate must be above 0, not {min(self.learning_rates):g}")
-        if self.clip_ratio_high is not None and self.clip_ratio_high <= 0:
-            raise ValueError(f"a clip must be above 0, not {self.clip_ratio_high:g}")
+        for text in self.algorithms:
+            _name_and_clip(text)
         if min(self.off_policy_steps) < 1:
             raise ValueError(f"off-policy steps are 1 or more, not {min(self.off_policy_steps)}")
 
     def cells(self) -> Iterator[Cell]:
         """The runs, seed by seed, so that an unfinished grid is balanced."""
-        for seed, steps, rate, name in product(self.seeds, self.off_policy_steps, self.learning_rates, self.algorithms):
-            yield Cell(name, rate, steps, seed, self.clip_ratio_high)
+        for seed, steps, rate, text in product(self.seeds, self.off_policy_steps, self.learning_rates, self.algorithms):
+            name, clip = _name_and_clip(text)
+            yield Cell(name, rate, steps, seed, clip)
+
+
+def _name_and_clip(text: str) -> tuple[str, float | None]:
+    """Read "NAME" or "NAME:CLIP"; raises ValueError for a clip that is no number above 0."""
+    name, colon, clip = text.partition(":")
+    if not colon:
+        return name, None
+    try:
+        value = float(clip)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"the clip in {text!r} must be a number above 0, as in {name}:0.2")
+    return name, value

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import torch
@@ -186,17 +185,15 @@ def ask_advantages(
 ) -> Advantages:
     """The algorithm's advantages of a step's completions, which stand group by group."""
     groups = torch.arange(len(episodes)) // group_size
-    make = partial(
-        Batch,
+    batch = Batch(
         rewards=torch.tensor([played.reward for played in episodes]),
         group_ids=groups,
         truncated=torch.tensor(
             [played.episode is not None and played.episode.outcome in TRUNCATED_OUTCOMES for played in episodes]
         ),
+        lengths=torch.tensor([sum(played.trajectory.mask) for played in episodes]),
     )
-    if "lengths" in {field.name for field in fields(Batch)}:
-        make = partial(make, lengths=torch.tensor([sum(played.trajectory.mask) for played in episodes]))
-    return algorithm.advantages(make(), options)
+    return algorithm.advantages(batch, options)
 
 
 class Trainer:

@@ -119,7 +119,9 @@ def test_rollbacks_are_bounded_and_take_the_detector_along(tmp_path: Path) -> No
     back = run.guard.way_back()
     assert back is not None
     assert back.name == "global_step_2"
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("6")  # veRL's note of the newest
     run.guard.went_back(back)
+    assert (tmp_path / "latest_checkpointed_iteration.txt").read_text() == "2"  # a crash now resumes from what is good
     assert not run.guard.wants_out
     assert run.guard.detector.doubts == ()
     assert run.go(BAD)["stability/rollbacks"] == 1  # a first bad step again, so no alarm

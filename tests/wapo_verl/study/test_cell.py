@@ -121,6 +121,16 @@ def test_a_damaged_record_is_named_with_its_mend(tmp_path: Path) -> None:
         records.read_record(file)
 
 
+def test_runs_with_other_settings_are_not_put_into_one_table(tmp_path: Path) -> None:
+    for seed, steps in ((0, 40), (1, 20)):
+        settings = StudySettings(steps=steps)
+        records.write_record(tmp_path, Cell("wapo", 1e-3, 1, seed), settings, [{"step": 0}], {"cpu": 1.0})
+    finished = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert finished.exit_code == 1
+    assert "were made with other settings, which a table must not mix" in finished.output.replace("\n", " ")
+    assert "wapo-lr0.001-k1-seed1.jsonl" in finished.output.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -128,7 +138,8 @@ def test_a_damaged_record_is_named_with_its_mend(tmp_path: Path) -> None:
         (["--learning-rates", "fast"], "'fast' is no list of numbers"),
         (["--learning-rates", "-1"], "a learning rate must be above 0"),
         (["--off-policy-steps", "3"], "16 questions a step do not divide into 3 mini-batches"),
-        (["--clip-ratio-high", "0"], "a clip must be above 0, not 0"),
+        (["--algorithms", "wapo:0"], "the clip in 'wapo:0' must be a number above 0, as in wapo:0.2"),
+        (["--algorithms", "wapo:tight"], "the clip in 'wapo:tight' must be a number above 0, as in wapo:0.2"),
         (["--seeds", "1,1"], "the grid's seeds hold one twice"),
         (["--seeds", ","], "the grid has no seeds"),
     ],
@@ -156,6 +167,6 @@ def test_a_grid_goes_seed_by_seed() -> None:
 
 def test_another_clip_is_another_run() -> None:
     (own,) = Grid(("wapo",), (1e-3,), (8,), (0,)).cells()
-    (tight,) = Grid(("wapo",), (1e-3,), (8,), (0,), clip_ratio_high=0.2).cells()
+    (tight,) = Grid(("wapo:0.2",), (1e-3,), (8,), (0,)).cells()
     assert (own.name, tight.name) == ("wapo-lr0.001-k8-seed0", "wapo-clip0.2-lr0.001-k8-seed0")
     assert (own.label, tight.label) == ("wapo", "wapo, clip 0.2")
