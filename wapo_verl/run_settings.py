@@ -5,6 +5,7 @@ Left out: how a default is applied and printed (`settings`), and the values (the
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,10 +14,11 @@ from wapo_verl import settings
 from wapo_verl.agent_loop import FAIL_FAST_MANAGER
 from wapo_verl.agent_loop.index_check import check_index
 from wapo_verl.agent_loop.settings import SearchAgentConfig
-from wapo_verl.algorithms import Default
+from wapo_verl.algorithms import Default, algorithms
 from wapo_verl.platform.defaults import CPU_DEFAULTS
 from wapo_verl.sampling.settings import FILTER_DEFAULTS, GROUP, group_filter, resolved_sampling, settled_groups
 from wapo_verl.stability.settings import guard_settings
+from wapo_verl.step_plan import GROUPS as PLAN_GROUPS
 from wapo_verl.step_plan import StepPlanner, plan_groups
 from wapo_verl.winners_settings import resolved_winners_only
 
@@ -29,15 +31,20 @@ RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
 
 MODES = ("sync", "colocate_async", "separate_async")
 
+KEYS = ("trainer", "winners_only", "search_agent", "guard", "settled_groups", *PLAN_GROUPS)
+"""The keys under `wapo.` that are no algorithm's own."""
+
 
 def apply(config: DictConfig) -> None:
     """Resolve a run's settings in place, and print what was resolved.
 
     Raises:
-        SettingsError: where a setting contradicts the algorithm (see `settings.apply`), the guard or a step's plan.
+        SettingsError: where a setting contradicts the algorithm (see `settings.apply`), the guard or a step's plan, or
+            a key under `wapo.` is none that this run reads.
         ValueError: where a key of `wapo.search_agent` is wrong, its index cannot be opened, or WAPO_ENVIRONMENTS names
             no folder: here, before anything is started.
     """
+    check_keys(config)
     check_guard(config)
     if settled_groups(config) is not None:
         _check_our_trainer(config, f"{GROUP} needs this project's trainer")
@@ -83,6 +90,31 @@ def wants_ours(config: DictConfig) -> bool:
         return bool(asked)
     found = settings.chosen_algorithm(config)
     return found is not None or guard_settings(config) is not None or bool(plan_groups(config))
+
+
+def check_keys(config: DictConfig) -> None:
+    """Raise SettingsError for a key under `wapo.` that nothing in this run reads: it would do nothing, silently."""
+    given = OmegaConf.select(config, settings.NAMESPACE, default=None) or {}
+    found = settings.chosen_algorithm(config)
+    own = {} if found is None else found.options
+    for name in (str(name) for name in given if name not in KEYS):
+        key = f"{settings.NAMESPACE}.{name}"
+        takers = [other.name for other in algorithms().values() if name in other.options]
+        if not takers:
+            close = get_close_matches(
+                name, [*KEYS, *(option for a in algorithms().values() for option in a.options)], 1
+            )
+            meant = f"did you mean {settings.NAMESPACE}.{close[0]}?" if close else f"there are {', '.join(KEYS)}"
+            raise settings.SettingsError(f"{key} is not a key of this project: {meant}")
+        if name not in own:
+            raise settings.SettingsError(
+                f"{key} is an option of {', '.join(takers)}, and algorithm.adv_estimator is "
+                f"{config.algorithm.adv_estimator}: leave it out or choose another estimator"
+            )
+        if not wants_ours(config) and given[name] != own[name][0]:
+            raise settings.SettingsError(
+                f"{key}={given[name]} is obeyed by this project's trainer alone: leave out wapo.trainer=false"
+            )
 
 
 def check_guard(config: DictConfig) -> None:

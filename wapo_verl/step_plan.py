@@ -23,6 +23,9 @@ STRATEGIES = ("fsdp", "fsdp2")
 """The values of `actor.strategy` whose engine obeys a plan."""
 
 ACTOR = "actor_rollout_ref.actor"
+UNCLIPPED_LOSSES = ("wapo_reinforce", "gpg", "sapo", "kl_cov", "dro")
+"""Values of `policy_loss.loss_mode`, ours and veRL's, whose loss reads no `clip_ratio_high`."""
+
 GROUPS = ("taxonomy", "negative_weights", "clip_schedule")
 TAXONOMY_KEYS = ("log", "include_bins", "exclude_bins", "renormalise")
 SCHEDULE_KEYS = ("kind", "final")
@@ -146,6 +149,11 @@ class StepPlanner:
         if fused and self.at(1, 1).needs_statistics:
             raise SettingsError(
                 f"{asked}: set actor_rollout_ref.model.use_fused_kernels=False, since fused kernels make no logits"
+            )
+        if self.schedule is not None and actor.policy_loss.loss_mode in UNCLIPPED_LOSSES:
+            raise SettingsError(
+                f"{NAMESPACE}.clip_schedule has nothing to move: {ACTOR}.policy_loss.loss_mode="
+                f"{actor.policy_loss.loss_mode} has no upper clip; leave it out or choose another loss"
             )
         if self.renormalise:
             _check_renormalise(actor)

@@ -30,6 +30,7 @@ from verl.utils.debug import marked_timer
 from verl.workers.utils.padding import response_to_nested
 
 from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms.groups import group_advantages, group_metrics
 from wapo_verl.algorithms.verl_bridge import spread
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
@@ -65,6 +66,7 @@ class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Ask the algorithm for the batch's advantages, (R,) one a row, and spread them over the rows' own tokens."""
         if self.algorithm is None:
+            metrics.update(self._group_metrics(batch))
             return super()._compute_advantage(batch, metrics)
         if self._whole is not None:
             return batch  # they came before the rows were chosen
@@ -95,6 +97,17 @@ class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
         advantages = response_to_nested(spread(rows, mask), nested_mask)
         fields = TensorDict({"advantages": advantages, "returns": advantages}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+
+    def _group_metrics(self, batch: KVBatchMeta) -> dict[str, float]:
+        """Count winners and groups where veRL's own estimator, which does not, makes the advantages."""
+        rewards = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])
+        completions = Batch.from_keys(
+            keys=batch.keys,
+            rewards=rewards["rm_scores"].to_padded_tensor(0.0).sum(dim=-1),
+            padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
+        ).completions()
+        plain = group_advantages(completions.rewards, completions.groups)
+        return group_metrics(plain, (plain > 0) & completions.real, completions.groups, completions.real)
 
     def _truncated(self, batch: KVBatchMeta, extra_fields: list[Any]) -> list[bool]:
         """Tell for each row whether a length limit cut it: by its episode's outcome, else by its length in tokens."""

@@ -135,6 +135,31 @@ def test_a_plan_that_cannot_be_obeyed_stops_before_anything_starts(gpu: None, ov
         run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+wapo.gaurd.action=stop"], r"wapo.gaurd is not a key of this project: did you mean wapo.guard\?"),
+        (["+wapo.xyz=1"], "wapo.xyz is not a key of this project: there are trainer, winners_only"),
+        (
+            ["+wapo.group_weight=clip_filter"],
+            "wapo.group_weight is an option of cpgd, and algorithm.adv_estimator is wapo",
+        ),
+        (["+wapo.advantage=group_std", "algorithm.adv_estimator=grpo"], "an option of wapo, .*adv_estimator is grpo:"),
+        (
+            ["+wapo.truncated=zero", "+wapo.trainer=false"],
+            "wapo.truncated=zero is obeyed by this project's trainer alone",
+        ),
+    ],
+)
+def test_a_key_that_nothing_reads_stops_the_run(gpu: None, overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
+
+
+def test_an_option_at_its_default_stands_with_verls_own_trainer(gpu: None) -> None:
+    run_settings.apply(make_config("algorithm.adv_estimator=wapo", "+wapo.truncated=keep", "+wapo.trainer=false"))
+
+
 def test_rays_processes_get_the_folders_of_environments(
     gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

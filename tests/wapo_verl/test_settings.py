@@ -168,6 +168,11 @@ def test_one_setting_brings_every_algorithms_parts_and_the_table_shows_them(name
     assert "warning" not in printed
 
 
+def test_a_drift_whose_ratio_cannot_count_is_an_error() -> None:
+    with pytest.raises(settings.SettingsError, match=r"clip_ratio_c: the drift's ratio counts up to this"):
+        applied("algorithm.adv_estimator=cpgd", f"{ACTOR}.clip_ratio_c=1.0")
+
+
 @pytest.mark.parametrize("name", sorted(algorithms()))
 def test_no_algorithm_takes_what_contradicts_them_all(name: str) -> None:
     for override in ("algorithm.use_kl_in_reward=True", f"{ROLLOUT}.calculate_log_probs=False", f"{ROLLOUT}.n=1"):

@@ -1,12 +1,13 @@
 """What a run's `wapo.` keys come to in each step's plan, and which are refused. No engine, no Ray, no GPU."""
 
+import inspect
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from wapo_verl.settings import SettingsError
-from wapo_verl.step_plan import StepPlan, StepPlanner
+from wapo_verl.step_plan import UNCLIPPED_LOSSES, StepPlan, StepPlanner
 
 
 def make_config(wapo: Any = None, estimator: str = "wapo", **actor: Any) -> Any:
@@ -16,6 +17,7 @@ def make_config(wapo: Any = None, estimator: str = "wapo", **actor: Any) -> Any:
         "clip_ratio_high": 9.0,
         "entropy_coeff": 0,
         "use_kl_loss": False,
+        "policy_loss": {"loss_mode": "wapo"},
         **actor,
     }
     return OmegaConf.create(
@@ -151,6 +153,24 @@ def test_fused_kernels_are_refused_where_logits_are_needed() -> None:
                 StepPlanner(config)
         else:
             assert StepPlanner(config).schedule is not None
+
+
+@pytest.mark.parametrize("loss", ["wapo_reinforce", "gpg", "sapo", "kl_cov", "dro"])
+def test_a_schedule_of_a_clip_that_no_loss_has_is_refused(loss: str) -> None:
+    with pytest.raises(SettingsError, match=f"clip_schedule has nothing to move: .*loss_mode={loss} has no upper clip"):
+        StepPlanner(make_config(SCHEDULE, policy_loss={"loss_mode": loss}))
+
+
+def test_of_verls_losses_just_those_read_no_upper_clip() -> None:
+    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
+
+    sources = {
+        name: inspect.getsource(loss)
+        for name, loss in POLICY_LOSS_REGISTRY.items()
+        if loss.__module__.startswith("verl.") and name != "bypass_mode"  # which takes another mode's loss
+    }
+    unclipped = {name for name, source in sources.items() if "clip_ratio_high" not in source}
+    assert unclipped == {name for name in UNCLIPPED_LOSSES if name != "wapo_reinforce"}
 
 
 @pytest.mark.parametrize(("key", "value"), [("entropy_coeff", 0.01), ("use_kl_loss", True)])

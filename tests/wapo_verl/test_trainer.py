@@ -62,6 +62,7 @@ def make_trainer(**config: Any) -> StableTrainerSync:
                     "loss_agg_mode": "seq-mean-token-sum-norm",
                     "loss_scale_factor": 8,
                     "strategy": "fsdp2",
+                    "policy_loss": {"loss_mode": "wapo"},
                     "clip_ratio_high": 9.0,
                     "ppo_mini_batch_size": 1,
                     "ppo_epochs": 1,
@@ -121,6 +122,23 @@ def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -
     assert metrics["group/winner_fraction"] == 0.5
     assert made._trains
     assert made._response_tokens == 5
+
+
+def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
+    store = Store(keys, rm_scores=nested([[0, 1], [0, 0], [1], [1], [0]]))
+    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(PPOTrainer, "_compute_advantage", lambda self, batch, metrics: batch)
+    made, metrics = make_trainer(), {}
+    made.algorithm = None
+    made._compute_advantage(make_batch(keys, [{}, {}, {}, {}, {"is_padding": True}]), metrics)
+    assert metrics == {
+        "group/winner_fraction": 0.25,
+        "group/count": 2.0,
+        "group/with_winner": 1.0,
+        "group/all_equal": 1.0,
+        "group/winner_advantage/mean": 0.5,
+    }
 
 
 @pytest.mark.parametrize(("option", "wins"), [("keep", True), ("zero", False), ("drop", False)])

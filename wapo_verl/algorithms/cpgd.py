@@ -13,10 +13,11 @@ veRL's keys carry the numbers: `clip_ratio_low` and `clip_ratio_high` = eps, `po
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, LossInputs, TokenLoss
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Finding, LossInputs, TokenLoss
 from wapo_verl.algorithms.averaging import to_rows
 from wapo_verl.algorithms.baselines import centred
 from wapo_verl.algorithms.batch import Batch, Completions
@@ -64,7 +65,8 @@ def loss(inputs: LossInputs) -> TokenLoss:
     """Return the token losses above, and the drift: KL(old || new) a token in nats, and where its ratio is capped."""
     actor, mask = inputs.actor, inputs.response_mask
     log_ratio = torch.where(mask, inputs.log_prob - inputs.old_log_prob, 0.0)
-    lower, upper = torch.log(torch.tensor([1 - actor.clip_ratio_low, 1 + actor.clip_ratio_high], dtype=torch.float64))
+    bounds = torch.tensor([1 - actor.clip_ratio_low, 1 + actor.clip_ratio_high], dtype=torch.float64)
+    lower, upper = torch.log(bounds.clamp(min=0))  # an eps_low above 1 is no lower clip
     clipped = log_ratio.clamp(min=float(lower), max=float(upper))
     objective = torch.minimum(log_ratio * inputs.advantages, clipped * inputs.advantages)
     cap = actor.clip_ratio_c - 1
@@ -81,10 +83,21 @@ def loss(inputs: LossInputs) -> TokenLoss:
     )
 
 
+def check(config: Any, explicit: set[str]) -> list[Finding]:
+    """Return what in the resolved configuration contradicts CPGD, and why."""
+    cap = config.actor_rollout_ref.actor.clip_ratio_c
+    if cap > 1:
+        return _shared_check(config, explicit)
+    message = "the drift's ratio counts up to this, c + 1, which must be above 1; 3.0 was published"
+    return [Finding("error", f"{ACTOR}.clip_ratio_c", message), *_shared_check(config, explicit)]
+
+
 DEFAULTS = {
     **objective("cpgd", "token-mean", clip_ratio_low=0.2, clip_ratio_high=0.2, clip_ratio_c=3.0),
     f"{ACTOR}.policy_loss.ppo_kl_coef": 0.001,
 }
+
+_shared_check = check_against({key: value for key, value in DEFAULTS.items() if key != f"{ACTOR}.clip_ratio_c"})
 
 ALGORITHM = Algorithm(
     name="cpgd",
@@ -97,6 +110,6 @@ ALGORITHM = Algorithm(
         f"{ACTOR}.policy_loss.ppo_kl_coef": "alpha, weight of the drift",
     },
     options={"group_weight": tuple(GROUP_WEIGHTS)},
-    check=check_against({key: value for key, value in DEFAULTS.items() if key != f"{ACTOR}.clip_ratio_c"}),
+    check=check,
     acts_without_advantage=True,
 )

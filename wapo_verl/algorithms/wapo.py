@@ -73,7 +73,7 @@ def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
 
     Returns:
         Advantages with `rows` = A_i * R / (G * groups that have a winner) on winners, R rows in the batch, and
-        `loser_rows` the same on those with A_i < 0.
+        `loser_rows` the same on those with A_i < 0 whose group has a winner that counts.
     """
     completions = batch.completions()
     if options["truncated"] == "zero":
@@ -89,7 +89,7 @@ def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
         rows=torch.where(won, folded, 0.0)[completions.of_row],
         winners=won[completions.of_row],
         metrics=group_metrics(plain, won, groups, real),
-        loser_rows=torch.where((plain < 0) & counted, folded, 0.0)[completions.of_row],
+        loser_rows=torch.where((plain < 0) & counted & group_any(won, groups)[groups], folded, 0.0)[completions.of_row],
     )
 
 
@@ -102,7 +102,8 @@ def clipped_loss(inputs: LossInputs) -> TokenLoss:
     """
     active = (inputs.advantages != 0) & inputs.response_mask
     log_ratio = torch.where(active, inputs.log_prob - inputs.old_log_prob, 0.0)
-    bounds = torch.tensor([-inputs.actor.clip_ratio_low, inputs.actor.clip_ratio_high], dtype=torch.float64)
+    lowest = max(-inputs.actor.clip_ratio_low, -1.0)  # a clip_ratio_low above 1 is no lower clip
+    bounds = torch.tensor([lowest, inputs.actor.clip_ratio_high], dtype=torch.float64)
     lower, upper = (float(bound) for bound in torch.log1p(bounds))
     floor = torch.where(inputs.advantages < 0, lower, -torch.inf).to(log_ratio.dtype)
     clipped = torch.maximum(log_ratio.clamp(max=upper), floor)

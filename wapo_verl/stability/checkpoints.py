@@ -30,6 +30,7 @@ class GoodCheckpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._unjudged, self._good = self.folder / "guard" / "unjudged", self.folder / "guard" / "last_good"
+        self._put_back: Path | None = None  # an actor that veRL had removed, there until it saves a newer one
 
     @property
     def last_good(self) -> Path | None:
@@ -94,9 +95,17 @@ class GoodCheckpoints:
         if good is None:
             return
         own = self.folder / good.name
+        removed = not (own / "actor").is_dir()
         shutil.rmtree(own, ignore_errors=True)
         shutil.copytree(good, own, copy_function=_link)
         _write(self.folder / TRACKER, str(step_of(good)))
+        self._put_back = own / "actor" if removed else None
+
+    def take_away_again(self) -> None:
+        """Remove the actor that `resume_from_last_good` put back, now that veRL resumes from a newer checkpoint."""
+        if self._put_back is not None:
+            shutil.rmtree(self._put_back)
+        self._put_back = None
 
 
 def step_of(checkpoint: Path) -> int:

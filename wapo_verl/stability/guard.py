@@ -64,6 +64,7 @@ class Guard:
     def saved(self, step: int) -> None:
         """Note that veRL has saved a checkpoint at `step`, which is not observed yet."""
         self._saved = step
+        self.checkpoints.take_away_again()
 
     def observe(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Look at a step's metrics, judge the checkpoints, say what is new.

@@ -154,6 +154,30 @@ def test_losers_are_folded_as_winners_are_and_stay_out_of_the_rows() -> None:
     assert found.loser_rows.tolist() == [0.0, -one, -one, 0.0, 0.0, 0.0]
 
 
+def test_losers_of_a_group_whose_winners_are_all_dropped_carry_nothing() -> None:
+    """The normaliser counts groups with a winner that counts; a group outside it would weigh too much."""
+    cut = torch.tensor([True, False, False, False])
+    found = WAPO.advantages(batch([0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0], truncated=cut), {**KEEP, "truncated": "drop"})
+    assert found.loser_rows is not None
+    assert (found.rows != 0).tolist() == [False, False, True, False]
+    assert (found.loser_rows != 0).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["wapo", "cpgd"])
+@pytest.mark.parametrize("low", [1.0, 1.5, 10.0])
+def test_a_lower_clip_of_one_or_more_is_none(name: str, low: float) -> None:
+    log_prob = torch.tensor([[-9.0, -0.1]], dtype=torch.float64, requires_grad=True)
+    actor = SimpleNamespace(
+        clip_ratio_low=low, clip_ratio_high=0.2, clip_ratio_c=3.0, policy_loss=SimpleNamespace(ppo_kl_coef=0.0)
+    )
+    ones = torch.ones(1, 2, dtype=torch.float64)
+    loss = algorithms()[name].losses[name](LossInputs(log_prob, -ones, -ones, ones.bool(), actor)).values
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert log_prob.grad is not None
+    assert (log_prob.grad[0, 0] > 0).item(), "a loser's token is pushed down, however improbable it has become"
+
+
 def test_a_dropped_truncated_completion_is_no_loser_either() -> None:
     cut = torch.tensor([False, True, False])
     found = WAPO.advantages(batch([0, 0, 0], [1.0, 0.0, 0.0], truncated=cut), {**KEEP, "truncated": "drop"})

@@ -131,6 +131,30 @@ def test_rollbacks_are_bounded_and_take_the_detector_along(tmp_path: Path) -> No
     assert run.guard.way_back() is None
 
 
+def test_what_a_rollback_put_back_goes_with_the_next_save(tmp_path: Path) -> None:
+    """veRL keeps one checkpoint here, and had removed the good one's own actor."""
+    run = Run(tmp_path, "rollback", max_rollbacks=2)
+    run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)
+    back = run.guard.way_back()
+    assert back is not None
+    run.guard.went_back(back)
+    assert (tmp_path / "global_step_2" / "actor" / "model.pt").is_file()
+    run.go(GOOD, GOOD)
+    assert not (tmp_path / "global_step_2" / "actor").exists()
+    assert (back / "actor" / "model.pt").is_file()
+
+
+def test_a_rollback_leaves_verls_own_copy_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path, "rollback")
+    run.go(GOOD, GOOD, GOOD, GOOD)
+    back = run.guard.checkpoints.last_good
+    assert back is not None
+    shutil.copytree(back, tmp_path / back.name, dirs_exist_ok=True)
+    run.guard.went_back(back)
+    run.go(GOOD, GOOD)
+    assert (tmp_path / "global_step_2" / "actor" / "model.pt").is_file()
+
+
 def test_a_resumed_run_keeps_its_start_and_its_good_checkpoint(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.go(GOOD, GOOD, GOOD, GOOD)
