@@ -19,6 +19,7 @@ from wapo_verl.platform.defaults import CPU_DEFAULTS
 from wapo_verl.sampling.settings import FILTER_DEFAULTS, GROUP, group_filter, resolved_sampling, settled_groups
 from wapo_verl.stability.settings import guard_settings
 from wapo_verl.step_plan import GROUPS as PLAN_GROUPS
+from wapo_verl.step_plan import SWITCH as PLAN_SWITCH
 from wapo_verl.step_plan import StepPlanner, plan_groups
 from wapo_verl.winners_settings import resolved_winners_only
 
@@ -31,7 +32,7 @@ RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
 
 MODES = ("sync", "colocate_async", "separate_async")
 
-KEYS = ("trainer", "winners_only", "search_agent", "guard", "settled_groups", *PLAN_GROUPS)
+KEYS = ("trainer", "winners_only", "search_agent", "guard", "settled_groups", *PLAN_GROUPS, PLAN_SWITCH)
 """The keys under `wapo.` that are no algorithm's own."""
 
 
@@ -45,6 +46,7 @@ def apply(config: DictConfig) -> None:
             no folder: here, before anything is started.
     """
     check_keys(config)
+    check_trainer(config)
     check_guard(config)
     if settled_groups(config) is not None:
         _check_our_trainer(config, f"{GROUP} needs this project's trainer")
@@ -84,10 +86,12 @@ def check_search_agent(config: DictConfig) -> None:
 
 
 def wants_ours(config: DictConfig) -> bool:
-    """Tell whether this project's trainer runs: for its algorithms, guard, plans, or by `+wapo.trainer=true|false`."""
+    """Tell whether this project's trainer runs: for its algorithms, guard, plans, or by name or `+wapo.trainer=...`."""
     asked = OmegaConf.select(config, "wapo.trainer", default=None)
     if asked is not None:
         return bool(asked)
+    if str(config.trainer.v1.trainer_mode).startswith(PREFIX):
+        return True
     found = settings.chosen_algorithm(config)
     return found is not None or guard_settings(config) is not None or bool(plan_groups(config))
 
@@ -115,6 +119,15 @@ def check_keys(config: DictConfig) -> None:
             raise settings.SettingsError(
                 f"{key}={given[name]} is obeyed by this project's trainer alone: leave out wapo.trainer=false"
             )
+
+
+def check_trainer(config: DictConfig) -> None:
+    """Raise SettingsError where `wapo.trainer=false` stands beside one of this project's trainer modes."""
+    mode = str(config.trainer.v1.trainer_mode)
+    if mode.startswith(PREFIX) and OmegaConf.select(config, "wapo.trainer", default=None) is False:
+        raise settings.SettingsError(
+            f"trainer.v1.trainer_mode={mode} is this project's trainer, which wapo.trainer=false declines: drop one"
+        )
 
 
 def check_guard(config: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """What a step is to do beyond the algorithm: the trainer makes a `StepPlan` of the run's settings, the engine obeys it.
 
-The settings stand under `wapo.`: `taxonomy`, `negative_weights`, `clip_schedule`, all off by default. Left out: obeying
-a plan, which is the engine's (`wapo_verl.engine`).
+The settings stand under `wapo.`: `taxonomy`, `negative_weights`, `clip_schedule`, `winners_kl`, all off by default.
+Left out: obeying a plan, which is the engine's (`wapo_verl.engine`).
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ UNCLIPPED_LOSSES = ("wapo_reinforce", "gpg", "sapo", "kl_cov", "dro")
 """Values of `policy_loss.loss_mode`, ours and veRL's, whose loss reads no `clip_ratio_high`."""
 
 GROUPS = ("taxonomy", "negative_weights", "clip_schedule")
+SWITCH = "winners_kl"
 TAXONOMY_KEYS = ("log", "include_bins", "exclude_bins", "renormalise")
 SCHEDULE_KEYS = ("kind", "final")
 
@@ -40,6 +41,7 @@ class StepPlan:
         weights: bin -> weight of its tokens' advantages, all of `BINS`; None where no token is weighted.
         renormalise: whether a mini-batch's gradient is multiplied by eligible over kept tokens.
         clip_ratio_high: this step's upper clip; None keeps the actor's own.
+        winners_kl: whether a KL loss leaves out the tokens without an advantage.
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
     """
 
@@ -47,6 +49,7 @@ class StepPlan:
     weights: Mapping[str, float] | None = None
     renormalise: bool = False
     clip_ratio_high: float | None = None
+    winners_kl: bool = False
     hold_schedule: bool = False
 
     @property
@@ -95,10 +98,13 @@ class StepPlanner:
         self.negatives = bool(negative)
         self.weights = _weights(taxonomy, negative)
         self.schedule = _clip_schedule(schedule, config)
+        self.winners_kl = winners_kl(config)
         groups = dict(zip(GROUPS, (taxonomy, negative, schedule), strict=True))
         self._given = {
             f"{NAMESPACE}.{group}.{key}": value for group, keys in groups.items() for key, value in keys.items()
         }
+        if self.winners_kl:
+            self._given[f"{NAMESPACE}.{SWITCH}"] = True
         self._check(config)
 
     @property
@@ -114,6 +120,7 @@ class StepPlanner:
             weights=self.weights,
             renormalise=self.renormalise,
             clip_ratio_high=None if clip is None else scheduled(clip.start, clip.final, clip.kind, step, total_steps),
+            winners_kl=self.winners_kl,
         )
 
     def resolved(self) -> list[ResolvedKey]:
@@ -124,6 +131,7 @@ class StepPlanner:
             "include_bins": f"weights: {weights}",
             "exclude_bins": f"weights: {weights}",
             "kind": "" if schedule is None else f"clip_ratio_high from {schedule.start:g} to {schedule.last:g}",
+            SWITCH: "the KL loss acts on tokens with an advantage alone",
             "renormalise": "gradients times eligible / kept tokens of a mini-batch",
         }
         return [
@@ -155,6 +163,10 @@ class StepPlanner:
                 f"{NAMESPACE}.clip_schedule has nothing to move: {ACTOR}.policy_loss.loss_mode="
                 f"{actor.policy_loss.loss_mode} has no upper clip; leave it out or choose another loss"
             )
+        if self.winners_kl and not actor.use_kl_loss:
+            raise SettingsError(
+                f"{NAMESPACE}.{SWITCH} has no KL loss to act on: set {ACTOR}.use_kl_loss=True, or leave it out"
+            )
         if self.renormalise:
             _check_renormalise(actor)
         if self.negatives:
@@ -162,9 +174,17 @@ class StepPlanner:
 
 
 def plan_groups(config: DictConfig) -> list[str]:
-    """Return the groups of keys, of those a plan is made of, that a run sets."""
-    names = [f"{NAMESPACE}.{group}" for group in GROUPS]
+    """Return the groups of keys and the switch, of those a plan is made of, that a run sets."""
+    names = [f"{NAMESPACE}.{group}" for group in (*GROUPS, SWITCH)]
     return [name for name in names if OmegaConf.select(config, name, default=None) is not None]
+
+
+def winners_kl(config: DictConfig) -> bool:
+    """Tell whether a KL loss leaves out the tokens without an advantage; raises SettingsError for no true or false."""
+    asked = OmegaConf.select(config, f"{NAMESPACE}.{SWITCH}", default=False)
+    if not isinstance(asked, bool):
+        raise SettingsError(f"{NAMESPACE}.{SWITCH}={asked} is not possible: choose true, false")
+    return asked
 
 
 def _leaf(key: str) -> str:

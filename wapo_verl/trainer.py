@@ -9,7 +9,7 @@ resolution picks them for the algorithms of this project (`+wapo.trainer=false` 
 - episodes' outcomes and reward parts are metrics, and the training dump keeps them;
 - groups may be stopped when they are settled, and the group filter has an end (`wapo_verl.sampling`);
 - a guard watches for a collapse where `+wapo.guard.action` asks for one (`wapo_verl.stability`);
-- finished episodes are noticed within `POLL_SECONDS`, where veRL looks every two seconds.
+- finished episodes are noticed within `POLL_SECONDS`, where veRL looks every two seconds (not in `separate_async`).
 
 Updates leave out the rows without an advantage where nothing else gives them a gradient (`wapo_verl.winners_trainer`).
 """
@@ -22,7 +22,7 @@ from omegaconf import open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
-from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -56,12 +56,6 @@ class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
         self.algorithm = algorithm(config.algorithm.adv_estimator)
         self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
         self._trains = True
-
-    def _build_replay_buffer(self) -> ReplayBuffer:
-        """Build veRL's replay buffer, polling often."""
-        replay_buffer = super()._build_replay_buffer()
-        replay_buffer.poll_interval = POLL_SECONDS
-        return replay_buffer
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Ask the algorithm for the batch's advantages, (R,) one a row, and spread them over the rows' own tokens."""
@@ -179,13 +173,22 @@ def _reward_parts(extra_fields: Any) -> dict[str, float]:
     return {name: float(value) for name, value in info.items() if isinstance(value, int | float | np.number)}
 
 
+class OftenPolling(PPOTrainer):
+    """Looks for finished episodes often. Not in `separate_async`, where veRL takes a wait of one poll for idleness."""
+
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        replay_buffer = super()._build_replay_buffer()
+        replay_buffer.poll_interval = POLL_SECONDS
+        return replay_buffer
+
+
 @register_trainer(f"{PREFIX}sync")
-class StableTrainerSync(GuardedTrainer, StableTrainer, PPOTrainerSync):
+class StableTrainerSync(OftenPolling, GuardedTrainer, StableTrainer, PPOTrainerSync):
     """Trainer and rollout take turns on the same devices."""
 
 
 @register_trainer(f"{PREFIX}colocate_async")
-class StableTrainerColocateAsync(GuardedTrainer, StableTrainer, PPOTrainerColocateAsync):
+class StableTrainerColocateAsync(OftenPolling, GuardedTrainer, StableTrainer, PPOTrainerColocateAsync):
     """Trainer and rollout share devices, rollouts continuing over steps."""
 
 

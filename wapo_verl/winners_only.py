@@ -74,6 +74,11 @@ def mini_batches(
     Raises:
         ValueError: where the numbers do not come out even.
     """
+    if micro_batch_rows is not None and mini_batch_rows // ranks % micro_batch_rows:
+        raise ValueError(
+            f"a rank's {mini_batch_rows // ranks} rows of a mini-batch do not come out even in micro-batches of "
+            f"{micro_batch_rows}: set actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu to a divisor"
+        )
     found = []
     for numbers in members(len(carries), ranks, mini_batch_rows):
         chosen = [number for number in numbers if carries[number]]

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import own_losses
 from wapo_verl.settings import USER, ResolvedKey, SettingsError, chosen_algorithm
-from wapo_verl.step_plan import STRATEGIES
+from wapo_verl.step_plan import STRATEGIES, winners_kl
 
 KEY = "wapo.winners_only"
 NOTE = "updates leave out the rows without an advantage"
@@ -60,7 +60,7 @@ def why_not(config: DictConfig) -> str | None:
             OmegaConf.select(config, "wapo.trainer", default=None) is False,
             "wapo.trainer=false leaves the step to veRL's own trainer",
         ),
-        (mode != "sync", f"trainer.v1.trainer_mode={mode} keeps rollouts going on over steps; sync mode has it"),
+        (mode != "sync", f"trainer.v1.trainer_mode={mode} is not built nor tested for it; sync mode is"),
         (actor.strategy not in STRATEGIES, f"{ACTOR}.strategy={actor.strategy} has no engine of this project's"),
         (bool(critic), "critic.enable trains a critic on every row"),
         (
@@ -68,7 +68,14 @@ def why_not(config: DictConfig) -> str | None:
             "distillation.enabled trains on every row",
         ),
         (bool(actor.entropy_coeff), f"{ACTOR}.entropy_coeff gives every row a gradient"),
-        (bool(actor.use_kl_loss), f"{ACTOR}.use_kl_loss gives every row a gradient"),
+        (
+            bool(actor.use_kl_loss) and not winners_kl(config),
+            f"{ACTOR}.use_kl_loss gives every row a gradient, unless wapo.winners_kl=true leaves the others out",
+        ),
+        (
+            not config.actor_rollout_ref.rollout.calculate_log_probs,
+            "actor_rollout_ref.rollout.calculate_log_probs=False leaves nothing to tell the whole batch's entropy by",
+        ),
         (
             bool(config.algorithm.use_kl_in_reward),
             "algorithm.use_kl_in_reward needs the reference log-probs of every row before there are advantages",

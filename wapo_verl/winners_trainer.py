@@ -29,6 +29,7 @@ class WinnersOnlyTrainer(PlannedTrainer):
     _trains: bool
     _whole: KVBatchMeta | None = None  # the batch, while a part of it stands for it
     _parts: Sequence[MiniBatch] = ()
+    _forward_micro: int | None = None  # rows of a forward pass's micro-batches, where they are not packed by tokens
     _carries: Sequence[bool] = ()  # of the batch's rows, whether each has an advantage
 
     def __init__(self, config: DictConfig) -> None:
@@ -48,14 +49,14 @@ class WinnersOnlyTrainer(PlannedTrainer):
             return batch
         self._compute_advantage(batch, metrics)
         self._whole = batch
-        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
-            metrics["actor/entropy"] = self._sampled_entropy(batch)
+        metrics["actor/entropy"] = self._sampled_entropy(batch)
         if not self._trains:
             return batch
         self._parts = self._choose(batch)
         rows = sorted({row for part in self._parts for row in part.rows})
         metrics["actor/trained_rows/count"] = float(len(rows))
         metrics["actor/trained_rows/fraction"] = len(rows) / len(batch.keys)
+        metrics["actor/skipped_mini_batches"] = float(super()._mini_batches(len(batch.keys)) - self._mini_batches(0))
         return self._for_forward_passes(batch, rows) if self._has_forward_passes else self._only(batch, rows)
 
     @property
@@ -69,13 +70,19 @@ class WinnersOnlyTrainer(PlannedTrainer):
 
         veRL's worker wants equal micro-batches, and a row too many costs less than a pass for every row.
         """
-        rollout = self.config.actor_rollout_ref.rollout
-        size = None if rollout.log_prob_use_dynamic_bsz else rollout.log_prob_micro_batch_size_per_gpu
-        filled, micro = forward_rows(rows, _lengths(batch), self._ranks, size, balanced)
-        chosen = self._only(batch, filled)
-        if micro is not None:
-            chosen.extra_info["micro_batch_size_per_gpu"] = micro
-        return chosen
+        passes = [self.config.actor_rollout_ref.rollout]
+        if self.use_reference_policy and not self.ref_in_actor:
+            passes.append(self.config.actor_rollout_ref.ref)
+        sizes = [each.log_prob_micro_batch_size_per_gpu for each in passes if not each.log_prob_use_dynamic_bsz]
+        filled, self._forward_micro = forward_rows(
+            rows, _lengths(batch), self._ranks, min(sizes, default=None), balanced
+        )
+        return self._in_even_micro_batches(self._only(batch, filled))
+
+    def _in_even_micro_batches(self, batch: KVBatchMeta) -> KVBatchMeta:
+        if self._forward_micro is not None:
+            batch.extra_info["micro_batch_size_per_gpu"] = self._forward_micro
+        return batch
 
     @property
     def _ranks(self) -> int:
@@ -121,7 +128,12 @@ class WinnersOnlyTrainer(PlannedTrainer):
         return batch
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        return batch if self._nothing_to_do else super()._compute_ref_log_prob(batch, metrics)
+        """Compute reference log-probs of the chosen rows; the old log-probs before them gave the batch a new record."""
+        if self._nothing_to_do:
+            return batch
+        return super()._compute_ref_log_prob(
+            batch if self._whole is None else self._in_even_micro_batches(batch), metrics
+        )
 
     @property
     def _nothing_to_do(self) -> bool:

@@ -156,6 +156,19 @@ def test_a_key_that_nothing_reads_stops_the_run(gpu: None, overrides: list[str],
         run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
 
 
+def test_our_trainer_named_and_declined_is_a_contradiction(gpu: None) -> None:
+    mode = "trainer.v1.trainer_mode=wapo_sync"
+    with pytest.raises(ValueError, match=r"wapo_sync is this project's trainer, which wapo.trainer=false declines"):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", mode, "+wapo.trainer=false"))
+
+
+def test_our_trainer_by_its_name_gets_what_it_needs(gpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=grpo", "trainer.v1.trainer_mode=wapo_sync")
+    run_settings.apply(config)
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+
+
 def test_an_option_at_its_default_stands_with_verls_own_trainer(gpu: None) -> None:
     run_settings.apply(make_config("algorithm.adv_estimator=wapo", "+wapo.truncated=keep", "+wapo.trainer=false"))
 

@@ -148,6 +148,10 @@ def test_a_platforms_defaults_go_through_the_same_door() -> None:
         (f"{ROLLOUT}.calculate_log_probs=False", f"{ROLLOUT}.calculate_log_probs"),
         ("trainer.use_v1=False", "trainer.use_v1"),
         (f"{ROLLOUT}.n=1", f"{ROLLOUT}.n"),
+        (
+            "algorithm.rollout_correction={bypass_mode: false, rollout_is: token}",
+            "rollout_is and rollout_rs are not computed for this project's algorithms",
+        ),
         (f"{ACTOR}.clip_ratio_high=0", f"{ACTOR}.clip_ratio_high"),
         ("+wapo.truncated=cut", "wapo.truncated=cut is not possible: choose keep, zero, drop"),
     ],

@@ -155,6 +155,16 @@ def test_fused_kernels_are_refused_where_logits_are_needed() -> None:
             assert StepPlanner(config).schedule is not None
 
 
+def test_the_kl_loss_of_winners_needs_a_kl_loss() -> None:
+    with pytest.raises(SettingsError, match=r"winners_kl has no KL loss to act on: set .*use_kl_loss=True"):
+        StepPlanner(make_config({"winners_kl": True}))
+    with pytest.raises(SettingsError, match="winners_kl=1 is not possible: choose true, false"):
+        StepPlanner(make_config({"winners_kl": 1}, use_kl_loss=True))
+    planner = StepPlanner(make_config({"winners_kl": True}, use_kl_loss=True))
+    assert planner.at(1, 1) == StepPlan(winners_kl=True)
+    assert [(entry.key, entry.value) for entry in planner.resolved()] == [("wapo.winners_kl", "True")]
+
+
 @pytest.mark.parametrize("loss", ["wapo_reinforce", "gpg", "sapo", "kl_cov", "dro"])
 def test_a_schedule_of_a_clip_that_no_loss_has_is_refused(loss: str) -> None:
     with pytest.raises(SettingsError, match=f"clip_schedule has nothing to move: .*loss_mode={loss} has no upper clip"):

@@ -50,7 +50,8 @@ def objective(loss_mode: str, averaging: str, **actor: Default) -> Mapping[str, 
 def shared_errors(config: Any) -> list[Finding]:
     """Return what no algorithm here can work with."""
     rollout, algorithm = config.actor_rollout_ref.rollout, config.algorithm
-    bypass = bool((algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
+    correction = algorithm.get("rollout_correction") or {}
+    bypass = bool(correction.get("bypass_mode", False))
     rules = (
         (
             bool(algorithm.get("use_kl_in_reward", False)),
@@ -61,6 +62,12 @@ def shared_errors(config: Any) -> list[Finding]:
             bypass and not rollout.calculate_log_probs,
             f"{ROLLOUT}.calculate_log_probs",
             "bypass mode takes the old log-probs from the rollout, which is told to keep none; set it to True",
+        ),
+        (
+            not bypass and bool(correction.get("rollout_is") or correction.get("rollout_rs")),
+            CORRECTION,
+            "rollout_is and rollout_rs are not computed for this project's algorithms; leave them out, and "
+            "bypass_mode=True takes the ratio to the policy that sampled",
         ),
         (
             not config.trainer.get("use_v1", True),

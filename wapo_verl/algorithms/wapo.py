@@ -183,9 +183,10 @@ def _warnings(config: Any) -> list[Finding]:
             "an entropy bonus gives losers a gradient too, and is skipped with a batch that has no winner",
         ),
         (
-            bool(actor.use_kl_loss),
+            bool(actor.use_kl_loss) and not (config.get("wapo") or {}).get("winners_kl", False),
             f"{ACTOR}.use_kl_loss",
-            "a KL loss gives losers a gradient too, and is skipped with a batch that has no winner",
+            "a KL loss gives losers a gradient too, unless +wapo.winners_kl=true leaves them out, and is skipped with "
+            "a batch that has no winner",
         ),
     )
     return [Finding("warning", key, message) for applies, key, message in rules if applies]

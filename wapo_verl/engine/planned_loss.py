@@ -57,14 +57,14 @@ class PlannedLoss:
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         tokens = ResponseTokens.of(data)
         binned = self._binned(model_output, data, tokens) if self.plan.needs_statistics else None
-        trained = data
+        trained = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
         if binned is not None and self.plan.weights is not None:
-            trained = _with_advantages(data, binned.advantages * binned.weights)
+            trained = _with_advantages(trained, binned.advantages * binned.weights)
         packed = model_output["log_probs"].values()
         loss, metrics = self.loss(model_output=_rooted(model_output, packed), data=trained, **others)
         slope = _slope(loss, packed)
         if self._has_other_terms:
-            slope = slope - self._slope_without_advantages(model_output, data, others)
+            slope = slope - self._slope_without_advantages(model_output, trained, others)
         entropy = model_output.get("entropy", model_output.get("position_entropy"))
         found = update_statistics(
             log_prob=packed.detach()[tokens.positions],
@@ -126,11 +126,21 @@ def _rooted(model_output: Mapping[str, torch.Tensor], packed: torch.Tensor) -> d
 
 def _with_advantages(data: TensorDict, values: torch.Tensor) -> TensorDict:
     """Return the same data with other advantages, (N,) one a response token; `data` stays as it is."""
-    offsets = data["advantages"].offsets()
+    return _with(data, "advantages", values)
+
+
+def _with_mask(data: TensorDict, kept: torch.Tensor) -> TensorDict:
+    """Return the same data whose loss leaves out all response tokens but the kept ones, (N,) bool."""
+    mask = data["response_mask"].values()
+    return _with(data, "response_mask", mask * kept.to(mask.dtype))
+
+
+def _with(data: TensorDict, name: str, values: torch.Tensor) -> TensorDict:
+    offsets = data[name].offsets()
     data = data.copy()
     # Without the longest row's length torch would pad to the number of all tokens.
     longest = int(offsets.diff().max())
-    data["advantages"] = torch.nested.nested_tensor_from_jagged(values, offsets, max_seqlen=longest)
+    data[name] = torch.nested.nested_tensor_from_jagged(values, offsets, max_seqlen=longest)
     return data
 
 

@@ -20,7 +20,7 @@ CONFIG = str(Path(verl.trainer.__file__).parent / "config")
 PROBE = "wapo.settled_groups.probe"
 REFUSED = {
     ("actor_rollout_ref.rollout.n", 4): "rollout.n=4 leaves nothing to stop: set a smaller probe or a larger n",
-    ("trainer.v1.trainer_mode", "colocate_async"): "trainer_mode=colocate_async keeps rollouts going on over steps",
+    ("trainer.v1.trainer_mode", "colocate_async"): "trainer_mode=colocate_async is not built nor tested",
     ("actor_rollout_ref.actor.use_kl_loss", True): "use_kl_loss gives every row a gradient",
     ("algorithm.adv_estimator", "grpo"): "algorithm.adv_estimator is none of this project's",
     ("algorithm.adv_estimator", "raft"): "adv_estimator=raft trains on groups that are all right",

@@ -19,8 +19,14 @@ from wapo_verl.winners_settings import resolved_winners_only, winners_only
 CONFIG = str(Path(verl.trainer.__file__).parent / "config")
 ACTOR = "actor_rollout_ref.actor"
 OFF = {
-    ("trainer.v1.trainer_mode", "wapo_colocate_async"): "trainer.v1.trainer_mode=colocate_async keeps rollouts going",
-    ("trainer.v1.trainer_mode", "wapo_separate_async"): "trainer.v1.trainer_mode=separate_async keeps rollouts going",
+    (
+        "trainer.v1.trainer_mode",
+        "wapo_colocate_async",
+    ): "trainer.v1.trainer_mode=colocate_async is not built nor tested",
+    (
+        "trainer.v1.trainer_mode",
+        "wapo_separate_async",
+    ): "trainer.v1.trainer_mode=separate_async is not built nor tested",
     ("wapo.trainer", False): "wapo.trainer=false leaves the step to veRL's own trainer",
     ("critic.enable", True): "critic.enable trains a critic on every row",
     ("distillation.enabled", True): "distillation.enabled trains on every row",
@@ -28,6 +34,10 @@ OFF = {
     (f"{ACTOR}.strategy", "megatron"): f"{ACTOR}.strategy=megatron has no engine of this project's",
     (f"{ACTOR}.entropy_coeff", 0.01): f"{ACTOR}.entropy_coeff gives every row a gradient",
     (f"{ACTOR}.use_kl_loss", True): f"{ACTOR}.use_kl_loss gives every row a gradient",
+    (
+        "actor_rollout_ref.rollout.calculate_log_probs",
+        False,
+    ): "actor_rollout_ref.rollout.calculate_log_probs=False leaves",
     (f"{ACTOR}.loss_agg_mode", "token-mean"): f"{ACTOR}.loss_agg_mode=token-mean divides by the tokens of all rows",
     (f"{ACTOR}.loss_scale_factor", None): f"{ACTOR}.loss_scale_factor=null divides by each micro-batch's own width",
     (f"{ACTOR}.shuffle", True): f"{ACTOR}.shuffle deals rows over mini-batches in the workers",
@@ -71,11 +81,15 @@ def test_wapo_does_it_by_itself(ready: Any) -> None:
     assert (line.key, line.value, line.origin) == ("wapo.winners_only", True, "wapo")
 
 
+def test_a_kl_loss_that_leaves_losers_out_is_let_in(ready: Any) -> None:
+    assert winners_only(changed(ready, (f"{ACTOR}.use_kl_loss", True), ("wapo.winners_kl", True)))
+
+
 def test_the_printed_table_says_why_it_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """The whole reason, however long, and the other columns beside it."""
     monkeypatch.setattr(device, "get_device_name", lambda: "cuda")
     resolved("algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=separate_async")
-    reason = "trainer.v1.trainer_mode=separate_async keeps rollouts going on over steps; sync mode has it"
+    reason = "trainer.v1.trainer_mode=separate_async is not built nor tested for it; sync mode is"
     assert f"wapo.winners_only False wapo off: {reason}" in " ".join(capsys.readouterr().out.split())
 
 

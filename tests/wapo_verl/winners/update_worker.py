@@ -37,6 +37,7 @@ class Case:
     rewards: tuple[float, ...] = SPREAD
     epochs: int = 1
     lora: bool = False
+    winners_kl: bool = False  # a KL loss to a reference, on tokens with an advantage alone
     only_first: bool = False  # the other mini-batches have no winner, so the full batch is the first one's rows
 
 
@@ -53,6 +54,7 @@ CASES = (
     Case("all but one win in every group", rewards=ALL_BUT_ONE, mini_batch=8),
     Case("a mini-batch without a winner", rewards=ONE_GROUP, mini_batch=8, only_first=True),
     Case("LoRA", mini_batch=8, lora=True),
+    Case("a KL loss on winners", mini_batch=8, winners_kl=True),
 )
 
 
@@ -79,6 +81,7 @@ def make_batch(vocabulary: int, rewards: tuple[float, ...]) -> tuple[dict[str, l
         "response_mask": masks,
         "loss_mask": masks,
         "old_log_probs": old,
+        "ref_log_prob": [values - 0.5 for values in old],
         "advantages": [row * mask for row, mask in zip(rows, masks, strict=True)],
     }, (rows != 0).tolist()
 
@@ -89,6 +92,8 @@ def make_worker(model: str, case: Case) -> TrainingWorker:
         rollout_n=GROUP,
         ppo_mini_batch_size=case.mini_batch,
         ppo_micro_batch_size_per_gpu=case.micro_batch or 4,
+        use_kl_loss=case.winners_kl,
+        kl_loss_coef=1.0,
     )
     lora: dict[str, Any] = {"lora_rank": 4, "lora_alpha": 8, "target_modules": "all-linear"} if case.lora else {}
     worker = TrainingWorker(
@@ -142,7 +147,7 @@ def train(model: str, case: Case, winners: bool) -> dict[str, Any]:
     whole, carries = make_batch(worker.model_config.hf_config.vocab_size, case.rewards)
     computed, rate = 0, 0.0
     for _ in range(STEPS):
-        plan = StepPlan().to_dict()
+        plan = StepPlan(winners_kl=case.winners_kl).to_dict()
         if winners:
             parts = mini_batches(
                 carries,
