@@ -239,6 +239,7 @@ def test_a_mini_batch_without_a_winner_is_skipped(queue: Queue) -> None:
     (call,) = made.actor_rollout_wg.updates
     assert (call.keys, call.extra_info[PLAN_KEY]["hold_schedule"]) == (keys(0), False)
     assert metrics["actor/tokens"] == 10.0
+    assert metrics["actor/skipped_mini_batches"] == 1.0
 
 
 def test_without_bypass_only_chosen_rows_get_log_probs(queue: Queue) -> None:
@@ -252,6 +253,22 @@ def test_without_bypass_only_chosen_rows_get_log_probs(queue: Queue) -> None:
     assert [call.keys for call in made.actor_rollout_wg.updates] == [keys(0, 3), keys(7)]
     assert queue.rows[KEYS[0]]["old_log_probs"].tolist() == [-0.5] * LENGTHS[0]
     assert batch.keys == list(KEYS)
+
+
+@pytest.mark.parametrize("bypass", [True, False])
+def test_only_chosen_rows_get_reference_log_probs(queue: Queue, bypass: bool) -> None:
+    """Where a KL loss acts on winners alone; the reference's own micro-batches of three are met too."""
+    made = make_trainer(queue)
+    made.config.algorithm.rollout_correction.bypass_mode = bypass
+    made.config.actor_rollout_ref.ref = {"log_prob_use_dynamic_bsz": False, "log_prob_micro_batch_size_per_gpu": 3}
+    reference = Workers(queue, ranks=1)
+    made.use_reference_policy = True
+    made.ref_policy_wg = SimpleNamespace(compute_ref_log_prob=reference.compute_log_prob)
+    step(made, queue)
+    ((_, asked),) = reference.calls
+    assert asked.keys == keys(0, 1, 3, 7)
+    assert asked.extra_info["micro_batch_size_per_gpu"] == 2
+    assert {KEYS.index(key) for key, row in queue.rows.items() if "ref_log_prob" in row} == {0, 1, 3, 7}
 
 
 def test_metrics_of_the_calls_are_reduced_as_those_of_mini_batches(queue: Queue) -> None:
