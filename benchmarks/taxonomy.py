@@ -225,7 +225,8 @@ def page(updates: list[str], pieces: list[str], repeats: int, positions: int, no
     """The whole of benchmarks/taxonomy.md."""
     return f"""# What the taxonomy costs
 
-`OMP_NUM_THREADS=1 python -m benchmarks.taxonomy`, on a CPU ({platform.machine()}, torch {version("torch")}, verl
+`OMP_NUM_THREADS=1 python -m benchmarks.taxonomy --repeats {repeats} --sizes {len(updates)}`,
+on a CPU ({platform.machine()}, torch {version("torch")}, verl
 {version("verl")}, transformers {version("transformers")}), one thread, float32, vocabulary {VOCABULARY:,}.
 Times are CPU seconds of the process, median of {repeats} (quartiles); the kinds of update take turns in one process.
 {note}
@@ -234,7 +235,8 @@ Times are CPU seconds of the process, median of {repeats} (quartiles); the kinds
 
 Forward, veRL's log-probabilities, clipped loss, backward, gradient clipping, AdamW step; rows of {PROMPT} prompt and
 {RESPONSE} response tokens. The taxonomy is statistics, bins, weights, `autograd.grad(loss, log_probs)` and all
-diagnostics of the response tokens. *Taxonomy, %* is its own time over the time of the rest of the same
+diagnostics of the response tokens; the overlap of a group's completions, which the trainer measures, is not in
+it. *Taxonomy, %* is its own time over the time of the rest of the same
 update; the ratios compare whole updates of one round.
 
 | model | tokens | plain update, s | taxonomy, % | with taxonomy / plain | with taxonomy / with veRL's entropy |
