@@ -73,6 +73,8 @@ def build_index(
                 manifest = _build(half, engine, recipe, documents, 0, progress)
             _check_target(target, overwrite)  # something may have come to this place meanwhile
             half.move_into_place()
+            for left in half.discard():
+                say(f"{left} could not be removed: the next build here tries again")
         except BaseException as error:
             _leave(half, engine, error)
             if isinstance(error, OSError) and error.errno in _NO_SPACE:
@@ -165,7 +167,8 @@ def _leave(half: HalfBuilt, engine: Backend, error: BaseException) -> None:
             "(pass fresh, or --fresh, to begin anew, or remove that folder)"
         )
     if not safe:
-        half.discard()
+        for left in half.discard():
+            error.add_note(f"{left} could not be removed: the next build here tries again")
 
 
 def _disk_full(target: Path, error: OSError) -> RetrievalError:

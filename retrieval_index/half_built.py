@@ -9,10 +9,12 @@ the file system does not pass locks on.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -55,7 +57,6 @@ class HalfBuilt:
         self._lock = target.parent / f".{target.name}.lock"
         self._replaced = self.directory / "replaced"
         self._passed = self.directory / "passed"
-        self._removed = target.parent / f".{target.name}.removed"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,16 +119,26 @@ class HalfBuilt:
         draft.write_text(json.dumps(asdict(recipe), indent=2, ensure_ascii=False), encoding="utf-8")
         draft.replace(self.directory / "recipe.json")
 
-    def discard(self) -> None:
+    def discard(self) -> list[Path]:
         """Remove everything half-built, the recipe first, so that a kill on the way leaves nothing to go on with.
 
         The directory steps aside before it is emptied: an engine's threads may still look after its files, and a lock
         file that they make while it is being emptied would keep it there.
+
+        Returns:
+            What could not be removed, as on a network's file system that keeps what is still open somewhere. It is in
+            nobody's way, and the next build tries again.
         """
         (self.directory / "recipe.json").unlink(missing_ok=True)
-        for directory in (self._removed, self.directory):  # the first is there where a removal was killed
-            if directory.exists():
-                shutil.rmtree(directory.replace(self._removed))
+        if self.directory.exists():
+            self.directory.rename(self.target.parent / f".{self.target.name}.removed-{uuid.uuid4().hex}")
+        left = []
+        for aside in self.target.parent.glob(f".{glob.escape(self.target.name)}.removed-*"):
+            try:
+                shutil.rmtree(aside)
+            except OSError:
+                left.append(aside)
+        return left
 
     def safe(self, engine: Backend) -> int:
         """Documents that a build can go on after; 0 as well when the engine cannot read what is there."""
@@ -141,12 +152,11 @@ class HalfBuilt:
         return Passed(self._passed, safe)
 
     def move_into_place(self) -> None:
-        """Rename the finished index to the target; one that is there steps aside first and is then removed."""
+        """Rename the finished index to the target; one that is there steps aside first, to be discarded."""
         if (self.target / FILE_NAME).exists():
             self.target.rename(self._replaced)
         self.index.rename(self.target)
         fsync_directory(self.target.parent)
-        self.discard()
 
     def _restore_replaced(self) -> None:
         """Put an index back that had stepped aside when its builder was killed between the two renames."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from retrieval_index.backends import backend
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Searcher
+from retrieval_index.engine import Backend, Searcher
 from retrieval_index.errors import IndexStateError
 from retrieval_index.manifest import ENGINE_DIRECTORY, FILE_NAME, REBUILD, Manifest, file_sizes
 
@@ -46,6 +46,15 @@ def check_request(queries: Sequence[str], top_k: int) -> None:
 
 def open_index(path: Path | str) -> Index:
     """Open the index at `path`. Raises IndexStateError when it is missing, half-built or of another version."""
+    manifest, engine = inspect_index(path)
+    return Index(manifest, engine.open(Path(path) / ENGINE_DIRECTORY, manifest.parameters))
+
+
+def inspect_index(path: Path | str) -> tuple[Manifest, Backend]:
+    """The manifest and the back end of the index at `path`, found whole, and no engine started.
+
+    Raises IndexStateError when it is missing, half-built, of another version, or was copied in part.
+    """
     directory = Path(path)
     manifest = Manifest.read(directory)
     try:
@@ -61,4 +70,4 @@ def open_index(path: Path | str) -> Index:
         raise IndexStateError(
             f"the files in {directory} are not the ones its {FILE_NAME} lists: copy it again, or {REBUILD}"
         )
-    return Index(manifest, engine.open(directory / ENGINE_DIRECTORY, manifest.parameters))
+    return manifest, engine

@@ -165,8 +165,15 @@ class TantivyBackend(Backend):
                 if (position + 1) % COMMIT_EVERY == 0:
                     _written(writer.commit)
             _written(writer.commit)
-        finally:  # the engine's threads would otherwise still write while a failed build's directory is removed
-            _written(writer.wait_merging_threads)
+        except BaseException as error:
+            # The engine's threads would otherwise still write, and watch, while a failed build's directory is removed.
+            del index
+            try:
+                writer.wait_merging_threads()
+            except ValueError as another:
+                error.add_note(f"tantivy's threads failed as well: {another}")
+            raise
+        _written(writer.wait_merging_threads)
 
     def open(self, directory: Path, parameters: Mapping[str, float]) -> TantivySearcher:
         """See `Backend.open`."""

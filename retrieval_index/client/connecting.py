@@ -22,10 +22,11 @@ def connect(
     *,
     timeout_s: float = 30.0,
     deadline_s: float = 120.0,
-    retries: int = 20,
+    retries: int | None = None,
     cached_queries: int = 4096,
     threads: int = 2,
     token_env: str = TOKEN_VARIABLE,
+    corpus_hash: str = "",
 ) -> Retriever:
     """A retriever over the index at `address`; nothing is opened or asked before the first search.
 
@@ -34,11 +35,13 @@ def connect(
             or several such, as a list or with commas between them, all of the same index.
         timeout_s: for one attempt.
         deadline_s: for a whole call, all attempts and the pauses between them included.
-        retries: attempts after a failed one, each after a random pause, longer each time (full jitter, at most 10 s),
-            or the one that the server asked for by Retry-After.
+        retries: attempts after a failed one, as many as the deadline lets where None; each after a random pause,
+            longer each time (at most 10 s), or the one that the server asked for by Retry-After.
         cached_queries: queries whose hits are kept, 0 for none.
         threads: searches run at once, where the index is in this process.
         token_env: environment variable with the servers' token; one that is not set sends none.
+        corpus_hash: how the index's corpus hash must begin; a search over another corpus, or of a server that does not
+            tell its own, fails for good.
 
     Raises:
         ValueError: for an address that is neither, and numbers out of range.
@@ -49,10 +52,10 @@ def connect(
         if value <= 0:
             raise ValueError(f"{name} must be above 0, got {value}")
     for name, count in {"retries": retries, "cached_queries": cached_queries}.items():
-        if count < 0:
+        if count is not None and count < 0:
             raise ValueError(f"{name} must be at least 0, got {count}")
     return Retriever(
-        Rotation(_places(parts, threads, token_env)),
+        Rotation(_places(parts, threads, token_env, corpus_hash)),
         QueryCache(cached_queries),
         timeout_s=timeout_s,
         deadline_s=deadline_s,
@@ -85,12 +88,12 @@ def token_in(variable: str) -> str | None:
     return os.environ.get(variable) or None
 
 
-def _places(parts: Sequence[str], threads: int, token_env: str) -> list[Place]:
+def _places(parts: Sequence[str], threads: int, token_env: str, corpus_hash: str) -> list[Place]:
     if is_http(parts[0]):
         from retrieval_index.client.http import Connections, HttpServer  # heavy, and only needed here
 
-        connections = Connections(token_in(token_env))
+        connections = Connections(token_in(token_env), corpus_hash)
         return [HttpServer(part, connections) for part in parts]
     from retrieval_index.client.local import LocalIndex
 
-    return [LocalIndex(Path(parts[0]), threads)]
+    return [LocalIndex(Path(parts[0]), threads, corpus_hash)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from retrieval_index.client.answers import read_error
 from retrieval_index.client.connecting import TOKEN_VARIABLE, Address, is_http, parts_of, token_in
 from retrieval_index.errors import IndexStateError, RetrievalError
-from retrieval_index.manifest import Manifest
+from retrieval_index.index import inspect_index
 
 ASK_TIMEOUT_S = 10.0
 
@@ -30,15 +29,15 @@ class Description:
 
 
 def describe(address: Address, token_env: str = TOKEN_VARIABLE) -> Description:
-    """Ask a folder's manifest, or every server.
+    """Look a folder over, as far as that goes without opening the index, or ask every server.
 
     Raises:
-        RetrievalError: for no finished index there, a server that does not answer or refuses, or servers that serve
-            different indexes.
+        RetrievalError: for no finished, whole index of this version there, a server that does not answer or refuses, or
+            servers that serve different indexes.
     """
     parts = parts_of(address)
     if not is_http(parts[0]):
-        manifest = Manifest.read(Path(parts[0]))
+        manifest, _ = inspect_index(parts[0])
         return Description(manifest.corpus_hash, manifest.documents)
     found = {part: _ask(part, token_in(token_env)) for part in parts}
     first, *others = found

@@ -35,7 +35,8 @@ class _Identity:
 class Connections:
     """The pool that the servers of one retriever share, made anew where the event loop is another one."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, corpus_hash: str = "") -> None:
+        self.corpus_hash = corpus_hash
         self._headers = {"content-type": "application/json"}
         if token:
             self._headers["authorization"] = f"Bearer {token}"
@@ -111,7 +112,14 @@ class HttpServer:
         )
 
     def _check_identity(self, value: str) -> None:
-        """Refuse an answer from another index than the first answer came from. Servers that do not say are believed."""
+        """Refuse an answer over another corpus than is wanted, or from another index than the first answer came from.
+
+        A server that does not say is believed where no corpus is named.
+        """
+        wanted = self._connections.corpus_hash
+        if wanted and (not value or not value.startswith(wanted[: len(value)])):
+            says = f"has the corpus hash {value}" if value else "does not tell its corpus"
+            raise AttemptError(f"it {says}, not {wanted}: serve the right index", lasting=True)
         known = self._connections.identity
         if not known.value:
             known.value, known.server = value, self.name

@@ -15,10 +15,11 @@ from retrieval_index.index import Index, open_index
 
 
 class LocalIndex:
-    """The index in a folder, opened at the first search."""
+    """The index in a folder, opened at the first search; one whose corpus hash begins otherwise is refused."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, corpus_hash: str = "") -> None:
         self.name = str(path)
+        self._corpus_hash = corpus_hash
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="retrieval")
         self._index: Index | None = None
         self._opening = threading.Lock()
@@ -39,8 +40,17 @@ class LocalIndex:
         if self._index is None:
             with self._opening:
                 if self._index is None:
-                    self._index = open_index(self.name)
+                    self._index = self._open()
         return self._index.search(queries, top_k)
+
+    def _open(self) -> Index:
+        index = open_index(self.name)
+        found = index.manifest.corpus_hash
+        if not found.startswith(self._corpus_hash):
+            raise IndexStateError(
+                f"the index at {self.name} has the corpus hash {found[:16]}, not {self._corpus_hash}: mend one"
+            )
+        return index
 
     async def close(self) -> None:
         """Give the threads back; running searches end by themselves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
@@ -21,14 +22,17 @@ LATENCIES_KEPT = 4096
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
-"""The pause before the n-th retry is drawn evenly from 0 to FIRST_PAUSE_S 2^n, and at most so long (full jitter)."""
+"""The pause before the n-th retry is drawn evenly from half to all of FIRST_PAUSE_S 2^n, and at most so long."""
+
+SHORTEST_PAUSE_S = 0.01
+"""Pauses shrink as the deadline comes near, and below this no attempt would be worth it."""
 
 
 class Retriever:
     """Searches an index, wherever it is, without ever blocking the event loop. Make one with `connect`."""
 
     def __init__(
-        self, rotation: Rotation, cache: QueryCache, *, timeout_s: float, deadline_s: float, retries: int
+        self, rotation: Rotation, cache: QueryCache, *, timeout_s: float, deadline_s: float, retries: int | None
     ) -> None:
         self.address = ",".join(place.name for place in rotation.places)
         self._rotation, self._cache = rotation, cache
@@ -72,7 +76,8 @@ class Retriever:
         """Attempts until one succeeds, none may follow, or the time is over."""
         last: Place | None = None
         error: AttemptError | None = None
-        for attempt in range(self._retries + 1):
+        hopeless: set[Place] = set()
+        for attempt in itertools.count() if self._retries is None else range(self._retries + 1):
             left = started + self._deadline_s - time.monotonic()
             pause = self._pause(attempt, error, left)
             if pause >= left:
@@ -80,6 +85,7 @@ class Retriever:
             if pause:
                 await asyncio.sleep(pause)
             timeout_s = min(self._timeout_s, left - pause)
+            began = time.monotonic()
             place = self._rotation.pick(timeout_s)
             call.made += 1
             call.retries += attempt > 0
@@ -92,8 +98,10 @@ class Retriever:
                 call.failed += 1
                 call.timeouts += failed.timed_out
                 if failed.lasting:
-                    break
-                self._rotation.failed(place, failed.retry_after_s)
+                    hopeless.add(place)
+                    if hopeless.issuperset(self._rotation.places):
+                        break
+                self._rotation.failed(place, failed.retry_after_s, began)
             else:
                 self._rotation.succeeded(place)
                 return found
@@ -108,8 +116,9 @@ class Retriever:
         """Seconds before an attempt: none where another server can be asked; Retry-After is never cut short."""
         if error is None or (len(self._rotation.places) > 1 and self._rotation.has_ready()):
             return 0.0
-        jitter = random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10)))
-        return max(error.retry_after_s, min(jitter, left / 2))
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10))
+        jitter = random.uniform(longest / 2, longest)
+        return max(error.retry_after_s, min(jitter, left / 2), SHORTEST_PAUSE_S)
 
     def stats(self) -> dict[str, float]:
         """Counts since the start, and the latency of the last successful calls in seconds (0.0 before the first one).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ LONGEST_REST_S = 30.0
 class _Known:
     place: Place
     failures: int = 0
+    failed_at: float = -math.inf  # when the last one of them was noted
     rests_until: float = 0.0
 
 
@@ -56,12 +58,19 @@ class Rotation:
         known = self._of(place)
         known.failures, known.rests_until = 0, 0.0
 
-    def failed(self, place: Place, retry_after_s: float) -> None:
-        """A place has failed: it rests, at least for what it asked for."""
-        known = self._of(place)
+    def failed(self, place: Place, retry_after_s: float, began: float) -> None:
+        """A place has failed an attempt that began at `began`: it rests, at least for what it asked for.
+
+        Attempts under way when it failed the last time fail for the same reason, and count no further: one moment's
+        trouble met by hundreds of callers is one failure.
+        """
+        known, now = self._of(place), time.monotonic()
+        if began <= known.failed_at:
+            known.rests_until = max(known.rests_until, now + retry_after_s)
+            return
         rest = min(LONGEST_REST_S, FIRST_REST_S * 2 ** min(known.failures, 10))
-        known.failures += 1
-        known.rests_until = time.monotonic() + max(rest, retry_after_s)
+        known.failures, known.failed_at = known.failures + 1, now
+        known.rests_until = now + max(rest, retry_after_s)
 
     def _of(self, place: Place) -> _Known:
         return next(known for known in self._known if known.place is place)

@@ -96,7 +96,7 @@ class BearerToken:
 
 
 def _limits(settings: ServiceSettings) -> dict[str, Any]:
-    names = ("default_top_k", "max_top_k", "max_queries", "max_body_bytes", "queue_limit", "workers")
+    names = ("default_top_k", "max_top_k", "max_queries", "max_documents", "max_body_bytes", "queue_limit", "workers")
     return {name: getattr(settings, name) for name in names}
 
 

@@ -44,6 +44,7 @@ class _Request:
     found: list[list[Hit]]
     missing: int
     since: float
+    begun: bool = False  # whether a thread has taken some of its queries
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +91,8 @@ class Batcher:
             return []
         if len(self._waiting) + len(queries) > self._queue_limit:
             raise QueueFullError(
-                f"{len(self._waiting)} queries wait, which is this server's limit", self._retry_after()
+                f"{len(self._waiting)} queries wait and {len(queries)} came: this server lets {self._queue_limit} wait",
+                self._retry_after(),
             )
         loop = asyncio.get_running_loop()
         request = _Request(loop.create_future(), [[] for _ in queries], len(queries), time.monotonic())
@@ -128,11 +130,12 @@ class Batcher:
                 break
             self._waiting.popleft()
             future = query.request.future
-            if not future.done() and query.request.since < oldest:
+            if not future.done() and not query.request.begun and query.request.since < oldest:
                 future.set_exception(
                     QueueFullError(f"no thread was free for {self._max_wait_s:g} s", self._retry_after())
                 )
             if not future.done():
+                query.request.begun = True
                 batch.append(query)
         return batch
 

@@ -21,9 +21,12 @@ def serve(
     default_top_k: Annotated[int, typer.Option(help="Documents where a request names no number.")] = 3,
     max_top_k: Annotated[int, typer.Option(help="Most documents a query may ask for.")] = 100,
     max_queries: Annotated[int, typer.Option(help="Most queries in one request.")] = 4096,
+    max_documents: Annotated[int, typer.Option(help="Most documents in one answer.")] = 50_000,
     max_body_bytes: Annotated[int, typer.Option(help="Largest body of a request.")] = 4_000_000,
     queue_limit: Annotated[int, typer.Option(help="Queries that may wait in a worker; more get 503.")] = 8192,
-    max_wait_s: Annotated[float, typer.Option(help="Seconds a query may wait before it gets 503.")] = 20.0,
+    max_wait_s: Annotated[
+        float, typer.Option(help="Seconds a request may wait for a thread before it gets 503.")
+    ] = 20.0,
     max_batch: Annotated[int, typer.Option(help="Queries a thread takes at a time.")] = 32,
     drain_s: Annotated[float, typer.Option(help="Seconds for requests under way at shutdown.")] = 30.0,
     token_from_env: Annotated[
@@ -41,6 +44,7 @@ def serve(
             default_top_k=default_top_k,
             max_top_k=max_top_k,
             max_queries=max_queries,
+            max_documents=max_documents,
             max_body_bytes=max_body_bytes,
             queue_limit=queue_limit,
             max_wait_s=max_wait_s,

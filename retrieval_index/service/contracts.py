@@ -51,12 +51,23 @@ def read_request(body: bytes, settings: ServiceSettings) -> Request:
             422, f"{len(queries)} queries in one request, {settings.max_queries} are allowed: send them in parts"
         )
     if "top_k" in record:
-        return Request(WAPO, queries, _count("top_k", record["top_k"], settings))
+        return _bounded(Request(WAPO, queries, _count("top_k", record["top_k"], settings)), settings)
     asked, return_scores = record.get("topk"), record.get("return_scores", False)
     if not isinstance(return_scores, bool):
         raise RefusedRequest(422, '"return_scores" must be true or false')
     top_k = settings.default_top_k if asked is None else _count("topk", asked, settings)
-    return Request(SEARCH_R1, queries, top_k, return_scores)
+    return _bounded(Request(SEARCH_R1, queries, top_k, return_scores), settings)
+
+
+def _bounded(request: Request, settings: ServiceSettings) -> Request:
+    asked = len(request.queries) * request.top_k
+    if asked > settings.max_documents:
+        raise RefusedRequest(
+            422,
+            f"{len(request.queries)} queries of {request.top_k} documents are {asked} in one answer, "
+            f"{settings.max_documents} are allowed: send them in parts",
+        )
+    return request
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from retrieval_index.documents import Hit
 from retrieval_index.service.answers import JSON, Header, send_answer, send_error
 from retrieval_index.service.batching import Batcher, QueueFullError
 from retrieval_index.service.contracts import RefusedRequest, Request, read_request, write_answer
 from retrieval_index.service.metrics import ServiceMetrics
 from retrieval_index.service.settings import ServiceSettings
 
+Found = list[list[Hit]]
+
 log = logging.getLogger("retrieval_index.service")
 
 INDEX_HEADER = b"x-retrieval-index"
 """Every answer carries the start of the corpus hash, so that a client sees when another index answers."""
+
+
+MANY_DOCUMENTS = 1000
+"""An answer that may hold more is written in a thread: a few hundred take a millisecond."""
 
 
 class Retrieve:
@@ -39,7 +48,11 @@ class Retrieve:
                 return  # the caller is gone
             started = time.perf_counter()
             request = read_request(body, self._settings)
-            answer = write_answer(request, await self._batcher.search(request.queries, request.top_k))
+            found = await _unless_gone(receive, self._batcher.search(request.queries, request.top_k))
+            if found is None:
+                return
+            large = len(request.queries) * request.top_k > MANY_DOCUMENTS
+            answer = await asyncio.to_thread(write_answer, request, found) if large else write_answer(request, found)
         except RefusedRequest as refused:
             await self._refuse(send, request, refused)
         except QueueFullError as full:
@@ -78,6 +91,17 @@ class Retrieve:
         contract = request.contract if request else "none"
         self._metrics.requests.labels(contract, str(refused.status)).inc()
         await send_error(send, refused.status, refused.sentence, refused.retry_after_s)
+
+
+async def _unless_gone(receive: Receive, searching: Coroutine[Any, Any, Found]) -> Found | None:
+    """What the search finds; None, and the search is given up, where the caller hangs up before."""
+    search, gone = asyncio.ensure_future(searching), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((search, gone), return_when=asyncio.FIRST_COMPLETED)
+        return search.result() if search.done() else None
+    finally:
+        for task in (search, gone):
+            task.cancel()
 
 
 def _too_large(limit: int) -> RefusedRequest:

@@ -25,9 +25,10 @@ class ServiceSettings:
         default_top_k: documents where a request names no number.
         max_top_k: largest number of documents a request may ask for.
         max_queries: queries in one request.
+        max_documents: documents of one answer, queries times documents a query.
         max_body_bytes: bytes of one request's body.
         queue_limit: queries that may wait in one worker; a request beyond it gets 503.
-        max_wait_s: seconds a query may wait before its request gets 503: its caller has given up by then.
+        max_wait_s: seconds a request may wait for a free thread before it gets 503.
         max_batch: queries that one thread takes at a time.
         drain_s: seconds that requests already taken have at shutdown.
         token: what callers must send as `Authorization: Bearer TOKEN`; none where it is None.
@@ -41,6 +42,7 @@ class ServiceSettings:
     default_top_k: int = 3
     max_top_k: int = 100
     max_queries: int = 4096
+    max_documents: int = 50_000
     max_body_bytes: int = 4_000_000
     queue_limit: int = 8192
     max_wait_s: float = 20.0

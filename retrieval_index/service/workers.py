@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from retrieval_index.errors import RetrievalError
 from retrieval_index.index import open_index
+from retrieval_index.manifest import Manifest
 from retrieval_index.service.app import create_app
 from retrieval_index.service.metrics import FOLDER_VARIABLE
 from retrieval_index.service.settings import ServiceSettings
@@ -42,18 +44,18 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> int:
     `announce` gets one line, with the address, when callers may come. Raises RetrievalError, before anything is
     started, where the index cannot be opened or the address is taken.
     """
-    documents = open_index(settings.index).manifest.documents
+    manifest = open_index(settings.index).manifest
     _allow_many_connections()
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    line = f"serving {documents:,} documents at http://{shown}:{port} (workers: {settings.workers})"
+    line = f"serving {manifest.documents:,} documents at http://{shown}:{port} (workers: {settings.workers})"
     with listener:
         if settings.workers == 1:
             status = _work(settings, listener, partial(announce, line))
         else:
             with _metrics_folder():
-                status = _Watch(settings, listener).run(partial(announce, line))
+                status = _Watch(settings, listener, manifest.corpus_hash).run(partial(announce, line))
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # a second one, as the interpreter ends, must not spoil the status
     return status
@@ -108,8 +110,14 @@ def _work(settings: ServiceSettings, listener: socket.socket, announce: Callable
     return 0 if server.started else 1
 
 
-def _worker(settings: ServiceSettings, listener: socket.socket, started: Any) -> None:
+def _worker(settings: ServiceSettings, listener: socket.socket, corpus_hash: str, started: Any) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    if Manifest.read(settings.index).corpus_hash != corpus_hash:
+        sys.stderr.write(
+            f"error: the index at {settings.index} is another one than this service began with, and one service "
+            "answers from one index: start it again\n"
+        )
+        raise SystemExit(1)
     raise SystemExit(_work(settings, listener, started.set))
 
 
@@ -134,8 +142,8 @@ def _metrics_folder() -> Iterator[None]:
 class _Watch:
     """Starts the workers, replaces those that die, and ends them all on a signal."""
 
-    def __init__(self, settings: ServiceSettings, listener: socket.socket) -> None:
-        self._settings, self._listener = settings, listener
+    def __init__(self, settings: ServiceSettings, listener: socket.socket, corpus_hash: str) -> None:
+        self._settings, self._listener, self._corpus_hash = settings, listener, corpus_hash
         self._context = multiprocessing.get_context("spawn")
         self._ending = False
         self._workers: dict[SpawnProcess, Any] = {}
@@ -166,7 +174,9 @@ class _Watch:
 
     def _start(self) -> None:
         started = self._context.Event()
-        worker = self._context.Process(target=_worker, args=(self._settings, self._listener, started))
+        worker = self._context.Process(
+            target=_worker, args=(self._settings, self._listener, self._corpus_hash, started)
+        )
         worker.start()
         self._workers[worker] = started
 

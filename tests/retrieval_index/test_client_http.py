@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -119,11 +118,26 @@ async def test_a_dead_server_and_a_slow_one_are_made_good_by_a_third() -> None:
         found = await asyncio.gather(*(retriever.search([str(number)], 1, attempts) for number in range(30)))
         assert [hits[0][0].document.id for hits in found] == [str(number) for number in range(30)]
         assert attempts.failovers > 0
-        started = time.perf_counter()
-        await retriever.search(["later"], 1)
-        assert time.perf_counter() - started < 0.1  # the other two rest
         await retriever.close()
-    assert len(script.requests) >= 31
+    assert len(script.requests) == 30
+
+
+async def test_a_server_of_another_corpus_than_the_wanted_one_is_refused() -> None:
+    def of(index: str) -> Any:
+        return lambda request: (200, {"X-Retrieval-Index": index} if index else {}, answer(request)[2])
+
+    for index, wanted, said in (("aaaabbbb", "aaaabbbbcccc", ""), ("aaaabbbb", "aaaa", ""), ("", "", "")):
+        with scripted(of(index)) as (address, _):
+            retriever = connect(address, corpus_hash=wanted)
+            assert await retriever.search(["q"], 1), said
+            await retriever.close()
+    for index, said in (("aaaa", "has the corpus hash aaaa, not bbbb"), ("", "does not tell its corpus, not bbbb")):
+        with scripted(of(index)) as (address, script):
+            retriever = connect(address, corpus_hash="bbbb")
+            with pytest.raises(RetrievalError, match=said):
+                await retriever.search(["q"], 1)
+            await retriever.close()
+            assert len(script.requests) == 1
 
 
 async def test_a_server_of_another_index_is_not_believed() -> None:

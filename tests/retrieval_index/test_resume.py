@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -288,10 +289,33 @@ def test_what_an_engine_still_writes_does_not_keep_a_discarded_directory(tmp_pat
 def test_a_removal_that_was_killed_is_finished(tmp_path: Path) -> None:
     half = HalfBuilt(tmp_path / "index")
     half.begin(Recipe("tantivy", "1"))
-    half.directory.rename(tmp_path / ".index.removed")
+    half.directory.rename(tmp_path / ".index.removed-1")
     half.begin(Recipe("tantivy", "1"))
     half.discard()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_removed_spoils_no_finished_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS, while a server has the old index mapped."""
+
+    really = shutil.rmtree
+
+    def busy(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        really(path, ignore_errors=True)
+
+    build_index(Corpus(5), tmp_path / "index")
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(half_built.shutil, "rmtree", busy)
+        for count in (6, 7):
+            build_index(Corpus(count), tmp_path / "index", overwrite=True, notice=said.append)
+            assert open_index(tmp_path / "index").manifest.documents == count
+    assert all(sentence.endswith("could not be removed: the next build here tries again") for sentence in said)
+    assert len(said) == 3  # one leftover, then two
+    build_index(Corpus(8), tmp_path / "index", overwrite=True)
+    assert [child.name for child in tmp_path.iterdir()] == ["index"]
 
 
 def test_a_mended_row_goes_on_after_what_was_committed(tmp_path: Path) -> None:

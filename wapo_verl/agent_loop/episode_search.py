@@ -59,7 +59,9 @@ class EpisodeSearch:
     @classmethod
     def for_split(cls, split: str | None, settings: SearchAgentConfig, boundary: TurnBoundary) -> Self:
         """The search of an episode whose row is of that split; raises ValueError for a split without an index."""
-        return cls(retriever_for(settings.address_for(split), **settings.client_options), settings, boundary)
+        address = settings.address_for(split)
+        options = {**settings.client_options, "corpus_hash": settings.corpus_hash_for(address)}
+        return cls(retriever_for(address, **options), settings, boundary)
 
     async def ask(self, queries: Sequence[str]) -> list[Found]:
         """What each query finds.

@@ -11,7 +11,8 @@ from wapo_verl.agent_loop.settings import GROUP, SearchAgentConfig
 def check_index(settings: SearchAgentConfig, nodes: int) -> None:
     """Read a folder's manifest, or ask each server what it serves.
 
-    With several nodes, folders and loopback addresses are another node's business, and are left to the first search.
+    With several nodes, folders and loopback addresses are another node's business, and are left to the first search,
+    which checks the corpus as well.
 
     Raises:
         ValueError: for no finished index, a server that does not answer or wants another token, servers of different

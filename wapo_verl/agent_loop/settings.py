@@ -32,7 +32,7 @@ class SearchAgentConfig:
             `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
         timeout_s: seconds that one attempt at a search may take.
         deadline_s: seconds that a search may take with all its attempts and the pauses between them.
-        retries: attempts after a failed one, before the run stops.
+        retries: attempts after a failed one before the run stops; where null, as many as `deadline_s` lets.
         cached_queries: queries whose passages a worker keeps, 0 for none.
         token_env: environment variable that holds the service's token.
         corpus_hash: how the index's corpus hash must begin (`python -m retrieval_index info` shows it), or one for each
@@ -47,7 +47,7 @@ class SearchAgentConfig:
     max_turns: int = DEFAULT_MAX_TURNS
     timeout_s: float = 30.0
     deadline_s: float = 120.0
-    retries: int = 20
+    retries: int | None = None
     cached_queries: int = 4096
     token_env: str = TOKEN_VARIABLE
     corpus_hash: str | Mapping[str, str] = ""
@@ -140,6 +140,8 @@ class SearchAgentConfig:
         }
         for name, minimum in least.items():
             value = getattr(self, name)
+            if name == "retries" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 raise ValueError(f"{GROUP}.{name} must be a whole number of at least {minimum}, not {value!r}")
         for name in ("timeout_s", "deadline_s"):

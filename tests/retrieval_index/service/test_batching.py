@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ async def test_a_full_queue_turns_away_and_says_when_to_come_again() -> None:
     waiting = asyncio.create_task(batcher.search(list("abcde"), 1))
     await asyncio.sleep(0.01)
     assert batcher.is_full
-    with pytest.raises(QueueFullError, match="5 queries wait") as raised:
+    with pytest.raises(QueueFullError, match="5 queries wait and 1 came: this server lets 5 wait") as raised:
         await batcher.search(["one more"], 1)
     assert 1 <= raised.value.retry_after_s <= LONGEST_RETRY_AFTER_S
     index.gate.set()
@@ -107,6 +108,19 @@ async def test_what_has_waited_too_long_is_turned_away_unsearched() -> None:
     with pytest.raises(QueueFullError, match=r"no thread was free for 0\.05 s"):
         await late
     assert index.batches == [(["running"], 1)]
+    batcher.close()
+
+
+async def test_a_request_that_is_being_answered_has_waited_enough() -> None:
+    """However long its own queries take: an idle server must not turn a large request away half-way."""
+
+    class Slow(Gated):
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+            time.sleep(0.03)
+            return super().search(queries, top_k)
+
+    batcher = make(Slow(), max_batch=1, max_wait_s=0.05)
+    assert ids(await batcher.search(list("abcdefgh"), 1)) == [[f"{name}0"] for name in "abcdefgh"]
     batcher.close()
 
 

@@ -17,7 +17,7 @@ from retrieval_index.corpora.ottqa import TABLE_MARK
 from retrieval_index.service import ServiceSettings
 from retrieval_index.service.contracts import RefusedRequest, Request, read_request, wapo_passage, write_answer
 
-SETTINGS = ServiceSettings(Path("index"), default_top_k=5, max_top_k=50, max_queries=3)
+SETTINGS = ServiceSettings(Path("index"), default_top_k=5, max_top_k=50, max_queries=3, max_documents=100)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HITS = st.lists(
     st.builds(Hit, st.builds(Document, WORDS.filter(str.strip), WORDS, WORDS), st.floats(0.0, 100.0)),
@@ -54,6 +54,8 @@ def test_a_lone_surrogate_is_read() -> None:
         (b'{"queries": "a"}', 422, '"queries" must be a list'),
         (b'{"queries": [1]}', 422, '"queries" must be a list of strings'),
         (b'{"queries": ["a", "b", "c", "d"]}', 422, "4 queries in one request, 3 are allowed"),
+        (b'{"queries": ["a", "b", "c"], "top_k": 34}', 422, "3 queries of 34 documents are 102 in one answer, 100 are"),
+        (b'{"queries": ["a", "b", "c"], "topk": 34}', 422, "3 queries of 34 documents are 102 in one answer, 100 are"),
         (b'{"queries": ["a"], "top_k": null}', 422, '"top_k" must be a whole number from 1 to 50'),
         (b'{"queries": ["a"], "top_k": 51}', 422, "from 1 to 50, not 51"),
         (b'{"queries": ["a"], "topk": 0}', 422, '"topk"'),

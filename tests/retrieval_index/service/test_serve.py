@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -61,10 +63,19 @@ def test_the_index_is_described(address: str, index: Path) -> None:
     assert describe(address).documents == 300
 
 
+def within(seconds: float) -> Iterator[None]:
+    """Turns to wait for something in; fails where it has not come in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.005)
+    pytest.fail(f"it has not come within {seconds} s")
+
+
 def wait_until_refused(address: str) -> None:
-    while True:
+    for _ in within(30):
         try:
-            requests.get(f"{address}/health")
+            requests.get(f"{address}/health", timeout=30)
         except requests.ConnectionError:
             return
 
@@ -82,8 +93,9 @@ def test_sigterm_answers_what_was_taken_and_ends_with_0(index: Path) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         answers = pool.submit(ask)
-        while "retrieval_waiting_queries 0.0" in requests.get(f"{address}/metrics").text:
-            time.sleep(0.005)
+        for _ in within(30):
+            if "retrieval_waiting_queries 0.0" not in requests.get(f"{address}/metrics", timeout=30).text:
+                break
         service.process.send_signal(signal.SIGTERM)
         wait_until_refused(address)
         assert answers.result(60) == 5000
@@ -142,8 +154,9 @@ async def test_a_server_that_is_killed_and_started_again_loses_nothing(index: Pa
 
     restarted, enough = False, 0
     callers = [asyncio.create_task(ask()) for _ in range(16)]
-    while len(answered) < 200:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while len(answered) < 200:
+            await asyncio.sleep(0.01)
     service.kill()
     again = Service(index, port=port)
     assert await asyncio.to_thread(lambda: again.address) == address
@@ -175,6 +188,41 @@ async def test_workers_share_the_address_count_together_and_are_replaced(index: 
     await retriever.close()
     assert await asyncio.to_thread(service.end) == (0, "")
     assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+def test_one_service_never_answers_from_two_indexes(tmp_path: Path) -> None:
+    """A worker that is replaced after the index was would open the new one, beside others with the old one."""
+    build_index([Document("a", "", "granite")], tmp_path / "index")
+    service = Service(tmp_path / "index", "--workers", "2")
+    assert requests.get(f"{service.address}/ready", timeout=30).status_code == 200
+    build_index([Document("b", "", "granite")], tmp_path / "index", overwrite=True)
+    children = psutil.Process(service.process.pid).children()
+    os.kill(next(child.pid for child in children if "spawn_main" in str(child.cmdline())), signal.SIGKILL)
+    _, errors = service.process.communicate(timeout=60)
+    assert service.process.returncode == 1
+    assert "is another one than this service began with" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_caller_that_hangs_up_is_not_searched_for(index: Path) -> None:
+    body = json.dumps({"queries": [f"w{number} granite" for number in range(4000)], "topk": 3}).encode()
+    head = b"POST /retrieve HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with served(index, "--threads", "1", "--queue-limit", "20000") as address:
+        port = int(address.rpartition(":")[2])
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", port)) as caller:
+                caller.sendall(head + body)
+        started = time.monotonic()
+        for _ in within(60):
+            text = requests.get(f"{address}/metrics", timeout=30).text
+            if "retrieval_waiting_queries 0.0" in text and "retrieval_queries_total 0.0" in text:
+                break
+        alone = requests.post(f"{address}/retrieve", json={"queries": ["w7"], "topk": 1}, timeout=30)
+        assert alone.status_code == 200
+        assert time.monotonic() - started < 60
+        searched = re.search(r"retrieval_batch_queries_sum (\S+)", requests.get(f"{address}/metrics", timeout=30).text)
+        assert searched is not None
+        assert float(searched[1]) < 16_000
 
 
 def test_an_address_that_is_taken_is_one_sentence(index: Path, address: str) -> None:
