@@ -60,8 +60,7 @@ class EpisodeSearch:
     def for_split(cls, split: str | None, settings: SearchAgentConfig, boundary: TurnBoundary) -> Self:
         """The search of an episode whose row is of that split; raises ValueError for a split without an index."""
         address = settings.address_for(split)
-        options = {**settings.client_options, "corpus_hash": settings.corpus_hash_for(address)}
-        return cls(retriever_for(address, **options), settings, boundary)
+        return cls(retriever_for(address, **settings.client_options(address)), settings, boundary)
 
     async def ask(self, queries: Sequence[str]) -> list[Found]:
         """What each query finds.

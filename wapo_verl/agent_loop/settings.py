@@ -96,11 +96,10 @@ class SearchAgentConfig:
         """Every address that episodes may ask."""
         return [self.index] if isinstance(self.index, str) else list(self.index.values())
 
-    @property
-    def client_options(self) -> dict[str, Any]:
+    def client_options(self, address: str) -> dict[str, Any]:
         """What `retrieval_index.client.connect` takes beside the address."""
         names = ("timeout_s", "deadline_s", "retries", "cached_queries", "token_env")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "corpus_hash": self.corpus_hash_for(address)}
 
     def corpus_hash_for(self, address: str) -> str:
         """Return how the corpus hash of an address must begin, "" where any will do."""

@@ -237,7 +237,7 @@ def test_episodes_overlap_while_a_search_waits(index: str, monkeypatch: pytest.M
     """One episode's search is held until every other episode has ended: nobody waits for it."""
     config = make_config(index)
     held = threading.Event()
-    place = retriever_for(index, **SearchAgentConfig.from_config(config).client_options)._rotation.places[0]
+    place = retriever_for(index, **SearchAgentConfig.from_config(config).client_options(index))._rotation.places[0]
     assert isinstance(place, LocalIndex)
     answered_at_once = place._search
 

@@ -49,7 +49,7 @@ def test_an_address_may_be_a_service_or_several() -> None:
     assert settings.addresses == ["http://a:1", "http://a:1,http://b:2"]
     assert settings.corpus_hash_for("http://a:1") == "ab"
     assert settings.corpus_hash_for("http://a:1,http://b:2") == ""
-    assert settings.client_options["cached_queries"] == 4096
+    assert settings.client_options(settings.addresses[0])["cached_queries"] == 4096
 
 
 @pytest.mark.parametrize(
