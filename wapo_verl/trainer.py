@@ -183,12 +183,12 @@ class OftenPolling(PPOTrainer):
 
 
 @register_trainer(f"{PREFIX}sync")
-class StableTrainerSync(OftenPolling, GuardedTrainer, StableTrainer, PPOTrainerSync):
+class StableTrainerSync(GuardedTrainer, OftenPolling, StableTrainer, PPOTrainerSync):
     """Trainer and rollout take turns on the same devices."""
 
 
 @register_trainer(f"{PREFIX}colocate_async")
-class StableTrainerColocateAsync(OftenPolling, GuardedTrainer, StableTrainer, PPOTrainerColocateAsync):
+class StableTrainerColocateAsync(GuardedTrainer, OftenPolling, StableTrainer, PPOTrainerColocateAsync):
     """Trainer and rollout share devices, rollouts continuing over steps."""
 
 
