@@ -76,7 +76,7 @@ def main(
 
 def page(outcomes: Sequence[Outcome], tuned: frozenset[int], thresholds: Thresholds) -> str:
     """The tables as Markdown, the seeds that nothing was tuned on first."""
-    parts = ["# The guard's detector on recorded runs\n", _preamble(outcomes, thresholds)]
+    parts = ["# The guard's detector on recorded runs\n", _preamble(outcomes, tuned, thresholds)]
     for title, of in ((MEASURED, False), (TUNED, True)):
         found = [outcome for outcome in outcomes if (outcome.run.seed in tuned) is of]
         if found:
@@ -86,11 +86,12 @@ def page(outcomes: Sequence[Outcome], tuned: frozenset[int], thresholds: Thresho
     return "\n".join(parts)
 
 
-def _preamble(outcomes: Sequence[Outcome], thresholds: Thresholds) -> str:
+def _preamble(outcomes: Sequence[Outcome], tuned: frozenset[int], thresholds: Thresholds) -> str:
     collapsed = sum(outcome.run.collapsed_at is not None for outcome in outcomes)
     numbers = ", ".join(f"{name} {value:g}" for name, value in asdict(thresholds).items())
+    seeds = "".join(f" --tuned {seed}" for seed in sorted(tuned))
     return (
-        "Written by `python -m wapo_verl.stability.evaluate`. "
+        f"Written by `python -m wapo_verl.stability.evaluate RUNS{seeds}`, RUNS a folder of the study. "
         f"{len(outcomes)} runs of the study, {collapsed} of them collapsed by its own definition "
         "(`wapo_verl/study/collapse.py`).\n\n"
         "The label sees the whole run and reads the reward; so does `reward_fall`, which sees only the past. A "

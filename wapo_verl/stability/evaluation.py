@@ -173,13 +173,19 @@ def mistakes(outcomes: Sequence[Outcome]) -> list[str]:
         label, step = outcome.run.collapsed_at, outcome.alarm()
         rules = ", ".join(f"{name} at {at}" for name, at in sorted(outcome.first.items(), key=lambda item: item[1]))
         if label is None and step is not None:
-            rewards = [
-                metrics[REWARD] for metrics in outcome.run.steps if REWARD in metrics and metrics["step"] >= step
-            ]
-            after = f"; the reward from there on: {min(rewards):.2f} at its lowest, {rewards[-1]:.2f} at the end"
-            lines.append(f"{outcome.run.name}: sound, but {rules}{after}")
+            before, after = _rewards_around(outcome.run, step)
+            reward = (
+                f"{max(before):.2f} at its best before, then {min(after):.2f} at its lowest, {after[-1]:.2f} at the end"
+            )
+            lines.append(f"{outcome.run.name}: sound, but {rules}; the reward: {reward}")
         elif label is not None and step is None:
             lines.append(f"{outcome.run.name}: collapsed at {label}, not detected")
         elif label is not None and step is not None and step < label - EARLY_STEPS:
             lines.append(f"{outcome.run.name}: collapsed at {label}, premature: {rules}")
     return lines
+
+
+def _rewards_around(run: Run, step: int) -> tuple[list[float], list[float]]:
+    """The rewards before a step, and from it on."""
+    found = [(metrics["step"], metrics[REWARD]) for metrics in run.steps if REWARD in metrics]
+    return [reward for at, reward in found if at < step], [reward for at, reward in found if at >= step]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from wapo_verl.study.records import Record
-from wapo_verl.study.summary import LEARNED, Condition, Summary, by_condition, summarise
+from wapo_verl.study.summary import LEARNED, Condition, Summary, against, by_condition, summarise
 
 HEADER = (
     "updates a step",
@@ -43,6 +43,18 @@ def overview(records: Sequence[Record]) -> str:
     lines = [["", *titles], ["---"] * (1 + len(columns))]
     lines += [[name, *(cells.get((name, *column), "–") for column in columns)] for _, name in algorithms]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def pairs(records: Sequence[Record], reference: str = "grpo_ref") -> str:
+    """When each algorithm's runs fell, beside the reference's run of the same condition and seed."""
+    lines = [
+        f"| updates a step | algorithm | fell later than {reference} | earlier | at the same step | neither fell |",
+        "| --: | --- | --: | --: | --: | --: |",
+    ]
+    for (updates, name), found in sorted(against(records, reference).items(), key=lambda item: item[0][0]):
+        numbers = (found.later, found.earlier, found.together, found.neither)
+        lines.append(f"| {updates} | {name} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(lines) + "\n"
 
 
 def _short(found: Summary) -> str:

@@ -38,10 +38,10 @@ def write_report(out: Path, console: Console) -> None:
         ValueError: where no run is finished.
     """
     from wapo_verl.study.figure import draw
-    from wapo_verl.study.report import overview, table
+    from wapo_verl.study.report import overview, pairs, table
 
     records = read_records(out)
-    (out / "report.md").write_text(f"{overview(records)}\n{table(records)}")
+    (out / "report.md").write_text(f"{overview(records)}\n{table(records)}\n{pairs(records)}")
     draw(records, out / "report.png")
     console.print(f"{len(records)} runs: {out / 'report.md'}, {out / 'report.png'}", highlight=False, soft_wrap=True)
 

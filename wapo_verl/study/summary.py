@@ -91,6 +91,45 @@ def summarise(records: Sequence[Record]) -> Summary:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Runs of an algorithm beside the reference's of the same condition and seed: how many fell later, or earlier.
+
+    A run that does not collapse falls later than one that does; `together` fell at the same step, `neither` did at all.
+    """
+
+    later: int = 0
+    earlier: int = 0
+    together: int = 0
+    neither: int = 0
+
+
+def against(records: Sequence[Record], reference: str) -> Mapping[tuple[int, str], Pairs]:
+    """The pairs of each number of updates and each algorithm's label with the reference's, in the order of a table."""
+    never = float("inf")
+    fallen = {
+        (key.off_policy_steps, key.learning_rate, record.cell.seed, key.algorithm): label(record) or never
+        for key, found in by_condition(records).items()
+        for record in found
+    }
+    counts: dict[tuple[int, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(Pairs.__slots__, 0))
+    for (updates, rate, seed, name), step in fallen.items():
+        other = fallen.get((updates, rate, seed, reference))
+        if name == reference or other is None:
+            continue
+        outcome = (
+            "neither"
+            if step == other == never
+            else "together"
+            if step == other
+            else "later"
+            if step > other
+            else "earlier"
+        )
+        counts[updates, name][outcome] += 1
+    return {key: Pairs(**found) for key, found in counts.items()}
+
+
 def learned_step(record: Record) -> int | None:
     """The first step at which the training exact match, averaged over three steps, is `LEARNED` or more."""
     curve = record.curve(REWARD)
