@@ -67,7 +67,8 @@ def test_no_runs_of_a_kind_have_no_rate() -> None:
 
 def test_every_mistake_is_named() -> None:
     assert mistakes(OUTCOMES) == [
-        "odd: sound, but length_ceiling at 12; the reward from there on: 0.50 at its lowest, 0.50 at the end",
+        "odd: sound, but length_ceiling at 12; "
+        "the reward: 0.50 at its best before, then 0.50 at its lowest, 0.50 at the end",
         "missed: collapsed at 20, not detected",
         "premature: collapsed at 20, premature: length_ceiling at 6",
     ]
