@@ -3,7 +3,6 @@
 What the recipes would do on a GPU is not tested, only that veRL and this project accept what they ask for.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -22,6 +21,7 @@ from retrieval_index import Document, build_index
 from wapo_verl import run_settings
 from wapo_verl.agent_loop.settings import SearchAgentConfig
 from wapo_verl.algorithms import algorithms
+from wapo_verl.json_lines import read_json_lines
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SCRIPTS = [script for script in sorted(RECIPES.glob("*/run_*.sh")) if script.parent.name != "study"]  # has its own test
@@ -95,7 +95,7 @@ def commands(script: Path, folder: Path, *arguments: str, **knobs: str) -> list[
     """The Python commands of a recipe, without the interpreter."""
     finished = run(script, folder, *arguments, **knobs)
     assert finished.returncode == 0, finished.stderr
-    return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return read_json_lines(folder / "log")
 
 
 def validated(script: Path, folder: Path, *arguments: str, **knobs: str) -> DictConfig:

@@ -4,7 +4,6 @@ Nothing is replaced. Where the shared data is not there, and for NuminaMath-LEAN
 has in the benchmark's layout. Fewer tokens than by default, so that the four runs stay within minutes.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wapo_verl.data_manifest import check
+from wapo_verl.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -82,7 +82,7 @@ def run(smoke: Smoke, out: Path) -> list[dict[str, Any]]:
     command = ["bash", str(script), "data.seed=1"]
     done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = read_json_lines(out / "metrics.jsonl")
     return [row["data"] for row in rows if row["step"] > 0]
 
 
@@ -102,6 +102,5 @@ def test_it_trains_on_the_benchmarks_rows(smoke: Smoke, tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "data" / f"{smoke.split}.parquet").to_pylist()
     questions = {row["extra_info"]["question"] for row in rows}
     for number in range(1, STEPS + 1):
-        lines = (tmp_path / "rollouts" / f"{number}.jsonl").read_text().splitlines()
-        inputs = [json.loads(line)["input"] for line in lines]
+        inputs = [line["input"] for line in read_json_lines(tmp_path / "rollouts" / f"{number}.jsonl")]
         assert all(any(question in text for question in questions) for text in inputs)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.quickstart.command import Folders
 
 STEPS = 14
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def steps(run: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_json_lines(run / "metrics.jsonl")
     return [row["data"] for row in rows if row["step"] > 0]
 
 
@@ -79,7 +80,7 @@ def test_episodes_search(steps: list[dict[str, Any]]) -> None:
 
 
 def test_the_dump_holds_whole_episodes(run: Path) -> None:
-    lines = [json.loads(line) for line in (run / "rollouts" / f"{STEPS}.jsonl").read_text().splitlines()]
+    lines = read_json_lines(run / "rollouts" / f"{STEPS}.jsonl")
     assert len(lines) == 16 * 8
     answered = [line for line in lines if line["episode"]["outcome"] == "answered"]
     assert answered

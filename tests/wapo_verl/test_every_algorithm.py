@@ -20,6 +20,7 @@ from rich.console import Console
 
 from wapo_verl import run_settings
 from wapo_verl.algorithms import algorithms
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.quickstart.command import Folders, training_command
 from wapo_verl.quickstart.run import Stages, make_world
 from wapo_verl.quickstart.settings import QuickstartSettings
@@ -79,7 +80,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> dict[st
     }
     done = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    rows = [json.loads(line) for line in folders.metrics.read_text().splitlines()]
+    rows = read_json_lines(folders.metrics)
     found = [row["data"] for row in rows if row["step"] > 0]
     assert len(found) == STEPS * len(NAMES)
     return {name: found[turn * STEPS : (turn + 1) * STEPS] for turn, name in enumerate(NAMES)}

@@ -18,6 +18,7 @@ from envs.environment import RowError
 from envs.registry import environment
 from wapo_verl import prepare as module
 from wapo_verl import row_files
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.prepare import Request, parse_settings, prepare
 from wapo_verl.row_files import write_parquet
 
@@ -65,7 +66,7 @@ def test_a_generated_environment_gets_its_documents_too(tmp_path: Path) -> None:
     written = prepare(Request("miniwiki", tmp_path, seed=3, limit=5))
     assert {item.content for item in written} == {*environment("miniwiki").splits, "documents"}
     assert {item.rows for item in written if item.content != "documents"} == {5}
-    documents = [json.loads(line) for line in (tmp_path / "documents.jsonl").read_text().splitlines()]
+    documents = read_json_lines(tmp_path / "documents.jsonl")
     assert {tuple(document) for document in documents} == {("id", "title", "text")}
     ids = {document["id"] for document in documents}
     for split in environment("miniwiki").splits:

@@ -1,6 +1,5 @@
 """What the trainers change in veRL's step. TransferQueue and the worker group are replaced, no Ray, no GPU."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from wapo_verl import trainer as trainer_module
 from wapo_verl.algorithms import algorithm
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.run_settings import MODES, PREFIX
 from wapo_verl.step_plan import PLAN_KEY, StepPlan, StepPlanner
 from wapo_verl.trainer import StableTrainer, StableTrainerSync
@@ -339,7 +339,7 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
     made._init_dump_executor()
     made._log_rollout_data(make_batch(keys, [{}, {"is_padding": True}]), {}, str(tmp_path))
     made._shutdown_dump_executor()
-    lines = [json.loads(line) for line in (tmp_path / "3.jsonl").read_text().splitlines()]
+    lines = read_json_lines(tmp_path / "3.jsonl")
     assert len(lines) == 1
     assert lines[0]["output"] == "<|im_start|>[8, 9]"
     assert lines[0]["episode"]["outcome"] == "answered"

@@ -6,7 +6,6 @@ Left out: scoring, which veRL's dump brings along.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from wapo_verl.json_lines import read_json_lines
 
 _BLOCK = re.compile(r"<(think|search|answer|information)>(.*?)</\1>", re.DOTALL)
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
@@ -58,7 +59,7 @@ def question(prompt: str) -> str:
 
 def read_dump(file: Path) -> list[dict[str, Any]]:
     """The samples of a validation, one a line; none for a file that is not there."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return read_json_lines(file) if file.is_file() else []
 
 
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.study.settings import Cell, StudySettings
 
 REWARD = "critic/score/mean"
@@ -75,7 +76,7 @@ def read_record(file: Path) -> Record:
         ValueError: where it is no complete record; the message names the file and the mend.
     """
     try:
-        header, *steps = [json.loads(line) for line in file.read_text().splitlines()]
+        header, *steps = read_json_lines(file)
         if not header["complete"] or not steps:
             raise KeyError("complete")
         return Record(Cell(**header["cell"]), header["settings"], tuple(steps), header["seconds"])

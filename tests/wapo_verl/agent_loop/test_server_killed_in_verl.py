@@ -3,7 +3,6 @@
 Nothing is replaced: veRL, Ray, FSDP2, vLLM, the service as a process of its own.
 """
 
-import json
 import shutil
 import threading
 import time
@@ -15,6 +14,7 @@ import pytest
 from rich.console import Console
 from support.service import Service
 
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.quickstart.command import Folders, training_command
 from wapo_verl.quickstart.run import Stages, make_world
 from wapo_verl.quickstart.settings import QuickstartSettings
@@ -70,7 +70,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> list[di
         outage.service.kill()
     assert done.status == 0, folders.log.read_text(errors="replace")[-5000:]
     assert outage.over.is_set()
-    return [json.loads(line)["data"] for line in folders.metrics.read_text().splitlines()]
+    return [row["data"] for row in read_json_lines(folders.metrics)]
 
 
 def test_every_step_is_made_with_every_episode(steps: list[dict[str, Any]]) -> None:

@@ -4,7 +4,6 @@ Nothing is replaced. A tiny model first learns a few episodes by heart, half of 
 writes calls that can be made and its answers differ.
 """
 
-import json
 import os
 import subprocess
 from typing import Any
@@ -17,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from envs.protocol import render_answer, render_tool_response, render_tool_search
 from envs.registry import environment
 from retrieval_index import build_index, open_index
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.prepare import Request, prepare
 from wapo_verl.quickstart.command import SPLITS, Folders, training_command
 from wapo_verl.quickstart.model import make_model
@@ -105,7 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 def test_two_steps_train_on_episodes_that_call_the_tool(run: Folders) -> None:
-    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    rows = read_json_lines(run.metrics)
     steps = [row["data"] for row in rows if row["step"] > 0]
     assert len(steps) == STEPS
     for step in steps:
@@ -121,7 +121,7 @@ def test_two_steps_train_on_episodes_that_call_the_tool(run: Folders) -> None:
 
 
 def test_the_dump_holds_calls_and_results(run: Folders) -> None:
-    lines = [json.loads(line) for line in (run.out / "rollouts" / f"{STEPS}.jsonl").read_text().splitlines()]
+    lines = read_json_lines(run.out / "rollouts" / f"{STEPS}.jsonl")
     assert len(lines) == SETTINGS.prompts_per_step * SETTINGS.group_size
     searched = [line for line in lines if line["episode"]["queries"]]
     assert searched

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from wapo_verl.json_lines import read_json_lines
 from wapo_verl.quickstart.command import Folders, training_command
 from wapo_verl.quickstart.run import Stages, make_world
 from wapo_verl.quickstart.settings import QuickstartSettings
@@ -56,15 +57,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def steps(run: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_json_lines(run / "metrics.jsonl")
     return [row["data"] for row in rows if row["step"] > 0]
 
 
 def dumped(run: Path, step: int) -> dict[str, list[float]]:
     """Each group's scores in a step's dump."""
     groups: dict[str, list[float]] = {}
-    for line in (run / "rollouts" / f"{step}.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in read_json_lines(run / "rollouts" / f"{step}.jsonl"):
         groups.setdefault(row["uid"].split("_")[0], []).append(row["score"])
     return groups
 

@@ -5,7 +5,6 @@ Its last commands, which train, are run by the slow test, with veRL, Ray and vLL
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from wapo_verl.json_lines import read_json_lines
 
 GUIDE = Path(__file__).parents[3] / "docs" / "new_environment.md"
 _BLOCK = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -112,11 +113,11 @@ def test_the_guides_environments_are_as_small_as_promised(reader: Reader) -> Non
 def test_the_guides_environment_trains(reader: Reader) -> None:
     (train,) = (block for block in blocks() if block.note == "train")
     reader.follow(train)
-    steps = [json.loads(line)["data"] for line in (reader.folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["data"] for row in read_json_lines(reader.folder / "metrics.jsonl")]
     trained = [step for step in steps if "reward/correct/mean" in step]
     assert len(trained) == 2
     assert any(step["actor/skipped_steps"] == 0 and step["actor/grad_norm"] > 0 for step in trained)
     assert all(0 < step["reward/format/mean"] < 1 for step in trained)
-    lines = (reader.folder / "rollouts" / "2.jsonl").read_text().splitlines()
+    lines = read_json_lines(reader.folder / "rollouts" / "2.jsonl")
     assert len(lines) == 16 * 8
-    assert {"correct", "format", "score"} <= set(json.loads(lines[0]))
+    assert {"correct", "format", "score"} <= set(lines[0])
