@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from envs.environment import Example, RowError
 from envs.episode import Episode
 from envs.from_files import FromFiles
+from envs.math_echo import is_copied
 from envs.math_extraction import BOXED, FORMATS, THINK, extract_answer, written
 from envs.math_verifier import DIFFERENT, EQUAL, EQUIVALENT, MATCHES, UNDECIDED, exactly, verify
 from envs.raw_rows import WHOLE_ROW, RawRow
@@ -42,9 +43,10 @@ class MathEnvironment(FromFiles):
         match: "equivalent" (mathematics) or "exact" (the strict comparison of strings).
 
     Reward parts, each 0 or 1: ``correct`` (the score), ``exact_match`` (the same string as the gold answer), ``format``
-    (an answer stands where the format wants it), and why an answer could not be judged: ``unparsed`` (unreadable),
-    ``gold_unparsed``, ``timed_out``, ``worker_died``. What counts as the answer, and the hacks this withstands:
-    `envs.math_extraction`; what counts as equal: `envs.math_equivalence`.
+    (an answer stands where the format wants it), ``copied`` (it is an expression out of the problem, and so not right),
+    and why an answer could not be judged: ``unparsed`` (unreadable), ``gold_unparsed``, ``timed_out``, ``worker_died``.
+    What counts as the answer, and the hacks this withstands: `envs.math_extraction`; as equal: `envs.math_equivalence`;
+    as copied: `envs.math_echo`.
     """
 
     ability: ClassVar[str] = "math"
@@ -81,19 +83,21 @@ class MathEnvironment(FromFiles):
         return [{"role": "user", "content": content}]
 
     def ground_truth(self, example: Example) -> dict[str, Any]:
-        """``answers`` (one), ``answer_format`` and ``match``."""
+        """``answers`` (one), ``answer_format``, ``match``, and the ``problem``, which is not to be given back."""
         options = {name: example.extra[name] for name in ("answer_format", "match")}
-        return {"answers": list(example.answers), **options}
+        return {"answers": list(example.answers), **options, "problem": example.question}
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Any]) -> dict[str, float]:
         """The reward parts of a completion; blocks while a worker looks at an answer."""
         gold = ground_truth["answers"][0]
         answer = extract_answer(episode.completion, ground_truth["answer_format"]) if episode.answered else None
-        verdict = DIFFERENT if answer is None else verify(gold, answer, ground_truth["match"])
+        copied = answer is not None and is_copied(answer, ground_truth["problem"], gold)
+        verdict = DIFFERENT if answer is None or copied else verify(gold, answer, ground_truth["match"])
         return {
             "correct": float(verdict == EQUAL),
             "exact_match": float(answer is not None and exactly(gold, answer)),
             "format": float(answer is not None),
+            "copied": float(copied),
             **{name: float(verdict == name) for name in UNDECIDED},
         }
 

@@ -7,7 +7,8 @@ What is settled here because math-verify 0.9 gets it wrong or takes it lightly (
 
 - `204_5` and `204_6` are the same to it: digits and base must both agree, only the base may be left out.
 - `-2, 1, 1` is `1, -2` to it, and `(2,3)` is `2, 3`: parts are counted, brackets are compared, sets keep no order.
-- `2x+3=5` is 5 to it, as is any equation that ends in 5: what stands left of the last `=` must be a name or be equal.
+- `2x+3=5` is 5 to it, as is any equation that ends in 5: what stands left of the last `=` must be a name or be equal
+  (`==`, `\equiv` and `\approx` are equals signs here). So it is with golds: `x+y=5` is 5 to it, `x=2, y=3` is `3, 2`.
 - `0.0000002` is `0.0000001` to it (six places, absolute): the tolerance is relative too, for golds below 1.
 - `3r^2` is `3R^2` to it: small and capital letters are different variables.
 - `5t` is 5 to it, and 10 minutes are 10 seconds: units are taken from a table, and two that differ are refused; what is
@@ -81,7 +82,12 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
         return False
     wanted = list(gold.parts) if gold.kind == UNORDERED else [gold]
     given = list(answer.parts) if answer.kind == UNORDERED else [answer]
-    return len(wanted) == len(given) and _matched(wanted, given, algebra)
+    if len(wanted) != len(given):
+        return False
+    if len({*map(_named, wanted)} - {None}) > 1 and None in map(_named, given):
+        # x=2, y=3 may be given as 2, 3, and not as 3, 2.
+        return all(_same(one, other, algebra) for one, other in zip(wanted, given, strict=True))
+    return _matched(wanted, given, algebra)
 
 
 def _matched(gold: list[Node], answer: list[Node], algebra: Algebra) -> bool:
@@ -92,6 +98,12 @@ def _matched(gold: list[Node], answer: list[Node], algebra: Algebra) -> bool:
             return False
         answer.remove(found)
     return True
+
+
+def _named(node: Node) -> str | None:
+    """The name on an equation's left side; None for anything else."""
+    sides = _sides(node.text) if node.kind == ATOM else []
+    return without_spaces(sides[0]) if len(sides) == 2 and _is_name(sides[0]) else None
 
 
 def _alike(node: Node, other: Node) -> Node:
@@ -141,7 +153,9 @@ def _same_atom(gold: str, answer: str, algebra: Algebra) -> bool:
     sides, given_sides = _sides(gold), _sides(answer)
     if len(given_sides) > 1 and len(sides) == 1:
         return _same_as_equation(gold, given_sides, algebra)
-    if len(sides) == 2 and len(given_sides) == 1 and _is_name(sides[0]):
+    if len(sides) == 2 and len(given_sides) == 1:
+        if not _ONE_THING.fullmatch(sides[0]):  # x+y=5 is a relation, which a number is not
+            return False
         gold = sides[1]
     return _same_quantity(
         quantity(gold), quantity(answer, counted=plain_number(quantity(gold).body) is not None), algebra
@@ -159,6 +173,13 @@ _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _DIGITS_OF_A_NAME = re.compile(
     r"_\{?[0-9a-zA-Z]+\}?|\^\{?[0-9]+\}?|(?<=[a-zA-Z])\(\s*-?[0-9]+(?:\s*,\s*-?[0-9]+)*\s*\)"
 )
+
+
+_ONE_THING = re.compile(
+    r"(?:\\?[a-zA-Z]|\\[a-zA-Z]+|(?:\\angle\s*|m\s*\\angle\s*)?[A-Z]{2,4}|\\text\{[^{}]*\})"
+    r"'*(?:_\{?[0-9a-zA-Z]+\}?)?(?:\([^()=]*\))?"
+)
+"""A gold equation's left side for which its right side alone is as good an answer: a variable, `f(x)`, `AB`."""
 
 
 def _sides(text: str) -> list[str]:

@@ -7,8 +7,9 @@ Two formats. "think": `</think>` closes the reasoning, then a line that begins w
 - "think" without a `</think>`, or "boxed" with a `<think>` that is never closed, has no answer: a completion cut off in
   its reasoning cannot be paid for a guess there, and leaving the reasoning out does not pay either.
 - The last `Answer:` line counts, the last complete `\\boxed{}` counts: of several answers only one is ever compared.
-- An answer line is what follows `Answer:` on that line alone. A blank one is no answer, and no earlier one steps in
-  for it: whoever ends with a blank has withdrawn what was said before.
+- An answer line is what follows `Answer:` on that line alone, or, where it opens a matrix, up to the line that closes
+  it. A blank one is no answer, and no earlier one steps in for it: whoever ends with a blank has withdrawn what was
+  said before.
 - A box that is never closed is not there (a completion cut off); the complete one before it counts. A box in a box is
   part of the outer one.
 - The echoed instructions hold no answer: the prompt names `Answer:` within a sentence and `\\boxed{}` empty.
@@ -24,8 +25,9 @@ import re
 THINK, BOXED = "think", "boxed"
 FORMATS = (THINK, BOXED)
 
-_ANSWER_LINE = re.compile(r"^[ \t]*(?:[#>]+[ \t]*)?(?:\*\*)?Answer:(?:\*\*)?(.*)$", re.MULTILINE)
+_ANSWER_LINE = re.compile(r"^[ \t]*(?:[#>]+[ \t]*)?(?:\*\*)?Answer(?:\*\*:|:(?:\*\*)?)(.*)$", re.MULTILINE)
 _BRACES = re.compile(r"\\(?P<box>boxed|fbox)[ \t]*\{|\\.|[{}]", re.DOTALL)
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{")
 _BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s${}\\]+)")
 
 
@@ -56,8 +58,22 @@ def last_answer_line(text: str) -> str | None:
         found = match
     if found is None:
         return None
-    answer = found[1].strip()
+    answer = (found[1] + _rest_of_matrix(found[1], text[found.end() :])).strip()
     return answer.removesuffix("**").strip() if answer.count("**") == 1 else answer
+
+
+def _rest_of_matrix(line: str, after: str) -> str:
+    r"""What follows the line up to the end of that in which its last `\begin` is closed; "" where it closes its own."""
+    depth = 0
+    for match in _ENVIRONMENT.finditer(line):
+        depth += 1 if match[0] == r"\begin{" else -1
+    if depth <= 0:
+        return ""
+    for match in _ENVIRONMENT.finditer(after):
+        depth += 1 if match[0] == r"\begin{" else -1
+        if depth == 0:
+            return after[: match.end()] + after[match.end() :].partition("\n")[0]
+    return ""
 
 
 def last_box(text: str) -> str | None:

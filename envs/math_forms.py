@@ -27,9 +27,11 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[a-zA-Z]))")
 _TEXT_COMMAND = re.compile(r"\\(?:mbox|hbox|textbf|textit|textrm|textnormal|textsf|mathrm|operatorname)\s*\{")
 _CLEANINGS = (
     (
-        re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}\s*|\\,)(?=[0-9]{3}(?![0-9]))"),
+        re.compile(r"(?:(?<=[1-9])|(?<=[0-9]{2}))(?:,\\!\s*|\{,\}\s*|\\,)(?=[0-9]{3}(?![0-9]))"),
         "",
-    ),  # thousands: 10,\!080 10{,}080 10\,080
+    ),  # thousands: 10,\!080 10{,}080 10\,080; not 0{,}350
+    # What a parser would drop one side of: each is an equation, whose sides are all looked at.
+    (re.compile(r"={2,}|\\(?:equiv|approx|simeq|cong|doteq)(?![a-zA-Z])"), "="),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|!|mathbf|boldsymbol|limits)(?![a-zA-Z])"), ""),
@@ -112,8 +114,8 @@ class Number:
     decimal: bool
 
 
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+_WHOLE = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)"
+_DECIMAL = rf"{_WHOLE}(?:\.[0-9]*)?|\.[0-9]+"
 _NUMBER = re.compile(
     rf"(?P<number>{_DECIMAL})(?:(?:\\times|\\cdot)10\^\{{?(?P<power>[+-]?[0-9]+)\}}?|[eE](?P<e>[+-]?[0-9]+))?"
 )

@@ -25,8 +25,11 @@ _POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "c
 
 _CHANGING = """
     pi sqrt root sin cos tan cot sec csc log exp mod inf infinity factorial times over plus minus less more than divided
-    by half halves third thirds quarter quarters fourths fifths tenths hundred hundreds hundredths dozen dozens thousand
-    thousands thousandths million millions billion billions trillion trillions
+    by half halves third thirds quarter quarters fourth fourths fifths sixths eighths tenths tens hundred hundreds
+    hundredths dozen dozens gross thousand thousands thousandths lakh lakhs crore crores million millions millionth
+    millionths billion billions trillion trillions negative not no maybe perhaps raised power choose above below under
+    base percent one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
 """
 _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
@@ -62,7 +65,7 @@ def quantity(text: str, counted: bool = False) -> Quantity:
         return Quantity(text[:-2].strip(), PERCENT)
     if text.endswith(r"^\circ") and text[:-6].strip() and not _ANGLE_FUNCTION.search(text):
         return Quantity(text[:-6].strip(), DEGREE)
-    if (found := _TEXT_UNIT.fullmatch(text)) and _NOT_COUNTED.isdisjoint(found["unit"].lower().split()):
+    if (found := _TEXT_UNIT.fullmatch(text)) and _leaves_the_number(found["unit"]):
         inner = quantity(found["body"]) if found["body"].endswith(r"^\circ") else Quantity(found["body"])
         return Quantity(inner.body, inner.unit or _unit(found["unit"], found["power"]))
     if found := _BARE_UNIT.fullmatch(text):
@@ -75,8 +78,13 @@ def quantity(text: str, counted: bool = False) -> Quantity:
 
 def _are_names(words: str) -> bool:
     """Whether words can say what is counted: the first has three letters or more, and none changes the number."""
-    found = words.lower().split()
-    return len(found[0]) > 2 and _NOT_COUNTED.isdisjoint(found) and not _POWERS.keys() & set(found)
+    return len(words.split()[0]) > 2 and _leaves_the_number(words)
+
+
+def _leaves_the_number(words: str) -> bool:
+    """Whether none of the words changes the number before them; "square" may stand with a unit of the table alone."""
+    found = re.split(r"[ ./]+", words.lower())
+    return _NOT_COUNTED.isdisjoint(found) and (_unit(words, None) != "?" or not _POWERS.keys() & set(found))
 
 
 def units_differ(gold: Quantity, answer: Quantity) -> bool:

@@ -36,7 +36,7 @@ _TOKENS = re.compile(
 )
 _OPENING = ("(", "[", "{", r"\{", r"\langle")
 _CLOSING = (")", "]", "}", r"\}", r"\rangle")
-_THOUSANDS = re.compile(r"(?<![0-9.,])([0-9]{1,3})((?:,[0-9]{3})+)(?![0-9,])")
+_THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9,])")
 _MEMBER = re.compile(r"\s*[a-zA-Z](?:_\{?[0-9a-z]\}?)?\s*\\in(?![a-z])\s*(.*)", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-z])")
 _EMPTY = re.compile(r"\\emptyset|\\\{\s*\\\}")

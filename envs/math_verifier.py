@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from itertools import count
 from threading import Lock
 
 from envs.math_equivalence import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, compare
@@ -21,6 +22,8 @@ UNDECIDED = (UNPARSED, GOLD_UNPARSED, TIMED_OUT, WORKER_DIED)
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 4_096
+MOST_WARNINGS = 20
+"""Answers that could not be read and are logged as warnings, of one process."""
 
 
 def verify(gold: str, answer: str, match: str = EQUIVALENT) -> str:
@@ -39,9 +42,12 @@ def verify(gold: str, answer: str, match: str = EQUIVALENT) -> str:
     if match == EXACT:
         return EQUAL if exactly(gold, answer) else DIFFERENT
     try:
-        return compare(gold, answer, _ask_a_worker)
+        verdict = compare(gold, answer, _ask_a_worker)
     except _NeedsAlgebra:
-        return _remembered(gold, answer)
+        verdict = _remembered(gold, answer)
+    if verdict in (UNPARSED, GOLD_UNPARSED):  # the pool says what timed out or ended a worker
+        _log_unread(verdict, gold, answer)
+    return verdict
 
 
 def exactly(gold: str, answer: str) -> bool:
@@ -57,6 +63,18 @@ def _ask_a_worker(gold: str, answer: str) -> bool:
     raise _NeedsAlgebra
 
 
+_unread = count()
+
+
+def _log_unread(verdict: str, gold: str, answer: str) -> None:
+    """Warn of the first few; an untrained policy writes thousands that nobody can read, and the metric counts them."""
+    number = next(_unread)
+    level = logging.WARNING if number < MOST_WARNINGS else logging.INFO
+    _LOG.log(level, "math verifier: %s, gold %.200r, answer %.200r", verdict, gold, answer)
+    if number + 1 == MOST_WARNINGS:
+        _LOG.warning("math verifier: further answers that cannot be read are logged at level INFO, and counted")
+
+
 _verdicts: OrderedDict[tuple[str, str], str] = OrderedDict()
 _lock = Lock()
 
@@ -69,8 +87,6 @@ def _remembered(gold: str, answer: str) -> str:
             _verdicts.move_to_end(key)
             return _verdicts[key]
     verdict = pool().ask(gold, answer)
-    if verdict in (UNPARSED, GOLD_UNPARSED):
-        _LOG.info("math verifier: %s, gold %.200r, answer %.200r", verdict, gold, answer)
     if verdict != WORKER_DIED:
         with _lock:
             _verdicts[key] = verdict

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from envs.episode import Episode
 from envs.math_algebra import same_expression
 from envs.math_equivalence import EQUAL, Unreadable, compare
 from envs.math_extraction import FORMATS, extract_answer, written
+from envs.math_verifier import MOST_WARNINGS
 from envs.registry import environment
 
 NAMES = ("math500", "numinamath_lean")
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "math500" / "test.jsonl"
 SAMPLES = {name: environment(name).sample_source() or Path() for name in NAMES}
 NO_ANSWER = dict.fromkeys(
-    ("correct", "exact_match", "format", "unparsed", "gold_unparsed", "timed_out", "worker_died"), 0.0
+    ("correct", "exact_match", "format", "copied", "unparsed", "gold_unparsed", "timed_out", "worker_died"), 0.0
 )
 
 
@@ -41,7 +44,7 @@ def parts(env: Environment, row: dict[str, Any], completion: str) -> dict[str, f
 
 
 def parts_of(gold: str, answer: str, match: str = "equivalent") -> dict[str, float]:
-    truth = {"answers": [gold], "answer_format": "think", "match": match}
+    truth = {"answers": [gold], "answer_format": "think", "match": match, "problem": "What is it?"}
     return environment("math500").parts(Episode(None, completion=written(answer, "think")), truth)
 
 
@@ -118,6 +121,23 @@ def test_parts_say_why_there_is_no_reward() -> None:
     assert parts_of(r"\frac{1}{2}", "") == NO_ANSWER
 
 
+def test_answers_that_cannot_be_read_are_logged_the_first_of_them_as_warnings(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("envs.math_verifier._unread", count())
+    caplog.set_level(logging.INFO, "envs.math_verifier")
+    for _ in range(MOST_WARNINGS):
+        assert parts_of("5", "(1,2")["unparsed"] == parts_of(r"\frac{1}{", "5")["gold_unparsed"] == 1.0
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warned[:2] == [
+        "math verifier: unparsed, gold '5', answer '(1,2'",
+        r"math verifier: gold_unparsed, gold '\\frac{1}{', answer '5'",
+    ]
+    assert len(warned) == MOST_WARNINGS + 1
+    assert "further answers that cannot be read are logged at level INFO" in warned[-1]
+    assert len(caplog.records) == 2 * MOST_WARNINGS + 1
+
+
 @pytest.mark.parametrize("verdict", ["timed_out", "worker_died"])
 def test_an_answer_that_no_worker_judged_is_counted(verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envs.math_environment.verify", lambda *_: verdict)
@@ -183,6 +203,27 @@ def test_hacks_do_not_pay(name: str, answer_format: str) -> None:
     for row in rows_of(name, "train", answer_format=answer_format) + rows_of(name, "test", answer_format=answer_format):
         for completion in hacks(row["reward_model"]["ground_truth"]["answers"][0]):
             assert parts(env, row, completion)["correct"] == 0.0, completion[:200]
+
+
+def test_formulas_of_the_problem_are_no_answer() -> None:
+    env, problems = environment("math500"), shared_golds() and read("math500", "test", SHARED)
+    copied = 0
+    for index, example in enumerate(problems[::4]):
+        for formula in formulas(example.question):
+            found = parts(env, env.row(example, "test", index), written(formula, "think"))
+            assert found["correct"] == found["exact_match"], (formula, example.answers)
+            copied += int(found["copied"])
+    assert copied > 60
+
+
+def formulas(problem: str) -> list[str]:
+    """What stands between dollars or display brackets, and the sides of its equations."""
+    found = [text for groups in _FORMULA.findall(problem) for text in groups if text]
+    sides = [side for text in found for side in text.split("=")]
+    return sorted({" ".join(text.split()).strip(" .,?") for text in found + sides} - {""})
+
+
+_FORMULA = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
 def test_an_episode_that_ended_without_an_answer_scores_zero() -> None:

@@ -30,6 +30,12 @@ SAME = [
     ("x=5", "5"), ("5", "x=5"), ("5", "x = 5"), ("x=5", "x = 5"), ("5", "f(3) = 5"), ("5", "a_1 = 5"), ("5", "a+b = 5"),
     ("5", "2+3 = 5"), ("5", r"x = \frac{10}{2} = 5"), ("y = 2x + 3", "y=3+2x"), ("y = 2x + 3", "2x+3"), ("5", "AB = 5"),
     ("5x - 7y + 11z + 4 = 0", "5x-7y+11z=-4"), ("5x - 7y + 11z + 4 = 0", "-5x + 7y - 11z - 4 = 0"),
+    ("5", "x == 5"), ("5", r"x \equiv 5"), ("5", r"2+3 \equiv 5"), ("350", r"x \approx 350"), (r"\theta = 30", "30"),
+    ("f(x) = 2x + 3", "2x + 3"), ("AB = 5", "5"), ("x+y = 5", "x + y = 5"), ("x+y = 5", "y+x=5"), ("a_1 = 5", "5"),
+    (r"x \equiv 3 \pmod{7}", r"x \equiv 3 \pmod{7}"),
+    # several names: by name in any order, without names in the gold answer's
+    ("x=2, y=3", "2, 3"), ("x=2, y=3", "y=3, x=2"), ("x=2, y=3", r"x = 2 \text{ and } y = 3"),
+    ("x=1, x=-2", "-2, 1"), ("x=1, 3", "3, 1"), ("a=1,b=2,c=3", "a=1, c=3, b=2"),
     # algebra
     ("x^2-1", "(x-1)(x+1)"), ("x^3+3x-6", "-6 + x^3 + 3x"), (r"\cot x", r"\frac{\cos x}{\sin x}"), ("2k", r"k \cdot 2"),
     ("6+9i", "9i+6"), (r"\log_2 3", r"\frac{\ln 3}{\ln 2}"), ("p-q", "-q+p"), ("xy", "yx"), ("2", "(2)"),
@@ -58,7 +64,8 @@ SAME = [
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}"),
     (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
     # what is counted
-    ("13", "13 boxes"), ("5", "5 red apples"), ("5", r"5\text{ red apples}"),
+    ("5", "5 positive integers"), ("5", r"5\text{ two-digit numbers}"), ("13", "13 boxes"), ("5", "5 red apples"),
+    ("5", r"5\text{ red apples}"),
     (r"\$5", "5 dollars each"),
     # ranges of both sorts, periods, times
     (r"0.\overline{3}", r"\frac13"), ("4/11", r"0.\overline{36}"), (r"0.1\overline{6}", "1/6"),
@@ -96,6 +103,16 @@ NOT_THE_SAME = [
     ("x=5", "y=5"), ("5", "2x+3=5"), ("5", "2x = 5"), ("5", "7 = 5"), ("5", "5 = 7"), ("y = 2x + 3", "y = 2x - 3"),
     ("5x - 7y + 11z + 4 = 0", "5x - 7y + 11z + 5 = 0"), ("5x - 7y + 11z + 4 = 0", "0"), ("5", "5t"), ("5t", "5"),
     ("x^2", "2x"), (r"\infty", r"-\infty"), ("x > 2", "x < 2"),
+    # an equation for a number, whatever its sign; a number for an equation
+    ("5", "7 == 5"), ("5", "5 == 7"), ("5", "2x+3 == 5"), ("5", r"2x+3 \equiv 5"), ("5", r"99 \equiv 5"),
+    ("5", r"5 \equiv 7"), ("5", r"5 \approx 7"), ("5", r"7 \approx 5"), ("350", r"350 \approx 1 \approx 2"),
+    ("5", r"7 \simeq 5"), ("5", r"7 \cong 5"), ("5", r"5 \sim 7"), ("5", r"7 \sim 5"), ("5", r"7 \Rightarrow 5"),
+    ("5", r"7 \to 5"), ("5", r"5 \ne 7"), ("5", r"7 \neq 5"), ("5", r"7 \iff 5"), ("5", r"7 \implies 5"),
+    ("5", r"7 := 5"), ("5", r"5 \propto 7"), ("5", r"7 \rightarrow 5"), ("5", r"5 \leftrightarrow 7"),
+    ("5", r"7 \doteq 5"), ("5", "7 -> 5"), ("5", "7 => 5"), ("5", r"7 \mid 5"), ("5", r"5 | 7"), ("5", "7 : 5"),
+    ("x^2+y^2=1", "1"), ("xy=12", "12"), ("x+y=5", "5"), ("x+y-z=0", "0"), ("a+b=c", "c"), ("ab=12", "12"),
+    ("x=2, y=3", "3, 2"), ("a=1,b=2,c=3", "3,1,2"), ("x=2, y=3", "x=3, y=2"), ("x=2, y=3", "2"),
+    ("p=3,q=4", r"\{4,3\}"),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "3"),
@@ -107,6 +124,12 @@ NOT_THE_SAME = [
     ("5", "5 pi"), ("5", "5 million"), ("5", r"5\text{ million}"), ("5", "5 dozen"), ("5", "5 sqrt x"), ("5", "5x"),
     ("5", "5 x"), ("5", "5 red apples and 3 green apples"), ("5", "6 red apples"), ("5", "5 boxes 7"),
     ("5x", "5 boxes"), ("5", "5 thousandths"), ("5", "5 less than zero"), ("5", "5 halves"), ("5", "5 squared"),
+    ("5", r"5\text{ squared}"), ("5", r"5\text{ cubed}"), ("5", "5 raised to the fourth"), ("5", "5 negative"),
+    ("5", r"5 \text{ to the fourth}"), ("5", "5 not"), ("5", "5 lakh"), ("5", "5 tens"), ("5", "5 crore"),
+    ("350", r"350\text{ below zero}"), ("350", r"350\text{ in base seven}"), ("350", "350 maybe seven"),
+    ("5", "5 choose two"), ("5", r"5\text{ hundred}"), ("5", "5 percent of seven"), ("5", "5 seven"),
+    # no thousands
+    ("350", "0,350"), ("350", "0{,}350"), ("120", "0,120"), (r"120^\circ", r"0,120^\circ"), ("350", r"0,\!350"),
     # units, per cent, degrees, bases
     (r"10\text{ seconds}", r"10\text{ minutes}"), (r"15\mbox{ cm}^2", "15 m^2"), (r"15\mbox{ cm}^2", r"15\text{ cm}^3"),
     (r"\$5", "5 cents"), (r"15\mbox{ cm}^2", "16 cm^2"), (r"30^\circ", "30 radians"), (r"30^\circ", r"\frac{\pi}{6}"),

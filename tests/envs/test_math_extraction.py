@@ -25,6 +25,16 @@ IN_THINK_FORMAT = {
     "same line as the tag": ("<think>x</think>Answer: 5", "5"),
     "words around it": ("<think>x</think>So it is.\nAnswer: 5\nI hope this helps.", "5"),
     "bold": ("<think>x</think>\n**Answer:** 5", "5"),
+    "bold but for the colon": ("<think>x</think>\n**Answer**: 5", "5"),
+    "a matrix over several lines": (
+        "<think>x</think>\nAnswer: $\\begin{pmatrix} 1 \\\\\n2\n\\end{pmatrix}$\nDone.",
+        "$\\begin{pmatrix} 1 \\\\\n2\n\\end{pmatrix}$",
+    ),
+    "a matrix that is never closed": (
+        "<think>x</think>\nAnswer: \\begin{pmatrix} 1 \\\\\n2",
+        "\\begin{pmatrix} 1 \\\\",
+    ),
+    "a line after a matrix that is not closed": ("<think>x</think>\nAnswer: \\begin{pmatrix} 1\nAnswer: 5", "5"),
     "all of it bold": ("<think>x</think>\n**Answer: 5**", "5"),
     "heading": ("<think>x</think>\n## Answer: 5", "5"),
     "indented": ("<think>x</think>\n   Answer: 5  ", "5"),

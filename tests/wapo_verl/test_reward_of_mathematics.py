@@ -16,7 +16,7 @@ from wapo_verl.metrics.episodes import reward_part_metrics
 from wapo_verl.reward import compute_score
 
 GOLD = r"\frac{\sqrt{3}}{3}"
-TRUTH = {"answers": [GOLD], "answer_format": "think", "match": "equivalent"}
+TRUTH = {"answers": [GOLD], "answer_format": "think", "match": "equivalent", "problem": "What is it?"}
 PATH = {"path": "pkg://wapo_verl.reward", "name": "compute_score", "reward_kwargs": {"verifier": {"seconds": 1}}}
 
 
@@ -40,7 +40,7 @@ def test_the_parts_become_metrics_of_the_step() -> None:
     metrics = reward_part_metrics([score(answer) for answer in (GOLD, "1/3", "\\frac{", "")])
     assert metrics == {
         **{f"reward/{part}/mean": 0.25 for part in ("score", "correct", "exact_match", "unparsed")},
-        **{f"reward/{part}/mean": 0.0 for part in ("gold_unparsed", "timed_out", "worker_died")},
+        **{f"reward/{part}/mean": 0.0 for part in ("copied", "gold_unparsed", "timed_out", "worker_died")},
         "reward/format/mean": 0.75,
     }
 
