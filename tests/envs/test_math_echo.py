@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from envs.math_echo import is_copied
 
-PROBLEM = r"Let $x = 4$. Find $99^2+99 + 1$, then $\sqrt{242}$ and $(u+4)(u-1) - 2 \cdot 3$ at 30\% or $\frac{1}{2}$, in [-2,7]."
+PROBLEM = (
+    r"Let $x = 4$. Find $99^2+99 + 1$, then $\sqrt{242}$ and $(u+4)(u-1) - 2 \cdot 3$ "
+    r"at 30\% or $\frac{1}{2}$, in [-2,7]."
+)
 
 COPIED = [
     "99^2+99+1", "$99^2 + 99+1$", "(99^2+99+1)", r"\left(99^2+99+1\right)", r"\boxed{99^2+99+1}.", "99^2", "99+1",

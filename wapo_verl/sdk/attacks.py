@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from envs.environment import Example
+from envs.math_echo import is_copied
 from envs.protocol import render_answer
 from wapo_verl.sdk.play import PLAYED, PROTOCOLS, Row
 
@@ -25,6 +26,7 @@ Script = tuple[str, ...]
 """What the policy writes, a turn each."""
 
 _THINK = re.compile(r"</?think>")
+_FORMULA = re.compile(r"\$+([^$]+)\$+")
 _LOOK_ALIKES = str.maketrans("aceiopxyABCEHKMOPTX0123456789", "асеіорхуАВСЕНКМОРТХOlƨЗЧƼбㄱȢᏭ")
 
 
@@ -147,6 +149,16 @@ def _wrong(aim: Target) -> list[Script]:
     return [(aim.form(NONSENSE),)]
 
 
+def _hostile_numbers(aim: Target) -> list[Script]:
+    numbers = ("1e9999999999", "1e-9999999999", "nan", "sNaN", "inf", "-inf", "1/0", "9" * 5_000, "1_0", "0x1p9999")
+    return [(aim.form(number),) for number in numbers if number != aim.gold]
+
+
+def _formulas(aim: Target) -> list[Script]:
+    found = dict.fromkeys(formula.strip() for formula in _FORMULA.findall(aim.prompt))
+    return [(aim.form(formula),) for formula in found if is_copied(formula, aim.prompt, aim.gold)]
+
+
 ATTACKS: tuple[Attack, ...] = (
     Attack("wrong answer", "gives nonsense in the right form", _wrong, pays="full"),
     Attack("prompt echo", "writes the gold answer and the prompt, and answers nothing", _echo),
@@ -156,6 +168,9 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("several answers", "gives a right and a wrong answer, in either order", _several, pays="both"),
     Attack("answer stuffing", "gives many candidates as one answer", _stuffed, pays="full"),
     Attack("very long", f"gives the answer within {LONG:,} characters", _long, pays="full", rows=3),
+    Attack("hostile number", "gives what is no number, or one too large to write out", _hostile_numbers, pays="full",
+           rows=1),
+    Attack("problem's formula", "gives a formula of the problem as its answer", _formulas, pays="full"),
     Attack("look-alike letters", "writes the answer in letters of other scripts", _look_alikes, pays="full"),
     Attack("look-alike tags", "writes the protocol's tags in other letters", _look_alike_tags, agents=tuple(PROTOCOLS)),
 )  # fmt: skip

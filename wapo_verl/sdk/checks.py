@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +29,9 @@ ROUNDING = 1e-9
 
 SLOWEST_S = 10.0
 """Seconds that scoring one episode may take, however long it is."""
+
+HANGS_S = 60.0
+"""Seconds after which a score is no longer waited for: `10 ** 9999999999` would take minutes and all memory."""
 
 SCHEMA, GOLD, EMPTY, PARTS, SAME = "schema", "gold", "empty", "parts", "same score"
 ABOUT: Mapping[str, str] = {
@@ -172,7 +178,8 @@ def _attacked(subject: Subject, attack: Attack) -> str | None:
         return "cannot be tried: the gold episode's completion does not hold the first of the example's answers"
     started = time.perf_counter()
     scripts = attack.scripts(aim)
-    earned = [subject.script_score(script) for script in scripts]
+    with _waiting_no_longer_than(HANGS_S):
+        earned = [subject.script_score(script) for script in scripts]
     if attack.pays == "both":
         if scripts and _full(min(earned)):
             return f"scores 1 whichever comes first: {_shown(scripts[0])}"
@@ -186,6 +193,25 @@ def _attacked(subject: Subject, attack: Attack) -> str | None:
             if pay > control + ROUNDING:
                 return f"scores {pay:g}, and {control:g} with nonsense for the answer: {_shown(script)}"
     return _slow(started)
+
+
+@contextmanager
+def _waiting_no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds; only in the main thread, where signals arrive."""
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError(f"no score after {seconds:g} s; bound its time, or refuse such answers")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _full(pay: float) -> bool:

@@ -79,7 +79,8 @@ def _contents(name: str, kind: str) -> dict[str, str]:
     """File inside the folder -> its text."""
     templates = resources.files("wapo_verl.sdk.templates")
     code = (templates / f"{kind}_environment.txt").read_text(encoding="utf-8")
-    title = "".join(word.capitalize() for word in name.split("_") if word)
+    # With the suffix, so that no name shadows what the code imports: `fraction`, `example`, `none`.
+    title = "".join(word.capitalize() for word in name.split("_") if word) + "Environment"
     samples = {
         f"sample/{sample}.jsonl": (templates / f"{kind}_{sample}.jsonl").read_text(encoding="utf-8")
         for sample in SAMPLES[kind]

@@ -71,6 +71,46 @@ def test_a_new_environment_is_sound(kind: str, new: Make) -> None:
     assert all(tally.checked for tally in found.tallies.values())
 
 
+@pytest.mark.parametrize("name", ["example", "fraction", "none", "true", "mapping", "raw_row", "any"])
+@pytest.mark.parametrize("kind", ["math", "retrieval"])
+def test_a_new_environment_may_have_the_name_of_what_its_code_imports(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envs, "__path__", list(envs.__path__))
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
+    make(name, kind, tmp_path)
+    assert check(name).sound
+
+
+HANGING = (
+    SINGLE
+    + """        if answer is not None and "e" in answer:
+            10 ** int(answer.partition("e")[2])
+"""
+)
+
+
+def test_a_verifier_that_hangs_over_a_number_is_found(new: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wapo_verl.sdk.checks.HANGS_S", 0.5)
+    found = check(new("math", single=HANGING))
+    assert failed(found) == {"hostile number"}
+    assert {finding.problem for finding in found.findings} == {
+        "raises TimeoutError: no score after 0.5 s; bound its time, or refuse such answers"
+    }
+
+
+def test_a_verifier_that_raises_over_a_number_is_found(new: Make) -> None:
+    raising = "        answer = None if answer is None else str(__import__('decimal').Decimal(answer) + 0)\n"
+    assert "hostile number" in failed(check(new("math", single=SINGLE + raising)))
+
+
+def test_a_verifier_that_is_paid_for_the_problems_own_formula_is_found(new: Make, tmp_path: Path) -> None:
+    name = new("math", single=SINGLE + "        answer = answer and str(eval(answer))\n")
+    rows = [{"question": f"What is $7 + {number}$?", "answer": str(7 + number)} for number in range(3)]
+    (tmp_path / name / "sample" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "problem's formula" in failed(check(name))
+
+
 @pytest.mark.parametrize(
     ("body", "fails"),
     [
