@@ -60,6 +60,7 @@ class Environment(ABC):
         reward_weights: weight of each reward part in the score; a part not named weighs 0 and is only logged.
         options: name -> default of what ``examples`` and ``documents`` take beyond split and source
             (``wapo-verl prepare --set name=value``); values are converted to the default's type.
+        row_options: which ``options`` go into each row's ``extra_info``, since its prompt or its score hangs on them.
         generates_documents: True when rows and documents are made here, not read: ``prepare`` then writes
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
         hub_repo: "owner/name" of its data set on the Hugging Face hub, if it has one in a layout that it reads.
@@ -72,6 +73,7 @@ class Environment(ABC):
     other_agents: ClassVar[tuple[str, ...]] = ()
     reward_weights: ClassVar[Mapping[str, float]] = {"exact_match": 1.0}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {}
+    row_options: ClassVar[tuple[str, ...]] = ()
     generates_documents: ClassVar[bool] = False
     hub_repo: ClassVar[str | None] = None
 
@@ -176,6 +178,14 @@ class Environment(ABC):
     def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
         """Glob patterns of the files that `source_files` may find, of these or all splits; none where rows are made."""
         return ()
+
+    def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
+        """Which of the files' rows are kept and how many are not, for the manifest; {} where all are.
+
+        Raises:
+            RowError, ValueError: as ``examples``.
+        """
+        return {}
 
     def available_splits(self, source: Path | None) -> tuple[str, ...]:
         """The splits that ``source`` has; all of them unless a subclass can tell."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.environment import Environment, Example
-from envs.raw_rows import RawRow, read_rows
+from envs.environment import Environment, Example, RowError
+from envs.raw_rows import WHOLE_ROW, RawRow, read_rows
 
 
 class FromFiles(Environment):
@@ -34,10 +35,24 @@ class FromFiles(Environment):
 
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
         """The examples of ``source``: a folder with upstream file names, or one file taken to be the split."""
-        self.resolve_options(options)
+        resolved = self.resolve_options(options)
+        own = {name: resolved[name] for name in self.row_options if name in resolved}
         for file in self.source_files(split, source):
             for raw in read_rows(file):
-                yield self.example(raw)
+                example = self.example_of(raw)
+                yield replace(example, extra={**example.extra, **own})
+
+    def example_of(self, raw: RawRow) -> Example:
+        """``example``; whatever else it raises becomes a ``RowError`` that names the row it showed at."""
+        try:
+            return self.example(raw)
+        except RowError:
+            raise
+        except Exception as error:
+            raise raw.error(
+                WHOLE_ROW,
+                f"makes {type(self).__name__}.example raise {type(error).__name__}: {error}; mend it, or the row",
+            ) from error
 
     def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
         """The split's files in ``source``.

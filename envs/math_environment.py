@@ -53,6 +53,7 @@ class MathEnvironment(FromFiles):
     agent_name = "single_turn_agent"
     reward_weights: ClassVar[Mapping[str, float]] = {"correct": 1.0}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {"answer_format": THINK, "match": EQUIVALENT}
+    row_options: ClassVar[tuple[str, ...]] = ("answer_format", "match")
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
         """The split's problems in a fixed order; by default every row of its files."""
@@ -61,9 +62,9 @@ class MathEnvironment(FromFiles):
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
         """The split's problems, each with the format and the match that its row is to be scored by."""
         resolved = self.resolve_options(options)
-        row_options = {name: resolved[name] for name in ("answer_format", "match")}
+        own = {name: resolved[name] for name in self.row_options}
         for example in self.problems(split, source, resolved):
-            yield replace(example, extra={**example.extra, **row_options})
+            yield replace(example, extra={**example.extra, **own})
 
     def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """As the base's.
@@ -84,7 +85,7 @@ class MathEnvironment(FromFiles):
 
     def ground_truth(self, example: Example) -> dict[str, Any]:
         """``answers`` (one), ``answer_format``, ``match``, and the ``problem``, which is not to be given back."""
-        options = {name: example.extra[name] for name in ("answer_format", "match")}
+        options = {name: example.extra[name] for name in self.row_options}
         return {"answers": list(example.answers), **options, "problem": example.question}
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Any]) -> dict[str, float]:

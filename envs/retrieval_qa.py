@@ -7,7 +7,7 @@ An environment that takes this as its base says only where its examples come fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from envs.environment import Environment, Example
 from envs.episode import Episode
@@ -48,22 +48,33 @@ class RetrievalQA(Environment):
     policy's reasoning earns nothing. One that is blank, or nothing but punctuation and articles, scores 0 even where
     the gold answer normalises to nothing, unless it is that answer.
 
-    ``max_turns`` and ``queries_per_call`` are what the prompt promises; the agent loop's limits should be the same.
+    Options:
+        max_turns, queries_per_call: what the prompt promises. The agent loop's limits are to be the same
+            (`actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, `+wapo.search_agent.queries_per_call`).
     """
 
     ability: ClassVar[str] = "retrieval_qa"
     other_agents: ClassVar[tuple[str, ...]] = ("search_tool_agent",)
-    max_turns: ClassVar[int] = 10
-    queries_per_call: ClassVar[int] = 3
+    options: ClassVar[Mapping[str, str | int | float | bool]] = {"max_turns": 10, "queries_per_call": 3}
+    row_options: ClassVar[tuple[str, ...]] = ("max_turns", "queries_per_call")
+
+    def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As the base's.
+
+        Raises:
+            ValueError: also for a limit below 1.
+        """
+        resolved = super().resolve_options(given)
+        for name in RetrievalQA.options:
+            if resolved.get(name, 1) < 1:
+                raise ValueError(f"option {name!r} must be at least 1, not {resolved[name]}")
+        return resolved
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
         """One user message: the agent loop's protocol, then the question."""
-        if self.agent_name == "search_tool_agent":
-            limits = {"max_turns": self.max_turns, "queries_per_call": self.queries_per_call}
-            content = TOOL_INSTRUCTIONS.format(**limits, question=example.question)
-        else:
-            content = INSTRUCTIONS.format(max_turns=self.max_turns, question=example.question)
-        return [{"role": "user", "content": content}]
+        instructions = TOOL_INSTRUCTIONS if self.agent_name == "search_tool_agent" else INSTRUCTIONS
+        limits = {name: example.extra.get(name, default) for name, default in RetrievalQA.options.items()}
+        return [{"role": "user", "content": instructions.format(**limits, question=example.question)}]
 
     def f1(self, prediction: str, gold: str) -> float:
         """The benchmark's own F1 of an answer against one gold answer."""

@@ -70,6 +70,12 @@ smoke_settings() {
     say "$STEPS steps of $ADV_ESTIMATOR; every episode becomes a line of $out/rollouts/STEP.jsonl"
 }
 
+# search_rows ENVIRONMENT OUT SOURCE SPLIT...: prepare_rows, for prompts that say how many turns there are.
+search_rows() {
+    ROW_OPTIONS+=(--set max_turns="${MAX_TURNS:-10}")
+    prepare_rows "$@"
+}
+
 # smoke_search_settings INDEX: add what episodes that search need.
 smoke_search_settings() {
     SETTINGS+=(

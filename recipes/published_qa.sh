@@ -10,6 +10,8 @@ TOP_K="${TOP_K:-3}"
 PASSAGE_TOKENS="${PASSAGE_TOKENS:-512}"
 STEPS="${STEPS:-1000}"
 
+ROW_OPTIONS+=(--set max_turns="$MAX_TURNS")      # the prompt says how many
+
 source "$(dirname "${BASH_SOURCE[0]}")/published.sh"
 
 # published_qa_settings OUT INDEX: fill SETTINGS. INDEX is a folder, or the address of a retrieval service.

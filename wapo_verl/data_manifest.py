@@ -41,7 +41,8 @@ class DataManifest(BaseModel):
         rows: rows in the file.
         repo, revision: the data set on the Hugging Face hub and the commit of it; None for local files.
         source: the files that were read; empty where the environment makes its rows.
-        options: the environment's options, defaults included; they hold its filters.
+        options: the environment's options, defaults included.
+        selection: which of the source's rows the environment keeps and how many it does not; empty where it keeps all.
         limit, seed: as asked for; None where not.
         left_out_of_train: questions that were left out because another split has them.
         parquet: the file beside this one.
@@ -58,6 +59,7 @@ class DataManifest(BaseModel):
     revision: str | None = None
     source: tuple[FileRecord, ...] = ()
     options: Mapping[str, str | int | float | bool] = {}
+    selection: Mapping[str, str | int] = {}
     limit: int | None = None
     seed: int | None = None
     left_out_of_train: int = 0

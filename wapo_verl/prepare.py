@@ -43,6 +43,7 @@ class Written:
     rows: int
     file: Path
     made_from: str
+    selection: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ def _write_split(job: _Job, split: str, staging: Path, report: Report) -> Writte
     if split != TRAIN:
         for row, question in enumerate(questions_in(file)):
             job.tested.add(question, split, row)
+    selection = env.selection(split, job.folder, **job.options)
     DataManifest(
         environment=env.name,
         split=split,
@@ -160,6 +162,7 @@ def _write_split(job: _Job, split: str, staging: Path, report: Report) -> Writte
         revision=job.hub.revision if job.hub else None,
         source=tuple(FileRecord.of(path) for path in files),
         options=job.options,
+        selection=selection,
         limit=request.limit,
         seed=request.seed,
         left_out_of_train=job.left_out if split == TRAIN else 0,
@@ -167,7 +170,7 @@ def _write_split(job: _Job, split: str, staging: Path, report: Report) -> Writte
         package=version("wapo-verl"),
     ).write(staging)
     made_from = _shown(files) or f"made by envs/{env.name}"
-    return Written(split, count, request.out / file.name, made_from)
+    return Written(split, count, request.out / file.name, made_from, selection)
 
 
 def _shown(files: Sequence[Path]) -> str:
@@ -213,6 +216,10 @@ def print_written(written: Sequence[Written], console: Console) -> None:
     for item in written:
         table.add_row(item.content, f"{item.rows:,}", Text(str(item.file)), Text(item.made_from))
     console.print(table)
+    for item in written:
+        if item.selection:
+            said = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in item.selection.items())
+            console.print(Text(f"{item.content}: {said}"))
     first = written[0].file
     row = next(pq.ParquetFile(first).iter_batches(batch_size=1)).to_pylist()[0]
     lines = [f"{message['role']}: {message['content']}" for message in row["prompt"]]

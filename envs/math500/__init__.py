@@ -33,14 +33,15 @@ class Math500(MathEnvironment):
         """Every row of the split's files; a file of MATH's own folder holds one."""
         for file in self.source_files(split, source):
             if file.suffix == ".json" and file.stem.isdecimal():
-                yield self.example(one_row(file))
+                yield self.example_of(one_row(file))
             else:
                 yield from super().problems(split, file, options)
 
     def example(self, raw: RawRow) -> Example:
         """One problem; ``extra``: its ``id``, ``subject`` and ``level`` (1 to 5, 0 where MATH does not know it)."""
-        gold = raw.values.get("answer") or gold_of_solution(raw.text("solution"))
-        if not isinstance(gold, str) or not gold.strip():
+        has_answer = raw.values.get("answer") is not None
+        gold = raw.text("answer") if has_answer else gold_of_solution(raw.text("solution"))
+        if not gold:
             raise raw.error(
                 "solution", r"holds no complete \boxed{..}, so it gives no gold answer; mend or drop the row"
             )

@@ -30,6 +30,7 @@ class Miniwiki(RetrievalQA):
             half as many towns and schools, and two bridge questions per book.
         part: which documents ``documents`` gives: "both", or those of "train" or "held_out" alone, so that each part
             can have an index of its own; a row's ``extra_info`` names the part that its question is about.
+        max_turns: turns that an episode may take; the prompt does not name it.
         comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
     """
 
@@ -41,9 +42,10 @@ class Miniwiki(RetrievalQA):
         "held_out_books": 80,
         "part": "both",
         "comparison_share": 0.0,
+        "max_turns": 3,
     }
+    row_options: ClassVar[tuple[str, ...]] = ("max_turns",)
     generates_documents: ClassVar[bool] = True
-    max_turns: ClassVar[int] = 3
 
     def examples(self, split: str, source: Path | None = None, **options: Any) -> Iterator[Example]:
         """The questions of a split, in random order fixed by the seed.
@@ -66,6 +68,7 @@ class Miniwiki(RetrievalQA):
                     "part": part,
                     "first_query": question.queries[0],
                     "second_query": question.queries[1],
+                    "max_turns": resolved["max_turns"],
                 },
             )
 

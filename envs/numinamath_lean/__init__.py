@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from envs.math_environment import MathEnvironment
 from envs.raw_rows import RawRow, read_rows
 
 KINDS = ("math-word-problem", "MCQ")
+OTHER_KIND, NO_NUMBER = "other_question_type", "answer_no_plain_number"
 _FILES = ("data/train-*.parquet", "train-*.parquet", "train.jsonl", "train.json", "train.parquet")
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]*\.[0-9]+|[0-9]+/0*[1-9][0-9]*)")
 
@@ -38,11 +40,36 @@ class NuminaMathLean(MathEnvironment):
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
         """The split's part of all kept rows, in shuffled order."""
-        rows = (raw for file in self.source_files(split, source) for raw in read_rows(file))
-        kept = [self.example(raw) for raw in rows if raw.values.get("question_type") in KINDS and plain_answer(raw)]
+        kept = [self.example_of(raw) for raw in self._rows(split, source) if left_out_as(raw) is None]
         random.Random(options["seed"]).shuffle(kept)
         held_out = min(options["held_out"], len(kept) // 2)
         yield from kept[:held_out] if split == "test" else kept[held_out:]
+
+    def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As the base's.
+
+        Raises:
+            ValueError: also for fewer than one row to test on.
+        """
+        resolved = super().resolve_options(given)
+        if resolved["held_out"] < 1:
+            raise ValueError(f"option 'held_out' must be at least 1, not {resolved['held_out']}")
+        return resolved
+
+    def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
+        """Rows that were read, those left out by reason, and those of the rest that are held out."""
+        held_out = self.resolve_options(options)["held_out"]
+        reasons = Counter(left_out_as(raw) for raw in self._rows(split, source))
+        return {
+            "kept": f"question_type {' or '.join(KINDS)}, answer a plain number",
+            "rows_read": reasons.total(),
+            OTHER_KIND: reasons[OTHER_KIND],
+            NO_NUMBER: reasons[NO_NUMBER],
+            "held_out": min(held_out, reasons[None] // 2),
+        }
+
+    def _rows(self, split: str, source: Path | None) -> Iterator[RawRow]:
+        return (raw for file in self.source_files(split, source) for raw in read_rows(file))
 
     def example(self, raw: RawRow) -> Example:
         """One problem; ``extra``: its ``id`` and ``kind`` (the question's type)."""
@@ -50,9 +77,18 @@ class NuminaMathLean(MathEnvironment):
         return Example(question=raw.text("problem"), answers=(plain_answer(raw) or raw.text("answer"),), extra=extra)
 
 
+def left_out_as(raw: RawRow) -> str | None:
+    """Why a row is left out, ``OTHER_KIND`` or ``NO_NUMBER``; None for one that is kept."""
+    if raw.values.get("question_type") not in KINDS:
+        return OTHER_KIND
+    return None if plain_answer(raw) else NO_NUMBER
+
+
 def plain_answer(raw: RawRow) -> str | None:
     """The row's answer without thousands separators where it is a plain number, else None."""
     answer = raw.values.get("answer")
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        answer = str(answer)
     text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", answer.strip()) if isinstance(answer, str) else ""
     return text if _PLAIN_NUMBER.fullmatch(text) else None
 

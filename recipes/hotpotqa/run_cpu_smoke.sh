@@ -16,7 +16,7 @@ fi
 OUT="$(realpath -m "${OUT:-runs/hotpotqa-cpu-smoke}")"
 
 build_index "$OUT/index" hotpotqa-distractor "$HOTPOTQA_FILE"
-prepare_rows hotpotqa "$OUT/data" "$HOTPOTQA_FILE" dev
+search_rows hotpotqa "$OUT/data" "$HOTPOTQA_FILE" dev
 random_model "$OUT/model" "$OUT/data/dev.parquet" "${SEARCH_TAGS[@]}"
 smoke_settings "$OUT" "$OUT/data/dev.parquet" exact_match
 smoke_search_settings "$OUT/index"

@@ -13,7 +13,7 @@ OUT="$(realpath -m "${OUT:-runs/ottqa-cpu-smoke}")"
 SPLIT="${SPLIT:-dev}"
 
 build_index "$OUT/index" ottqa "$OTTQA_DIR"
-prepare_rows ottqa "$OUT/data" "$OTTQA_DIR" "$SPLIT"
+search_rows ottqa "$OUT/data" "$OTTQA_DIR" "$SPLIT"
 random_model "$OUT/model" "$OUT/data/$SPLIT.parquet" "${SEARCH_TAGS[@]}"
 smoke_settings "$OUT" "$OUT/data/$SPLIT.parquet" exact_match
 smoke_search_settings "$OUT/index"

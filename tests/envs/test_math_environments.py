@@ -306,6 +306,26 @@ def test_a_malformed_problem_of_math_is_named(field: str, value: Any, named: str
     assert raised.value.field in (named, field)
 
 
+def test_an_environments_own_mistake_names_the_row(tmp_path: Path) -> None:
+    class Mistaken(type(environment("math500"))):  # type: ignore[misc]
+        def example(self, raw: Any) -> Example:
+            return Example(**{"oops": raw.values["problem"]})
+
+    write_lines(math_rows(), tmp_path / "train.jsonl")
+    with pytest.raises(
+        RowError, match=r"train\.jsonl, row 0, field '\(whole row\)': makes Mistaken\.example raise TypeError: "
+    ):
+        list(Mistaken().examples("train", tmp_path))
+
+
+def test_an_answer_of_math_that_is_no_text_is_named(tmp_path: Path) -> None:
+    rows = math_rows()
+    rows[0]["answer"] = 2
+    write_lines(rows, tmp_path / "train.jsonl")
+    with pytest.raises(RowError, match=r"row 0, field 'answer': must be text that is not blank, not 2"):
+        read("math500", "train", tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "5"])
 def test_a_damaged_file_of_maths_folder_is_named(content: str, tmp_path: Path) -> None:
     file = tmp_path / "train" / "algebra" / "7.json"
@@ -330,12 +350,13 @@ def test_numinamath_keeps_plain_numbers_of_the_right_kinds() -> None:
 
 ANSWERS = {
     **{"5": "5", " +5 ": "+5", "-5": "-5", "1,234,567": "1234567", "1,234.5": "1234.5", ".5": ".5", "-1/2": "-1/2"},
-    **dict.fromkeys(["1,23", "1/0", "x", "5%", r"\frac{1}{2}", "5.", "1 2", "", "\u0665", None]),
+    **{5: "5", -0.5: "-0.5"},
+    **dict.fromkeys(["1,23", "1/0", True, "x", "5%", r"\frac{1}{2}", "5.", "1 2", "", "\u0665", None]),
 }
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_what_counts_as_a_plain_number(answer: str | None, tmp_path: Path) -> None:
+def test_what_counts_as_a_plain_number(answer: Any, tmp_path: Path) -> None:
     write_lines([dict(lean_rows(1)[0], answer=answer)], tmp_path / "train.jsonl")
     kept = read("numinamath_lean", "train", tmp_path)
     assert [example.answers[0] for example in kept] == ([ANSWERS[answer]] if ANSWERS[answer] else [])
@@ -353,6 +374,28 @@ def test_numinamath_holds_the_first_thousand_of_a_seeded_shuffle_out(tmp_path: P
         example.question for example in test
     }
     assert len(read("numinamath_lean", "test", tmp_path, held_out=10)) == 10
+
+
+def test_numinamath_says_what_it_left_out(tmp_path: Path) -> None:
+    rows = lean_rows(6)
+    for row, change in zip(rows, ({"answer": "$7$"}, {"answer": None}, {"question_type": "proof"}), strict=False):
+        row.update(change)
+    write_lines(rows, tmp_path / "train.jsonl")
+    env = environment("numinamath_lean")
+    assert env.selection("train", tmp_path) == {
+        "kept": "question_type math-word-problem or MCQ, answer a plain number",
+        "rows_read": 6,
+        "other_question_type": 1,
+        "answer_no_plain_number": 2,
+        "held_out": 1,
+    }
+    assert environment("math500").selection("train", SAMPLES["math500"]) == {}
+
+
+@pytest.mark.parametrize("held_out", [0, -1])
+def test_numinamath_needs_rows_to_test_on(held_out: int) -> None:
+    with pytest.raises(ValueError, match=f"option 'held_out' must be at least 1, not {held_out}"):
+        read("numinamath_lean", "test", SAMPLES["numinamath_lean"], held_out=held_out)
 
 
 def test_a_small_file_of_numinamath_holds_half_out(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_broken_line_names_its_row(tmp_path: Path) -> None:
         ("rows.json", b"", "does not hold one JSON array"),
         ("rows.json", b'[{"id": "\xff"}]', "is damaged"),
         ("rows.json.gz", b"no gzip", "is damaged"),
-        ("rows.json.gz", gzip.compress(b'[{"id": "aaaaaaaa"}]' * 20)[:-12], "is damaged"),
+        ("rows.json.gz", gzip.compress(b'[{"id": "aaaaaaaa"}]' * 20, mtime=0)[:-12], "is damaged"),
         ("rows.parquet", b"no parquet", "cannot be read as parquet"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,22 @@ def test_parts_are_named_and_weighted() -> None:
     assert env.score(episode, TRUTH) == {"score": 0.0, **parts, "supporting_fact_recall": 0.5}
     weights = {"exact_match": 1, "f1": 0.5, "format": 0.1, "retrieval_recall": 0.2}
     assert env.score(episode, TRUTH, weights)["score"] == pytest.approx(0.25 + 0.1 + 0.1)
+
+
+@pytest.mark.parametrize("name", ["hotpotqa", "ottqa"])
+def test_the_prompt_promises_what_the_rows_were_asked_to(name: str) -> None:
+    """So that a run with fewer turns, or more queries a call, need not lie to its policy."""
+    options: dict[str, Any] = {"max_turns": 4, "queries_per_call": 2}
+    for agent, promised in (("search_agent", ["4 turns"]), ("search_tool_agent", ["4 turns", "up to 2 queries"])):
+        env = environment(name).played_by(agent)
+        for split, chosen in (("dev", options), ("train", {})):
+            example = next(iter(env.examples(split, env.sample_source(), **chosen)))
+            row = env.row(example, split, 0)
+            expected = chosen or {"max_turns": 10, "queries_per_call": 3}
+            assert {key: row["extra_info"][key] for key in options} == expected
+            assert all(text in row["prompt"][0]["content"] for text in promised) == bool(chosen)
+    with pytest.raises(ValueError, match="option 'max_turns' must be at least 1, not 0"):
+        env.resolve_options({"max_turns": 0})
 
 
 def test_any_accepted_answer_counts() -> None:

@@ -19,9 +19,8 @@ from functools import partial
 from envs.environment import Environment, Example, RowError
 from envs.episode import OUTCOMES, Episode
 from envs.schema import check_alike, check_row
-from wapo_verl.agent_loop.settings import DEFAULT_MAX_TURNS
 from wapo_verl.sdk.attacks import Attack, Script, attacks_on, disarmed, target
-from wapo_verl.sdk.play import SINGLE, Row, play_script, score
+from wapo_verl.sdk.play import SINGLE, Limits, Row, play_script, score
 
 BLANK_ANSWERS = ("", " \n", "\t")
 ROUNDING = 1e-9
@@ -75,11 +74,6 @@ class Subject:
         """The episode that the environment says is right."""
         return self.env.gold_episode(self.row)
 
-    @property
-    def max_turns(self) -> int:
-        """Turns of an episode: what the environment's prompt promises, where it says so."""
-        return int(getattr(self.env, "max_turns", DEFAULT_MAX_TURNS))
-
     def score(self, episode: Episode) -> dict[str, float]:
         """The episode's score, as training would have it."""
         return score(self.row, episode.completion, None if self.single else episode)
@@ -88,7 +82,7 @@ class Subject:
         """What a policy earns that writes this and finds, with every search, the documents with the evidence."""
         if self.single:
             return self.score(Episode(None, completion="\n".join(script)))["score"]
-        played = play_script(self.row["agent_name"], script, self.max_turns, self.example.document_ids)
+        played = play_script(self.row["agent_name"], script, Limits.of(self.row), self.example.document_ids)
         return self.score(played)["score"]
 
 

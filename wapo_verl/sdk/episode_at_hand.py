@@ -28,8 +28,8 @@ from retrieval_index import CorpusError, build_index
 from retrieval_index.client import connect
 from wapo_verl.agent_loop.chat import TurnBoundary
 from wapo_verl.agent_loop.episode_search import EpisodeSearch
-from wapo_verl.agent_loop.settings import DEFAULT_MAX_TURNS, SearchAgentConfig
-from wapo_verl.sdk.play import PLAYED, PROTOCOLS, SINGLE, Play, Row, score
+from wapo_verl.agent_loop.settings import SearchAgentConfig
+from wapo_verl.sdk.play import PLAYED, PROTOCOLS, SINGLE, Limits, Play, Row, score
 from wapo_verl.sdk.soundness import Rows
 
 Write = Callable[[int], str | None]
@@ -61,11 +61,11 @@ class Game:
 
     env: Environment
     row: Row
-    library: AbstractContextManager[Path | None]
+    library: AbstractContextManager[str | None]
     top_k: int
 
     @classmethod
-    def of(cls, rows: Rows, number: int, index: Path | None, top_k: int) -> Game:
+    def of(cls, rows: Rows, number: int, index: str | None, top_k: int) -> Game:
         """The game of a row of the first of these splits.
 
         Raises:
@@ -115,10 +115,15 @@ def _single_turn(write: Write, console: Console) -> tuple[str, Episode]:
     return text, Episode(None, completion=text)
 
 
-def _several_turns(game: Game, index: Path | None, write: Write, console: Console) -> tuple[str, Episode]:
-    max_turns = int(getattr(game.env, "max_turns", DEFAULT_MAX_TURNS))
-    episode_of = Play(game.row["agent_name"], max_turns)
-    settings = SearchAgentConfig(index=str(index), top_k=game.top_k, max_turns=max_turns)
+def _several_turns(game: Game, index: str | None, write: Write, console: Console) -> tuple[str, Episode]:
+    limits = Limits.of(game.row)
+    episode_of = Play(game.row["agent_name"], limits)
+    settings = SearchAgentConfig(
+        index=str(index),
+        top_k=game.top_k,
+        max_turns=limits.max_turns,
+        queries_per_call=limits.queries_per_call,
+    )
     search = EpisodeSearch(connect(str(index)), settings, _FourBytesAToken())
     while True:
         text = write(episode_of.record.turns + 1) or ""
@@ -183,7 +188,7 @@ def _typed(console: Console) -> Write:
 
 
 @contextmanager
-def _own_index(rows: Rows) -> Iterator[Path]:
+def _own_index(rows: Rows) -> Iterator[str]:
     """An index of the environment's own documents, for the time of the block.
 
     They are looked for in the source, and then in the file of the rows, which may bring theirs along.
@@ -199,7 +204,7 @@ def _own_index(rows: Rows) -> Iterator[Path]:
                 problems.append(error)
         else:
             raise ValueError(f"{problems[0]}; no index can be made of {rows.source}, so give one with --index")
-        yield index
+        yield str(index)
 
 
 def _panel(console: Console, title: str, text: str, style: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from envs.episode import ANSWERED, Episode, Recorder
 from envs.protocol import (
@@ -26,6 +26,7 @@ from envs.protocol import (
     render_tool_response,
     render_tool_search,
 )
+from wapo_verl.agent_loop.settings import DEFAULT_MAX_TURNS
 from wapo_verl.reward import compute_score
 
 Row = Mapping[str, Any]
@@ -34,32 +35,44 @@ QUERIES_PER_CALL = 3
 """Queries that one call of the search tool may have, as `wapo.search_agent.queries_per_call` is by default."""
 
 
+class Limits(NamedTuple):
+    """What an episode may take: turns of the policy, and queries in one call of the search tool."""
+
+    max_turns: int = DEFAULT_MAX_TURNS
+    queries_per_call: int = QUERIES_PER_CALL
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Those that the row promises its policy; training's own where it names none."""
+        return cls(**{name: int(row["extra_info"][name]) for name in cls._fields if name in row["extra_info"]})
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How turns of an agent loop are read and written.
 
     Attributes:
         ends: strings at which the engine ends a turn.
-        read: a turn's text -> its queries, its answer or what is wrong with it.
+        read: a turn's text and the most queries it may have -> its queries, its answer or what is wrong with it.
         write: queries -> a turn that searches for them.
         shown: the passages of each query -> what the policy is shown.
         parallel: whether one turn may have several queries.
     """
 
     ends: tuple[str, ...]
-    read: Callable[[str], tuple[str, ...] | Answer | Invalid]
+    read: Callable[[str, int], tuple[str, ...] | Answer | Invalid]
     write: Callable[[Sequence[str]], str]
     shown: Callable[[Sequence[Sequence[str]]], str]
     parallel: bool = False
 
 
-def _read_text(text: str) -> tuple[str, ...] | Answer | Invalid:
+def _read_text(text: str, _: int) -> tuple[str, ...] | Answer | Invalid:
     turn = parse_turn(text)
     return (turn.query,) if isinstance(turn, Search) else turn
 
 
-def _read_tool(text: str) -> tuple[str, ...] | Answer | Invalid:
-    turn = parse_tool_turn(text, QUERIES_PER_CALL)
+def _read_tool(text: str, queries_per_call: int) -> tuple[str, ...] | Answer | Invalid:
+    turn = parse_tool_turn(text, queries_per_call)
     return turn.queries if isinstance(turn, ToolSearch) else turn
 
 
@@ -80,26 +93,26 @@ class Play:
 
     Attributes:
         protocol: of the row's agent loop.
-        max_turns: turns the policy may take; a search in the last one is not carried out.
+        limits: of the episode; a search in the last turn is not carried out.
         record: what has been noted so far.
     """
 
-    def __init__(self, agent_name: str, max_turns: int) -> None:
+    def __init__(self, agent_name: str, limits: Limits) -> None:
         self.protocol = PROTOCOLS[agent_name]
-        self.max_turns = max_turns
+        self.limits = limits
         self.record = Recorder()
 
     def turn(self, text: str) -> tuple[str, ...] | Episode:
         """Take one turn of the policy: the queries to answer with `found` before the next turn, or the episode."""
         written = until(text, self.protocol.ends)
         self.record.wrote(written)
-        match self.protocol.read(written):
+        match self.protocol.read(written, self.limits.queries_per_call):
             case Answer(answer):
                 return self.record.end(ANSWERED, answer)
             case Invalid(outcome):
                 return self.record.end(outcome)
             case queries:
-                return self.record.end("turn_limit") if self.record.turns >= self.max_turns else queries
+                return self.record.end("turn_limit") if self.record.turns >= self.limits.max_turns else queries
 
     def found(self, query: str, document_ids: Sequence[str]) -> None:
         """Note what a query found, once the policy has been shown it."""
@@ -112,13 +125,13 @@ def until(text: str, ends: Sequence[str]) -> str:
     return text[: min(places)] if places else text
 
 
-def play_script(agent_name: str, turns: Sequence[str], max_turns: int, found: Sequence[str] = ()) -> Episode:
+def play_script(agent_name: str, turns: Sequence[str], limits: Limits, found: Sequence[str] = ()) -> Episode:
     """The episode of a policy that writes these turns and then nothing, where every query finds the same documents.
 
     Args:
         found: ids of those documents, best first.
     """
-    play = Play(agent_name, max_turns)
+    play = Play(agent_name, limits)
     for text in (*turns, ""):
         outcome = play.turn(text)
         if isinstance(outcome, Episode):

@@ -20,7 +20,10 @@ def try_env(
     ] = None,
     gold: Annotated[bool, typer.Option("--gold", help="Let the gold episode play.")] = False,
     index: Annotated[
-        Path | None, typer.Option(help="Index to search; one of the environment's own documents by default.")
+        str | None,
+        typer.Option(
+            help="Index to search, a folder or a service's address; by default one of the environment's own documents."
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(help="Passages a search returns.", min=1)] = 3,
     agent: Agent = None,

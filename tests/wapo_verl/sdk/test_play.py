@@ -19,7 +19,7 @@ from retrieval_index import Document, build_index
 from retrieval_index.client import connect
 from wapo_verl.agent_loop.search_agent import SearchAgentLoop
 from wapo_verl.agent_loop.search_tool_agent import SearchToolAgentLoop
-from wapo_verl.sdk.play import PROTOCOLS, QUERIES_PER_CALL, Play, play_script, score, until
+from wapo_verl.sdk.play import PROTOCOLS, QUERIES_PER_CALL, Limits, Play, play_script, score, until
 
 LOOPS = {"search_agent": (SearchAgentLoop, CHATML), "search_tool_agent": (SearchToolAgentLoop, TOOL_CHATML)}
 MESSAGES = [{"role": "user", "content": "Who wrote Nimbus?"}]
@@ -53,7 +53,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def from_text(agent: str, turns: list[str], index: str, max_turns: int) -> Episode:
-    episode = Play(agent, max_turns)
+    episode = Play(agent, Limits(max_turns))
     for text in turns:
         outcome = episode.turn(text)
         if isinstance(outcome, Episode):
@@ -90,7 +90,7 @@ def test_a_turn_ends_where_the_engine_would_end_it() -> None:
 
 @given(st.lists(st.text(max_size=30) | TURNS, max_size=12), st.integers(1, 10), st.sampled_from(sorted(PROTOCOLS)))
 def test_every_script_ends_in_an_episode(turns: list[str], max_turns: int, agent: str) -> None:
-    episode = play_script(agent, turns, max_turns, ("d1",))
+    episode = play_script(agent, turns, Limits(max_turns), ("d1",))
     assert episode.outcome in OUTCOMES
     assert 1 <= episode.turns <= min(max_turns, len(turns) + 1)
     assert all(ids == ("d1",) for ids in episode.document_ids)
