@@ -32,7 +32,15 @@ def pool() -> Iterator[WorkerPool]:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+    return {child.pid for child in psutil.Process().children() if lives(child.pid)}
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process that has not ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def the_worker(pool: WorkerPool) -> Worker:
@@ -91,7 +99,8 @@ def test_a_worker_killed_over_an_answer_costs_a_second_try_and_no_answer(pool: W
     os.kill(before, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(pool.ask, GOLD, RIGHT)
-        time.sleep(0.1)
+        wait_until(pool._slots.empty)
+        time.sleep(0.2)  # the question is written next, and it is short
         os.kill(before, signal.SIGKILL)
         assert asked.result(PATIENCE) == EQUAL
     assert worker_of(pool) != before
@@ -103,7 +112,8 @@ def test_an_answer_whose_workers_die_twice_is_given_up(pool: WorkerPool, caplog:
     os.kill(before, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(pool.ask, GOLD, RIGHT)
-        time.sleep(0.1)
+        wait_until(pool._slots.empty)
+        time.sleep(0.2)  # the question is written next, and it is short
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: children() - others - {before})
         for fresh in children() - others - {before}:
@@ -157,7 +167,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(answer: str) -> None:
         workers = [child.pid for child in psutil.Process(parent.pid).children()]
         assert len(workers) == 1
         parent.kill()
-    wait_until(lambda: not psutil.pid_exists(workers[0]) or psutil.Process(workers[0]).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not lives(workers[0]))
 
 
 def test_a_worker_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.official import FileScores
@@ -220,7 +220,7 @@ answers = st.one_of(st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join), 
 ids = st.sampled_from("abcdef")
 facts = st.lists(st.tuples(st.sampled_from(["Vesk", "Red Keel", "é"]), st.integers(0, 2)), max_size=4)
 golds = st.lists(st.tuples(answers, facts), min_size=1, max_size=5)
-exhaustive = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+exhaustive = settings(max_examples=150)
 
 
 def assert_told(found: FileScores, told: dict[str, Fraction]) -> None:

@@ -80,7 +80,7 @@ def run(smoke: Smoke, out: Path) -> list[dict[str, Any]]:
     }
     script = ROOT / "recipes" / smoke.benchmark / "run_cpu_smoke.sh"
     command = ["bash", str(script), "data.seed=1"]
-    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = read_json_lines(out / "metrics.jsonl")
     return [row["data"] for row in rows if row["step"] > 0]

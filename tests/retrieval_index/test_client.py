@@ -150,16 +150,6 @@ async def test_a_lasting_failure_raises_after_bounded_retries() -> None:
     assert (attempts.failures, attempts.failed, attempts.seconds) == (1, 3, [])
 
 
-async def test_the_deadline_is_the_whole_calls() -> None:
-    place = ScriptedPlace(AttemptError("busy", retry_after_s=0.2))
-    retriever = over(place, retries=1000, deadline_s=0.5)
-    started = time.perf_counter()
-    with pytest.raises(RetrievalError, match="busy"):
-        await retriever.search(["q"], 1)
-    assert time.perf_counter() - started < 5  # a busy machine may be late, and never by the thousand retries
-    assert 2 <= len(place.asked) <= 3  # at 0, 0.2 and 0.4 s
-
-
 class Clock:
     """Time that passes by sleeping alone."""
 
@@ -218,6 +208,18 @@ async def test_retries_without_end_end_with_the_deadline(monkeypatch: pytest.Mon
     assert 119 < clock.now <= 120
 
 
+async def test_the_deadline_is_the_whole_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    for module in (retriever_module, rotation_module):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(retriever_module.asyncio, "sleep", clock.sleep)
+    place = ScriptedPlace(AttemptError("busy", retry_after_s=20.0))
+    with pytest.raises(RetrievalError, match="busy"):
+        await over(place, retries=1000, deadline_s=50.0).search(["q"], 1)
+    assert clock.now < 50
+    assert len(place.asked) == 3  # at 0, 20 and 40 s
+
+
 async def test_one_moments_trouble_is_one_failure_however_many_callers_meet_it() -> None:
     shaky = ScriptedPlace(*[AttemptError("blip")] * 64, 0.0, name="a")
     rotation = Rotation([shaky])
@@ -254,7 +256,7 @@ async def test_a_retry_that_must_wait_past_the_deadline_is_not_waited_for() -> N
     started = time.perf_counter()
     with pytest.raises(RetrievalError, match="closed for lunch"):
         await retriever.search(["q"], 1)
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 60
 
 
 async def test_another_server_is_asked_at_once_and_the_failed_one_is_left_out() -> None:

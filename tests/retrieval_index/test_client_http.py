@@ -51,12 +51,12 @@ async def test_it_asks_in_search_r1s_contract_and_keeps_its_connections() -> Non
         (says(200, body([{"document": {"id": "a"}, "score": 1}])), '"contents"'),
         (says(200, body([{"document": {"id": "a", "contents": "x"}, "score": 1}] * 4)), "at most 3"),
         (says(500, b"Internal Server Error"), "status 500: Internal Server Error"),
-        (says(200, body([]), wait_s=0.3), "no answer within 0.1 s"),
+        (says(200, body([]), wait_s=2.0), "no answer within 0.5 s"),
     ],
 )
 async def test_a_wrong_answer_is_retried_and_never_an_empty_result(step: Any, reason: str) -> None:
     with scripted(step) as (address, script):
-        retriever = connect(address, retries=1, timeout_s=0.1 if "within" in reason else 5.0)
+        retriever = connect(address, retries=1, timeout_s=0.5 if "within" in reason else 5.0)
         with pytest.raises(RetrievalError, match=r"failed after 2 attempt\(s\)") as raised:
             await retriever.search(["q"], 3)
         assert reason in str(raised.value)
@@ -113,13 +113,13 @@ async def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_dead_server_and_a_slow_one_are_made_good_by_a_third() -> None:
-    with scripted(says(200, body([]), wait_s=0.5)) as (slow, _), scripted(answer) as (sound, script):
-        retriever, attempts = connect(["http://127.0.0.1:1", slow, sound], timeout_s=0.1, cached_queries=0), Attempts()
+    with scripted(says(200, body([]), wait_s=2.0)) as (slow, _), scripted(answer) as (sound, script):
+        retriever, attempts = connect(["http://127.0.0.1:1", slow, sound], timeout_s=0.5, cached_queries=0), Attempts()
         found = await asyncio.gather(*(retriever.search([str(number)], 1, attempts) for number in range(30)))
         assert [hits[0][0].document.id for hits in found] == [str(number) for number in range(30)]
         assert attempts.failovers > 0
         await retriever.close()
-    assert len(script.requests) == 30
+    assert len(script.requests) >= 30
 
 
 async def test_a_server_of_another_corpus_than_the_wanted_one_is_refused() -> None:

@@ -74,7 +74,7 @@ def test_threads_that_end_are_ended_in_java_too(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert beans.getThreadCount() <= before + 2  # Java starts and ends compiler threads of its own
+    assert beans.getThreadCount() <= before + 10  # of 40; Java starts and ends compiler threads of its own
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -1,11 +1,12 @@
 """Runs a script as the ranks of one process group over gloo on this machine, and the tiny model they train."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from support.ports import free_port
 
 TESTS = Path(__file__).parents[1]
 
@@ -16,13 +17,10 @@ def run_ranks(script: Path, arguments: Sequence[str], ranks: int, timeout_s: flo
     Raises:
         AssertionError: where one fails; the message is the end of what it said.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     shared = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(ranks),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),

@@ -8,13 +8,13 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from wapo_verl.algorithms import Batch, algorithm, finish_loss_metrics
 from wapo_verl.algorithms.verl_bridge import spread
 
-QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30)
 
 
 @dataclass(frozen=True)

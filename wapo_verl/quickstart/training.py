@@ -134,10 +134,11 @@ class _Watch:
 
     def look(self) -> None:
         """Shows what is new, and now and then that it still goes on."""
+        # The metrics are read first and shown last: what veRL logged before it wrote them is then in the log.
+        rows = [parse_row(line) for line in self._metrics.new()]
         for line in self._log.new():
             self._over(self.start_up.see_line(line, self.elapsed))
-        for line in self._metrics.new():
-            row = parse_row(line)
+        for row in rows:
             self._over(self.start_up.see_row(row, self.elapsed))
             if not self.rows:
                 self._say(LEGEND)

@@ -116,10 +116,10 @@ async def test_a_request_that_is_being_answered_has_waited_enough() -> None:
 
     class Slow(Gated):
         def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
-            time.sleep(0.03)
+            time.sleep(0.15)
             return super().search(queries, top_k)
 
-    batcher = make(Slow(), max_batch=1, max_wait_s=0.05)
+    batcher = make(Slow(), max_batch=1, max_wait_s=0.5)
     assert ids(await batcher.search(list("abcdefgh"), 1)) == [[f"{name}0"] for name in "abcdefgh"]
     batcher.close()
 

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 import requests
+from support.ports import free_port
 from support.service import Service, served
 from typer.testing import CliRunner
 
@@ -137,9 +138,9 @@ def test_other_machines_need_a_token_and_the_client_sends_it(index: Path, monkey
 
 
 async def test_a_server_that_is_killed_and_started_again_loses_nothing(index: Path) -> None:
-    service = Service(index)
+    port = free_port()
+    service = Service(index, port=port)
     address = service.address
-    port = int(address.rpartition(":")[2])
     retriever, attempts = connect(address, cached_queries=0), Attempts()
     answered: list[str] = []
     waiting = iter(range(100_000))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chat_families import FAMILIES, TEMPLATES, Family, tokenizer_of
 from support.scripted_episodes import TOOL, Messages, assert_trained_on_what_was_written, play, runs, undated
@@ -342,7 +342,7 @@ def scripts(draw: st.DrawFn) -> tuple[Family, str, list[list[int]]]:
     return family, protocol, [*turns, [*draw(noise), 0]]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(script=scripts())
 def test_ids_stay_as_the_policy_produced_them(index: str, script: tuple[Family, str, list[list[int]]]) -> None:
     family, protocol, turns = script

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.ports import free_port
 from support.scripted_engine import ScriptedEngine, make_config, make_tokenizer
 from support.service import Service, answer, says, scripted
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
@@ -48,7 +49,7 @@ async def play(address: str, searches: list[str], **settings: Any) -> dict[str, 
 
 @pytest.fixture
 def service(index: Path) -> Iterator[Service]:
-    service = Service(index)
+    service = Service(index, port=free_port())
     yield service
     service.kill()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chat_families import FAMILIES, Family, tokenizer_of
 from support.scripted_engine import TOOL_CHATML, ScriptedEngine, assert_consistent, make_config
@@ -241,7 +241,7 @@ turn_texts = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), m
 scripts = st.lists(st.one_of(st.sampled_from([FIRST, SECOND]), turn_texts.filter(bool)), min_size=6, max_size=6)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(turns=scripts, response_length=st.integers(1, 900), max_turn_tokens=st.integers(1, 300))
 def test_ids_mask_and_log_probs_stay_aligned_whatever_the_policy_writes(
     index: str, turns: list[str], response_length: int, max_turn_tokens: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.ports import free_port
 from support.service import Service
 
 from wapo_verl.json_lines import read_json_lines
@@ -53,9 +54,10 @@ def steps(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> list[di
     settings = QuickstartSettings(prompts_per_step=PROMPTS, group_size=GROUP)
     make_world(folders, settings, 0, Stages(quiet))
     shutil.copytree(warm_model, folders.model)
-    service = Service(folders.index / "train")
+    port = free_port()
+    service = Service(folders.index / "train", port=port)
     address = service.address
-    outage = Outage(folders.index / "train", folders.metrics, service, int(address.rpartition(":")[2]))
+    outage = Outage(folders.index / "train", folders.metrics, service, port)
     threading.Thread(target=outage.run, daemon=True).start()
     overrides = [
         f"+wapo.search_agent.index.train={address}",

@@ -99,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     ]
     command = training_command(folders, SETTINGS, 0, overrides)
     environment_ = {**os.environ, "VERL_FILE_LOGGER_PATH": str(folders.metrics)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment_)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment_)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folders
 
@@ -130,4 +130,6 @@ def test_the_dump_holds_calls_and_results(run: Folders) -> None:
         # A tiny policy that samples may write a tool's turn of its own, which no call made and no query stands for.
         own = line["episode"]["completion"].count(TOOL_TURN)
         assert line["output"].count(TOOL_TURN) - own == len(line["episode"]["queries"])
-        assert all(ids for ids in line["episode"]["document_ids"][:1])
+    assert any(line["episode"]["document_ids"][0] for line in searched), (
+        "a sampled query may find nothing, not all of them"
+    )

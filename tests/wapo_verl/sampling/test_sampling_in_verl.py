@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Path:
         "WAPO_SAMPLING_PLAN": json.dumps(PLAN),
     }
     command = training_command(folders, settings, 0, overrides)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folders.out
 
@@ -94,7 +94,8 @@ def test_some_groups_were_settled_and_it_trains(steps: list[dict[str, Any]]) -> 
         assert step["actor/skipped_steps"] == 0
         assert step["actor/grad_norm"] > 0
         assert 0 < step["actor/trained_rows/fraction"] < 1
-        assert step["training/rollout_probs_diff_mean"] < 1e-2
+        # The second mini-batch meets a policy that the first has moved, except where the learning rate is still 0.
+        assert step["training/rollout_probs_diff_mean"] < (0.05 if step["actor/lr"] else 1e-5)
 
 
 def test_the_filter_leaves_a_whole_batch_of_groups_that_differ(run: Path, steps: list[dict[str, Any]]) -> None:

@@ -65,7 +65,7 @@ class Reader:
             env=self.variables,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
         expected = int(block.note.removeprefix("exits=")) if block.note.startswith("exits=") else 0
         assert done.returncode == expected, f"{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted_engine import CHATML, TOOL_CHATML, make_config
 from support.scripted_engine import play as play_loop
@@ -64,7 +64,7 @@ def from_text(agent: str, turns: list[str], index: str, max_turns: int) -> Episo
 
 
 @pytest.mark.parametrize("agent", sorted(LOOPS))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(written=st.lists(TURNS, max_size=4), max_turns=st.integers(1, 4))
 def test_the_record_is_the_loops(agent: str, written: list[str], max_turns: int, index: str) -> None:
     turns = [text + END for text in [*written, "that is all"]]
