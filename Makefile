@@ -16,9 +16,9 @@ export PYTHONUNBUFFERED = 1
 .PHONY: help install install-dev quickstart test test-fast lint benchmarks clean
 
 help:
-	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 10 minutes after set-up)"
+	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
 	@echo "make test         set up, then lint, types and every test, the real training loop included"
-	@echo "make test-fast    the tests without the training loop"
+	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make benchmarks   measure retrieval on the real OTT-QA documents"
 
 install: $(VENV)/.installed

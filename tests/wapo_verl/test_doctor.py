@@ -20,6 +20,7 @@ def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_all_is_well_in_this_environment() -> None:
     done = doctor()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -65,6 +66,7 @@ def test_a_folder_of_environments_that_is_not_there_is_named(capsys: pytest.Capt
     assert "WAPO_ENVIRONMENTS names /no/such/folder, which is no folder" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_verl_is_named_with_its_mend(tmp_path: Path) -> None:
     folder = tmp_path / "verl-0.8.0.dist-info"
     folder.mkdir()
@@ -75,6 +77,7 @@ def test_another_verl_is_named_with_its_mend(tmp_path: Path) -> None:
     assert "pip install verl==0.9.1" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_package_that_breaks_the_cpu_stack_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "torchvision-0.28.0.dist-info"
     folder.mkdir()

@@ -23,6 +23,7 @@ def stand_in_for(package: str, directory: Path, version: str) -> None:
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
 
 
+@pytest.mark.slow
 def test_importing_verl_loads_it_and_little_else() -> None:
     done = run(
         "import verl, sys\n"
@@ -33,11 +34,13 @@ def test_importing_verl_loads_it_and_little_else() -> None:
     assert done.stdout.strip() == "[] True", done.stderr
 
 
+@pytest.mark.slow
 def test_the_estimator_is_there_when_verl_looks_for_it() -> None:
     done = run("from verl.trainer.ppo import core_algos; print(core_algos.get_adv_estimator_fn('wapo').__module__)")
     assert done.stdout.strip() == "wapo_verl.algorithms.verl_bridge", done.stderr
 
 
+@pytest.mark.slow
 def test_another_verl_ends_the_process_with_the_mend(tmp_path: Path) -> None:
     stand_in_for("verl", tmp_path, "0.8.0")
     done = run("import verl; print('went on')", PYTHONPATH=str(tmp_path))
@@ -47,6 +50,7 @@ def test_another_verl_ends_the_process_with_the_mend(tmp_path: Path) -> None:
     assert "pip install verl==0.9.1" in done.stderr
 
 
+@pytest.mark.slow
 def test_verl_without_the_plugin_still_works(tmp_path: Path) -> None:
     stand_in_for("verl", tmp_path, "0.8.0")
     done = run("import verl; print('went on')", PYTHONPATH=str(tmp_path), VERL_USE_EXTERNAL_PLUGINS="none")

@@ -94,6 +94,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return reader
 
 
+@pytest.mark.slow
 def test_the_guide_leads_to_rows_that_verl_reads(reader: Reader) -> None:
     import pyarrow.parquet as pq
 
@@ -103,6 +104,7 @@ def test_the_guide_leads_to_rows_that_verl_reads(reader: Reader) -> None:
         assert {row["data_source"] for row in rows} == {name}
 
 
+@pytest.mark.slow
 def test_the_guides_environments_are_as_small_as_promised(reader: Reader) -> None:
     for name, most in (("lengths", 60), ("library", 100)):
         assert len((reader.folder / "environments" / name / "__init__.py").read_text().splitlines()) <= most
