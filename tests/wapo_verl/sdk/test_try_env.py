@@ -12,7 +12,9 @@ from envs import registry
 from envs.protocol import render_answer, render_search, render_tool_search
 from retrieval_index import Document, build_index
 from wapo_verl.cli import app
+from wapo_verl.sdk.episode_at_hand import Game
 from wapo_verl.sdk.scaffold import make
+from wapo_verl.sdk.soundness import rows_of
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
 
@@ -40,6 +42,11 @@ def test_gold_finds_the_evidence_and_is_paid(agent: str, names: dict[str, str]) 
     assert "Nela Brandt was a clockmaker." in shown
     assert "retrieval_recall 1.000 0 score 1.000" in shown
     assert "ended as answered; its answer: 'the Orme'" in shown
+
+
+def test_an_index_may_be_a_services_address(names: dict[str, str]) -> None:
+    with Game.of(rows_of(names["retrieval"]), 0, "http://127.0.0.1:8000", 3).library as index:
+        assert index == "http://127.0.0.1:8000"
 
 
 def test_a_generated_world_is_played_too() -> None:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -159,6 +161,15 @@ def test_a_broken_state_is_refused() -> None:
 def test_thresholds_that_cannot_be_are_named(given: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Thresholds.from_mapping(given)
+
+
+def test_the_documented_defaults_are_the_defaults() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference.md").read_text()
+    documented: dict[str, float] = {}
+    for keys, values in re.findall(r"^\| `\+wapo\.guard\.(.+)` \| ([0-9., ]+) \|", page, re.MULTILINE):
+        documented |= dict(zip(keys.split("`, `."), map(float, values.split(", ")), strict=True))
+    known = {name: getattr(Thresholds(), name) for name in Thresholds.names()}
+    assert {name: value for name, value in documented.items() if name in known} == known
 
 
 def test_the_detector_needs_neither_torch_nor_verl() -> None:
