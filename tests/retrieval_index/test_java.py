@@ -98,7 +98,9 @@ def test_a_forked_process_is_told_at_once(tmp_path: Path) -> None:
         "os.wait()\n"
         "print(index.search(['granite'], 1)[0][0].document.id)\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "index")]
+    # From Python 3.12 on a fork of a process with threads warns.
+    quiet = ("-W", "ignore:This process:DeprecationWarning")
+    command = [sys.executable, *quiet, "-c", program, str(tmp_path / "index")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[0].startswith("Java does not survive a fork: open a 'lucene' index only in")
     assert done.stdout.splitlines()[1:] == ["0", "1"]
