@@ -10,7 +10,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -60,6 +60,7 @@ class Environment(ABC):
         reward_weights: weight of each reward part in the score; a part not named weighs 0 and is only logged.
         options: name -> default of what ``examples`` and ``documents`` take beyond split and source
             (``wapo-verl prepare --set name=value``); values are converted to the default's type.
+        least: the least value that an option may have, for those that have one.
         row_options: which ``options`` go into each row's ``extra_info``, since its prompt or its score hangs on them.
         generates_documents: True when rows and documents are made here, not read: ``prepare`` then writes
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
@@ -73,6 +74,7 @@ class Environment(ABC):
     other_agents: ClassVar[tuple[str, ...]] = ()
     reward_weights: ClassVar[Mapping[str, float]] = {"exact_match": 1.0}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {}
+    least: ClassVar[Mapping[str, int]] = {}
     row_options: ClassVar[tuple[str, ...]] = ()
     generates_documents: ClassVar[bool] = False
     hub_repo: ClassVar[str | None] = None
@@ -203,7 +205,15 @@ class Environment(ABC):
                 known = ", ".join(sorted(resolved)) or "none"
                 raise ValueError(f"environment {self.name!r} has no option {name!r}; its options: {known}")
             resolved[name] = _convert(name, value, type(resolved[name]))
+        for name, least in self.least.items():
+            if name in resolved and resolved[name] < least:
+                raise ValueError(f"option {name!r} must be at least {least}, not {resolved[name]}")
         return resolved
+
+    def with_row_options(self, example: Example, resolved: Mapping[str, Any]) -> Example:
+        """The example with those of the resolved options in its ``extra`` that ``row_options`` names."""
+        own = {name: resolved[name] for name in self.row_options if name in resolved}
+        return replace(example, extra={**example.extra, **own})
 
 
 def _convert(name: str, value: Any, kind: type) -> Any:

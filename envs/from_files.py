@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,11 +35,14 @@ class FromFiles(Environment):
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
         """The examples of ``source``: a folder with upstream file names, or one file taken to be the split."""
         resolved = self.resolve_options(options)
-        own = {name: resolved[name] for name in self.row_options if name in resolved}
+        for example in self.read_examples(split, source):
+            yield self.with_row_options(example, resolved)
+
+    def read_examples(self, split: str, source: Path | None) -> Iterator[Example]:
+        """The same without what the options put into each."""
         for file in self.source_files(split, source):
             for raw in read_rows(file):
-                example = self.example_of(raw)
-                yield replace(example, extra={**example.extra, **own})
+                yield self.example_of(raw)
 
     def example_of(self, raw: RawRow) -> Example:
         """``example``; whatever else it raises becomes a ``RowError`` that names the row it showed at."""

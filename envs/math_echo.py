@@ -25,18 +25,21 @@ def is_copied(answer: str, problem: str, gold: str) -> bool:
     Never so for the gold answer's own text, numbers with or without a unit, words, choices, equations and whatever has
     parts: these may stand in a problem and be the answer.
     """
-    answer, bare = clean(answer), _bare(answer)
-    if not _OPERATION.search(answer) or _RELATION.search(answer) or bare == _bare(gold):
+    answer = clean(answer)
+    if not _OPERATION.search(answer) or _RELATION.search(answer):
+        return False
+    bare = _bare(answer)
+    if bare == _bare(clean(gold)):
         return False
     if choice(answer) or words(answer) or plain_number(quantity(answer, counted=True).body):
         return False
     whole = structure(answer)
-    return whole is not None and whole.kind == ATOM and bare in _bare(problem)
+    return whole is not None and whole.kind == ATOM and bare in _bare(clean(problem))
 
 
-def _bare(text: str) -> str:
-    """The cleaned text without what means nothing, and without brackets around the whole."""
-    text = _MEANS_NOTHING.sub("", clean(text))
+def _bare(cleaned: str) -> str:
+    """A cleaned text without what means nothing, and without brackets around the whole."""
+    text = _MEANS_NOTHING.sub("", cleaned)
     while text.startswith("(") and text.endswith(")") and _closes_last(text):
         text = text[1:-1]
     return text

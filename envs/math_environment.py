@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,14 +56,13 @@ class MathEnvironment(FromFiles):
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
         """The split's problems in a fixed order; by default every row of its files."""
-        return super().examples(split, source)
+        return self.read_examples(split, source)
 
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
         """The split's problems, each with the format and the match that its row is to be scored by."""
         resolved = self.resolve_options(options)
-        own = {name: resolved[name] for name in self.row_options}
         for example in self.problems(split, source, resolved):
-            yield replace(example, extra={**example.extra, **own})
+            yield self.with_row_options(example, resolved)
 
     def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """As the base's.

@@ -7,7 +7,7 @@ An environment that takes this as its base says only where its examples come fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from envs.environment import Environment, Example
 from envs.episode import Episode
@@ -56,19 +56,8 @@ class RetrievalQA(Environment):
     ability: ClassVar[str] = "retrieval_qa"
     other_agents: ClassVar[tuple[str, ...]] = ("search_tool_agent",)
     options: ClassVar[Mapping[str, str | int | float | bool]] = {"max_turns": 10, "queries_per_call": 3}
+    least: ClassVar[Mapping[str, int]] = {"max_turns": 1, "queries_per_call": 1}
     row_options: ClassVar[tuple[str, ...]] = ("max_turns", "queries_per_call")
-
-    def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As the base's.
-
-        Raises:
-            ValueError: also for a limit below 1.
-        """
-        resolved = super().resolve_options(given)
-        for name in RetrievalQA.options:
-            if resolved.get(name, 1) < 1:
-                raise ValueError(f"option {name!r} must be at least 1, not {resolved[name]}")
-        return resolved
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
         """One user message: the agent loop's protocol, then the question."""

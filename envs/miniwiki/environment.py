@@ -59,7 +59,7 @@ class Miniwiki(RetrievalQA):
         part = PART_OF_SPLIT[split]
         generator = random.Random(f"miniwiki questions {resolved['seed']} {part}")
         for question in make_questions(_world(part, resolved), resolved["comparison_share"], generator):
-            yield Example(
+            example = Example(
                 question=question.text,
                 answers=(question.answer,),
                 document_ids=question.document_ids,
@@ -68,9 +68,9 @@ class Miniwiki(RetrievalQA):
                     "part": part,
                     "first_query": question.queries[0],
                     "second_query": question.queries[1],
-                    "max_turns": resolved["max_turns"],
                 },
             )
+            yield self.with_row_options(example, resolved)
 
     def documents(self, source: Path | None = None, **options: Any) -> Iterator[Document]:
         """The documents of the world, or of one part of it, one a fact, in random order fixed by the seed.

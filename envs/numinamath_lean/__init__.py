@@ -34,6 +34,7 @@ class NuminaMathLean(MathEnvironment):
     name = "numinamath_lean"
     splits = ("train", "test")
     options: ClassVar[Mapping[str, Any]] = {**MathEnvironment.options, "seed": 0, "held_out": 1_000}
+    least: ClassVar[Mapping[str, int]] = {"held_out": 1}
     hub_repo = "AI-MO/NuminaMath-LEAN"
     upstream = "the data set AI-MO/NuminaMath-LEAN on the Hugging Face hub"
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"train": _FILES, "test": _FILES}
@@ -44,17 +45,6 @@ class NuminaMathLean(MathEnvironment):
         random.Random(options["seed"]).shuffle(kept)
         held_out = min(options["held_out"], len(kept) // 2)
         yield from kept[:held_out] if split == "test" else kept[held_out:]
-
-    def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As the base's.
-
-        Raises:
-            ValueError: also for fewer than one row to test on.
-        """
-        resolved = super().resolve_options(given)
-        if resolved["held_out"] < 1:
-            raise ValueError(f"option 'held_out' must be at least 1, not {resolved['held_out']}")
-        return resolved
 
     def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
         """Rows that were read, those left out by reason, and those of the rest that are held out."""

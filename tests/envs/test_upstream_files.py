@@ -87,7 +87,7 @@ def test_hotpotqa_gold_documents_are_the_supporting_titles() -> None:
     assert SAMPLES["hotpotqa"]
     first = read(environment("hotpotqa"), "dev", SAMPLES["hotpotqa"])[0]
     assert first.document_ids == ("Orlin Harbour", "Vesk")
-    assert {name: first.extra[name] for name in ("id", "kind")} == {"id": "sample-dev-0", "kind": "bridge"}
+    assert first.extra == {"id": "sample-dev-0", "kind": "bridge", "max_turns": 10, "queries_per_call": 3}
 
 
 def test_ottqa_gold_documents_are_the_table_and_the_traced_passages() -> None:
