@@ -4,9 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-OTTQA_DIR ?= ../shared/data/ottqa
+OTTQA_DIR ?= data/ottqa
 TORCH = torch==2.13.0
-STACK = wapo_verl/platform
+STACK = wapo_verl/cpu
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
@@ -48,7 +48,7 @@ $(VENV)/.installed-dev: $(STACK)/dev-stack.txt $(VENV)/.installed
 	@touch $@
 
 quickstart: install
-	$(BIN)/python -m wapo_verl.quickstart $(ARGS)
+	$(BIN)/python -m examples.quickstart $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -30,8 +30,8 @@ import typer
 from benchmarks.retrieval_shared import in_own_process, latencies, machine, markdown, measure_open, rate, threaded
 from retrieval_index import Document, build_index, open_index
 from retrieval_index.backends import tantivy
+from retrieval_index.build.half_built import HalfBuilt
 from retrieval_index.corpora import read_ottqa
-from retrieval_index.half_built import HalfBuilt
 
 WORDS = 46
 TITLE_WORDS = 2

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from retrieval_index import Document, Index
-from retrieval_index.english import clean_query, without_stopwords
+from retrieval_index.backends.english import clean_query, without_stopwords
 
 Words = Callable[[str], list[str]]
 DEPTH = 10
@@ -70,7 +70,7 @@ def bm25s_words() -> tuple[Words, Words]:
 
 def lucene_words() -> tuple[Words, Words]:
     """The same for the back end lucene, by Lucene's own analyser."""
-    from retrieval_index.java import attach, java_class
+    from retrieval_index.backends.java import attach, java_class
 
     attach()
     join, analyse = java_class("java.lang.String").join, java_class("io.anserini.analysis.AnalyzerUtils").analyze

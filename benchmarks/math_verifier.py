@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from envs.math_equivalence import EQUAL, compare
-from envs.math_workers import Limits, Worker
-from envs.registry import environment
+from wapo_verl.environments.math.equivalence import EQUAL, compare
+from wapo_verl.environments.math.workers import Limits, Worker
+from wapo_verl.environments.registry import environment
 
 NOT_SUMMED = ("\\t", "=", "(", "\\i", "\\m", "\\p", "\\$", "\\b", "^", ",", "_")
 """What a gold answer has that is no summand: text, equations, tuples, sets, money, matrices, degrees."""

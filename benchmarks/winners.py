@@ -27,11 +27,11 @@ import torch
 import typer
 
 from benchmarks.winners_report import Cost, Found, Setting, draw, page
+from examples.quickstart.model import make_model
+from examples.quickstart.tokenizer import make_tokenizer
 from wapo_verl.algorithms import Batch, algorithm
-from wapo_verl.quickstart.model import make_model
-from wapo_verl.quickstart.tokenizer import make_tokenizer
-from wapo_verl.step_plan import PLAN_KEY, StepPlan
-from wapo_verl.winners_only import balanced, members, mini_batches, update_orders
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.training.winners_only import balanced, members, mini_batches, update_orders
 
 PAGE, FIGURE = Path("benchmarks/winners.md"), Path("docs/winners.png")
 VOCABULARY = 32_000

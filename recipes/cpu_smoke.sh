@@ -24,7 +24,7 @@ LOGGER="${LOGGER:-[console,tensorboard]}"
 # random_model OUT ROWS [--tag TEXT]...: a tiny random model whose tokenizer has seen the rows.
 random_model() {
     say "tiny random model for real text in $1"
-    "$PYTHON" -m wapo_verl.quickstart.real_text_model "$@" --vocabulary "$VOCABULARY"
+    PYTHONPATH="$ROOT" "$PYTHON" -m examples.quickstart.real_text_model "$@" --vocabulary "$VOCABULARY"
 }
 
 # What a random model can hit upon as one token, so that every step has well-formed answers among its episodes: an answer

@@ -5,7 +5,7 @@ HTTP, `retrieval_index.client` is the asynchronous way to either, `retrieval_ind
 corpora, `python -m retrieval_index` is the command line. Left out: dense retrieval.
 """
 
-from retrieval_index.build import build_index
+from retrieval_index.build.build import build_index
 from retrieval_index.documents import Document, Hit
 from retrieval_index.errors import CorpusError, IndexStateError, RetrievalError
 from retrieval_index.index import Index, open_index

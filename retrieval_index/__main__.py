@@ -1,5 +1,5 @@
 """`python -m retrieval_index`."""
 
-from retrieval_index.cli import app
+from retrieval_index.cli.app import app
 
 app(prog_name="python -m retrieval_index")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval_index.backends import backend
+from retrieval_index.backends.engine import Backend, Searcher
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Searcher
 from retrieval_index.errors import IndexStateError
 from retrieval_index.manifest import ENGINE_DIRECTORY, FILE_NAME, REBUILD, Manifest, file_sizes
 

@@ -5,7 +5,7 @@
 `...weights.ottqa.table_recall=0.2` those of one environment, where a run mixes several. The mathematics verifier's
 limits are `+...reward_kwargs.verifier.seconds=5`, `workers` and `megabytes`. Nothing here looks for an answer in the
 response's text, where tool results stand too. Left out: how a score is computed (the environments'), and what happens
-to an exception (`wapo_verl.agent_loop.fail_fast` makes it stop the run).
+to an exception (`wapo_verl.rollout.fail_fast` makes it stop the run).
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.environment import Environment
-from envs.episode import Episode
-from envs.math_workers import Limits, pool
-from envs.registry import environment, names
+from wapo_verl.environments.environment import Environment
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.math.workers import Limits, pool
+from wapo_verl.environments.registry import environment, names
 
 
 class RewardError(ValueError):
@@ -42,7 +42,8 @@ def compute_score(
         extra_info: the row's, with the agent loop's `extra_fields` merged in by veRL: `episode` is the record.
         weights: reward part -> weight, in place of the environment's; a part not named weighs 0. A name of an
             environment -> such a mapping is for its rows alone, and wins there over the rest.
-        verifier: limits of the mathematics verifier's worker processes (`envs.math_workers.Limits`), by name.
+        verifier: limits of the mathematics verifier's worker processes (`wapo_verl.environments.math.workers.Limits`),
+        by name.
 
     Returns:
         `score` and every reward part of the environment, the same keys for each of its samples.

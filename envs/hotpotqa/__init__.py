@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from envs.environment import Example
-from envs.episode import Episode
-from envs.from_files import FromFiles
-from envs.hotpotqa.rows import supporting_facts
-from envs.official import FileScores
-from envs.qa_metrics import hotpotqa_f1
-from envs.raw_rows import RawRow
-from envs.retrieval_qa import RetrievalQA
+from wapo_verl.environments.environment import Example
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.from_files import FromFiles
+from wapo_verl.environments.official import FileScores
+from wapo_verl.environments.qa_metrics import hotpotqa_f1
+from wapo_verl.environments.raw_rows import RawRow
+from wapo_verl.environments.retrieval_qa import RetrievalQA
+
+from .rows import supporting_facts
 
 if TYPE_CHECKING:
     from retrieval_index import Document
@@ -33,7 +34,7 @@ class HotpotExample(Example):
 
 
 class HotpotQA(FromFiles, RetrievalQA):
-    """HotpotQA with its own F1 (``envs.qa_metrics.hotpotqa_f1``).
+    """HotpotQA with its own F1 (``wapo_verl.environments.qa_metrics.hotpotqa_f1``).
 
     Its gold documents are the pages of the supporting facts, so ``retrieval_recall`` is the share of gold titles found.
     One more reward part: ``supporting_fact_recall``, the share of supporting facts whose page was found.
@@ -89,8 +90,8 @@ class HotpotQA(FromFiles, RetrievalQA):
         return {**super().parts(episode, ground_truth), "supporting_fact_recall": recall}
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
-        """HotpotQA's official numbers (``envs.hotpotqa.official``)."""
-        from envs.hotpotqa.official import score_files
+        """HotpotQA's official numbers (``wapo_verl.environments.installed.hotpotqa.official``)."""
+        from .official import score_files
 
         return score_files(predictions, reference)
 

@@ -12,10 +12,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.hotpotqa.rows import supporting_facts
-from envs.official import FileScores, read_json, text_of
-from envs.qa_metrics import Overlap, exact_match, hotpotqa_overlap
-from envs.raw_rows import read_rows
+from wapo_verl.environments.official import FileScores, read_json, text_of
+from wapo_verl.environments.qa_metrics import Overlap, exact_match, hotpotqa_overlap
+from wapo_verl.environments.raw_rows import read_rows
+
+from .rows import supporting_facts
 
 KINDS = ("em", "f1", "prec", "recall")
 METRICS = tuple(part + kind for part in ("", "sp_", "joint_") for kind in KINDS)

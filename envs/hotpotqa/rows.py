@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.raw_rows import RawRow
+from wapo_verl.environments.raw_rows import RawRow
 
 _FACTS = "must be pairs [title, sentence number], or {'title': [..], 'sent_id': [..]} of one length"
 

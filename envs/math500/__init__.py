@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.environment import Example
-from envs.math_environment import MathEnvironment, one_row
-from envs.math_extraction import gold_of_solution
-from envs.raw_rows import RawRow
+from wapo_verl.environments.environment import Example
+from wapo_verl.environments.math.environment import MathEnvironment, one_row
+from wapo_verl.environments.math.extraction import gold_of_solution
+from wapo_verl.environments.raw_rows import RawRow
 
 _TRAIN = "train/*/*.json MATH/train/*/*.json */train-*.parquet train-*.parquet train.jsonl train.json"
 _TEST = "test.jsonl test-*.parquet data/test-*.parquet test.json test.parquet"

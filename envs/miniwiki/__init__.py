@@ -1,5 +1,5 @@
 """Miniwiki: a generated world of invented names for multi-hop questions."""
 
-from envs.miniwiki.environment import Miniwiki
+from .environment import Miniwiki
 
 ENVIRONMENT = Miniwiki()

@@ -9,10 +9,11 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from envs.episode import Episode
-from envs.miniwiki.world import Question, World
-from envs.protocol import render_answer, render_information, render_passage, render_search
 from retrieval_index import Document
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.protocol import render_answer, render_information, render_passage, render_search
+
+from .world import Question, World
 
 Search = Callable[[str], Sequence[Document]]
 """A query's documents, best first."""

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.environment import Example
-from envs.episode import Episode
-from envs.miniwiki.names import HELD_OUT, PARTS, TRAIN
-from envs.miniwiki.world import World, make_questions, make_world
-from envs.retrieval_qa import RetrievalQA
 from retrieval_index import Document
+from wapo_verl.environments.environment import Example
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.retrieval_qa import RetrievalQA
+
+from .names import HELD_OUT, PARTS, TRAIN
+from .world import World, make_questions, make_world
 
 PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
 

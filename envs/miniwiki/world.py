@@ -11,8 +11,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from envs.miniwiki.names import draw_names
 from retrieval_index import Document
+
+from .names import draw_names
 
 YEARS = tuple(range(1805, 1905, 5))
 BOOK_RELATIONS = ("author", "printing_town", "publication_year")

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.environment import Example
-from envs.math_environment import MathEnvironment
-from envs.raw_rows import RawRow, read_rows
+from wapo_verl.environments.environment import Example
+from wapo_verl.environments.math.environment import MathEnvironment
+from wapo_verl.environments.raw_rows import RawRow, read_rows
 
 KINDS = ("math-word-problem", "MCQ")
 OTHER_KIND, NO_NUMBER = "other_question_type", "answer_no_plain_number"

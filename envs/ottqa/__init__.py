@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from envs.environment import Example
-from envs.episode import Episode
-from envs.from_files import FromFiles
-from envs.official import FileScores
-from envs.raw_rows import RawRow
-from envs.retrieval_qa import RetrievalQA, retrieval_recall
+from wapo_verl.environments.environment import Example
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.from_files import FromFiles
+from wapo_verl.environments.official import FileScores
+from wapo_verl.environments.raw_rows import RawRow
+from wapo_verl.environments.retrieval_qa import RetrievalQA, retrieval_recall
 
 if TYPE_CHECKING:
     from retrieval_index import Document
@@ -27,7 +27,7 @@ _NODE = "must be a list of [text, [row, column], '/wiki/..' or null, 'passage' o
 
 
 class OttQA(FromFiles, RetrievalQA):
-    """OTT-QA with its own F1 (``envs.qa_metrics.ottqa_f1``).
+    """OTT-QA with its own F1 (``wapo_verl.environments.qa_metrics.ottqa_f1``).
 
     Two more reward parts: ``table_recall``, whether the question's table was found, and ``passage_recall``, the share
     of gold passages found; each is 1 where there is none of the kind to miss.
@@ -75,8 +75,8 @@ class OttQA(FromFiles, RetrievalQA):
         }
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
-        """OTT-QA's official numbers (``envs.ottqa.official``)."""
-        from envs.ottqa.official import score_files
+        """OTT-QA's official numbers (``wapo_verl.environments.installed.ottqa.official``)."""
+        from .official import score_files
 
         return score_files(predictions, reference)
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.official import FileScores, read_json, text_of
-from envs.qa_metrics import exact_match, ottqa_f1
+from wapo_verl.environments.official import FileScores, read_json, text_of
+from wapo_verl.environments.qa_metrics import exact_match, ottqa_f1
 
 PLACES = ("table", "passage")
 

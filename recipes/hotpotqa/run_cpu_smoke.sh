@@ -8,7 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../cpu_smoke.sh"
 
-HOTPOTQA_FILE="$(realpath -m "${HOTPOTQA_FILE:-$ROOT/../shared/data/hotpotqa/distractor_sample.json}")"
+HOTPOTQA_FILE="$(realpath -m "${HOTPOTQA_FILE:-$ROOT/envs/hotpotqa/sample/hotpot_dev_distractor_v1.json}")"
 if [[ ! -f "$HOTPOTQA_FILE" ]]; then
     stop "HOTPOTQA_FILE=$HOTPOTQA_FILE is not there: download hotpot_dev_distractor_v1.json from https://hotpotqa.github.io" \
         "and set HOTPOTQA_FILE to it"

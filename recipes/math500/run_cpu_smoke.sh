@@ -10,7 +10,7 @@ MAX_RESPONSE_LENGTH="${MAX_RESPONSE_LENGTH:-256}"
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../cpu_smoke.sh"
 
-MATH500="${MATH500:-$ROOT/../shared/data/math500}"
+MATH500="${MATH500:-$ROOT/envs/math500/sample}"
 if ! is_on_the_hub "$MATH500" && [[ ! -e "$MATH500" ]]; then
     stop "MATH500=$MATH500 is not there: set it to hf://HuggingFaceH4/MATH-500, or download test.jsonl from" \
         "https://huggingface.co/datasets/HuggingFaceH4/MATH-500 and set MATH500 to its folder"

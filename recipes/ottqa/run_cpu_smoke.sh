@@ -7,6 +7,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../cpu_smoke.sh"
+OTTQA_DIR="${OTTQA_DIR:-$ROOT/envs/ottqa/sample}"
 source "$(dirname "${BASH_SOURCE[0]}")/ottqa.sh"
 
 OUT="$(realpath -m "${OUT:-runs/ottqa-cpu-smoke}")"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One run of the stability study in veRL itself, on a CPU: the world, the tiny model and its warm start are those of
-# `python -m wapo_verl.study` (and of the quickstart, which this starts with other settings), but Ray, FSDP2 and vLLM do
+# `python -m benchmarks.study` (and of the quickstart, which this starts with other settings), but Ray, FSDP2 and vLLM do
 # the work. Its metrics are in OUT/metrics.jsonl, to be held against the study's record of the same name.
 #
 # Knobs: ALGORITHM, LEARNING_RATE, OFF_POLICY_STEPS (optimizer mini-batches a step: 1, 2, 4, 8 or 16), SEED, STEPS, OUT,
@@ -23,7 +23,7 @@ fi
 PROMPTS_PER_MINI_BATCH=$((PROMPTS / OFF_POLICY_STEPS))
 
 say "$STEPS steps of $ALGORITHM, $OFF_POLICY_STEPS updates each, learning rate $LEARNING_RATE, seed $SEED"
-"$PYTHON" -m wapo_verl.quickstart --seed "$SEED" --out "$OUT" \
+"$PYTHON" -m examples.quickstart --seed "$SEED" --out "$OUT" \
     algorithm.adv_estimator="$ALGORITHM" \
     actor_rollout_ref.actor.optim.lr="$LEARNING_RATE" \
     actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS_PER_MINI_BATCH" \

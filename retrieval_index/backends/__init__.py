@@ -1,22 +1,23 @@
-"""The registry of back ends: every module in this folder is one, and exposes it as `BACKEND`.
+"""The retrieval back ends: each is one module of this folder, which exposes it as `BACKEND`.
 
-To add a back end, add a file; nothing else is edited. A module is imported only when its back end is asked for, so a
-missing engine costs nothing to those who use another.
+To add a back end, add its module and its name to `BACKENDS`. A module is imported only when its back end is asked for,
+so a missing engine costs nothing to those who use another.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 
-from retrieval_index.engine import Backend
+from retrieval_index.backends.engine import Backend
 
-__all__ = ["backend", "backend_names"]
+__all__ = ["BACKENDS", "backend", "backend_names"]
+
+BACKENDS = ("bm25s", "lucene", "opensearch", "rank_bm25", "tantivy")
 
 
 def backend_names() -> list[str]:
     """The names of all back ends, sorted; whether an engine is installed is not looked at."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return list(BACKENDS)
 
 
 def backend(name: str) -> Backend:

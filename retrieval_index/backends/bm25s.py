@@ -25,12 +25,12 @@ import Stemmer
 from bm25s import BM25
 from numba import njit
 
+from retrieval_index.backends.engine import Backend, Parameter, Searcher, distinct
+from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
+from retrieval_index.backends.stored import StoredDocuments, map_array, save_array, store
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, distinct
-from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError
 from retrieval_index.manifest import fsync_directory
-from retrieval_index.stored import StoredDocuments, map_array, save_array, store
 
 LONGEST_WORD = 40
 """Bytes; longer words (addresses, noise) are left out of the index and of queries."""

@@ -4,7 +4,8 @@ Title and text are one field, analysed as Anserini does by default (Lucene's tok
 stemmer); BM25 with any k1 and b, without the factor (k1 + 1). Lucene keeps a text's length in one byte, so that scores
 of texts beyond 40 words differ a little from exact BM25. Queries lose this package's stopwords first, and a word counts
 once however often a query repeats it; both differ from Anserini's own searches, slightly. They are built term by term:
-Lucene's query language is never parsed. Java 21 or newer runs inside this process (see `retrieval_index.java`).
+Lucene's query language is never parsed. Java 21 or newer runs inside this process (see
+`retrieval_index.backends.java`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
+from retrieval_index.backends.engine import Backend, Parameter, Searcher, distinct, may_be_id
+from retrieval_index.backends.english import MAX_QUERY_WORDS, clean_query, without_stopwords
+from retrieval_index.backends.java import JavaError, JString, attach, java_class
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, distinct, may_be_id
-from retrieval_index.english import MAX_QUERY_WORDS, clean_query, without_stopwords
 from retrieval_index.errors import IndexStateError, RetrievalError
-from retrieval_index.java import JavaError, JString, attach, java_class
 
 version("pyserini")  # raises here, where it becomes a sentence, when the package with the jar is missing
 

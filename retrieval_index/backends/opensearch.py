@@ -21,12 +21,12 @@ from typing import Any
 
 import orjson
 
+from retrieval_index.backends.engine import Backend, Parameter, Searcher, TextParameter, may_be_id
+from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
+from retrieval_index.backends.opensearch_requests import Server
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, TextParameter, may_be_id
-from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError
 from retrieval_index.manifest import fsync_directory
-from retrieval_index.opensearch_requests import Server
 
 BULK_DOCUMENTS = 1000
 BULK_BYTES = 5_000_000

@@ -19,9 +19,9 @@ import numpy as np
 from rank_bm25 import BM25Okapi
 
 from retrieval_index.backends import backend_names
+from retrieval_index.backends.engine import Backend, Parameter, Searcher, distinct
+from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, distinct
-from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError
 
 MAX_DOCUMENTS = 20_000

@@ -13,9 +13,9 @@ from typing import Any
 
 import tantivy
 
+from retrieval_index.backends.engine import Backend, Parameter, Searcher, distinct, may_be_id
+from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.documents import Document, Hit
-from retrieval_index.engine import Backend, Parameter, Searcher, distinct, may_be_id
-from retrieval_index.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.errors import IndexStateError, RetrievalError
 
 ANALYSER = "english_words"

@@ -16,14 +16,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from support.paths import ROOT
 
 from retrieval_index import Document, build_index
-from wapo_verl import run_settings
-from wapo_verl.agent_loop.settings import SearchAgentConfig
 from wapo_verl.algorithms import algorithms
-from wapo_verl.json_lines import read_json_lines
+from wapo_verl.data.json_lines import read_json_lines
+from wapo_verl.rollout.settings import SearchAgentConfig
+from wapo_verl.settings import run as run_settings
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = ROOT / "recipes"
 SCRIPTS = [script for script in sorted(RECIPES.glob("*/run_*.sh")) if script.parent.name != "study"]  # has its own test
 GPU_SCRIPTS = [script for script in SCRIPTS if "smoke" not in script.name]
 SEARCHING = [script for script in SCRIPTS if script.parent.name in ("hotpotqa", "ottqa")]

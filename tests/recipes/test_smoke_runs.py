@@ -13,12 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support.paths import DATA, ROOT
 
-from wapo_verl.data_manifest import check
-from wapo_verl.json_lines import read_json_lines
+from wapo_verl.data.json_lines import read_json_lines
+from wapo_verl.data.manifest import check
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "data"
 STEPS = 2
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -45,7 +44,7 @@ SMOKES = (
         "dev",
         {
             "HOTPOTQA_FILE": first_that_is_there(
-                SHARED / "hotpotqa" / "distractor_sample.json",
+                DATA / "hotpotqa" / "distractor_sample.json",
                 ROOT / "envs" / "hotpotqa" / "sample" / "hotpot_dev_distractor_v1.json",
             ),
             **SEARCHING,
@@ -55,13 +54,13 @@ SMOKES = (
     Smoke(
         "ottqa",
         "dev",
-        {"OTTQA_DIR": first_that_is_there(SHARED / "ottqa", ROOT / "envs" / "ottqa" / "sample"), **SEARCHING},
+        {"OTTQA_DIR": first_that_is_there(DATA / "ottqa", ROOT / "envs" / "ottqa" / "sample"), **SEARCHING},
         tools=True,
     ),
     Smoke(
         "math500",
         "test",
-        {"MATH500": first_that_is_there(SHARED / "math500", ROOT / "envs" / "math500" / "sample")},
+        {"MATH500": first_that_is_there(DATA / "math500", ROOT / "envs" / "math500" / "sample")},
     ),
     Smoke("numinamath_lean", "train"),
 )

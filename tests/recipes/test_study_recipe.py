@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-from wapo_verl.quickstart.command import Folders, training_command
-from wapo_verl.quickstart.settings import QuickstartSettings
+from examples.quickstart.command import Folders, training_command
+from examples.quickstart.settings import QuickstartSettings
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "study" / "run_verl.sh"
+SCRIPT = ROOT / "recipes" / "study" / "run_verl.sh"
 RECORDER = "#!{python}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
 
 
@@ -28,7 +29,7 @@ def quickstart_arguments(folder: Path, *arguments: str, **knobs: str) -> list[st
     finished = run(folder, *arguments, **knobs)
     assert finished.returncode == 0, finished.stderr
     module, name, *found = json.loads(finished.stdout.splitlines()[-1])
-    assert (module, name) == ("-m", "wapo_verl.quickstart")
+    assert (module, name) == ("-m", "examples.quickstart")
     return found
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from retrieval_index import Document, Index, build_index, open_index
 from retrieval_index.backends import backend
+from retrieval_index.backends.engine import TextParameter
 from retrieval_index.backends.rank_bm25 import MAX_DOCUMENTS
-from retrieval_index.engine import TextParameter
 
 
 def ids(index: Index, query: str, top_k: int = 10) -> list[str]:
@@ -64,7 +64,11 @@ def test_a_text_parameter_takes_what_its_pattern_matches_as_a_whole() -> None:
 
 @pytest.mark.parametrize(("name", "package"), [("bm25s", "numba"), ("opensearch", "opensearchpy"), ("lucene", "jpype")])
 def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for loaded in (f"retrieval_index.backends.{name}", "retrieval_index.opensearch_requests", "retrieval_index.java"):
+    for loaded in (
+        f"retrieval_index.backends.{name}",
+        "retrieval_index.backends.opensearch_requests",
+        "retrieval_index.backends.java",
+    ):
         monkeypatch.delitem(sys.modules, loaded, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_index import Document, Index, build_index, open_index
-from retrieval_index.stored import StoredDocuments, store
+from retrieval_index.backends.stored import StoredDocuments, store
 
 
 def found(index: Index, query: str) -> list[str]:

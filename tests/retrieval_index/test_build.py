@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from retrieval_index import CorpusError, Document, IndexStateError, RetrievalError, build_index, open_index
-from retrieval_index.build import is_current
+from retrieval_index.build.build import is_current
 from retrieval_index.manifest import FORMAT_VERSION
 
 DOCUMENTS = [Document(str(number), f"Title {number}", f"some text w{number}") for number in range(20)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from retrieval_index.cli import app, shortened
+from retrieval_index.cli.app import app, shortened
 
 
 def run(*arguments: object) -> Result:

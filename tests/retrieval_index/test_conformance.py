@@ -19,7 +19,7 @@ from support.opensearch_server import Cluster
 
 from retrieval_index import Document, Index, RetrievalError, build_index, open_index
 from retrieval_index.backends import backend_names
-from retrieval_index.english import MAX_QUERY_CHARACTERS
+from retrieval_index.backends.english import MAX_QUERY_CHARACTERS
 
 DOCUMENTS = [
     Document("/wiki/Otter", "Otter", "The otter lives near rivers and eats fish ."),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.paths import DATA
 
 from retrieval_index import CorpusError, Document
 from retrieval_index.corpora import (
@@ -28,8 +29,7 @@ from retrieval_index.corpora.hotpotqa import join_sentences
 from retrieval_index.corpora.ottqa import TABLE_MARK
 from retrieval_index.corpora.sources import CorpusDocuments, fingerprint
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA}")
 
 PASSAGES = {"/wiki/Prime_Suspect": "A series .", "/wiki/%C3%84gypten": 'It says "{[\\u00e4" .'}
 TABLE = {
@@ -274,7 +274,7 @@ def test_a_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
 @needs_data
 def test_the_real_distractor_rows() -> None:
     conflicts: list[str] = []
-    documents = list(read_hotpotqa_distractor(SHARED / "hotpotqa/distractor_sample.json", on_conflict=conflicts.append))
+    documents = list(read_hotpotqa_distractor(DATA / "hotpotqa/distractor_sample.json", on_conflict=conflicts.append))
     assert (len(documents), conflicts) == (500, [])
     assert documents[0].id == documents[0].title == "Constantin Medien"
 
@@ -282,7 +282,7 @@ def test_the_real_distractor_rows() -> None:
 @needs_data
 @pytest.mark.slow
 def test_the_real_ottqa_corpus() -> None:
-    documents = list(read_ottqa(SHARED / "ottqa"))
+    documents = list(read_ottqa(DATA / "ottqa"))
     tables = [document for document in documents if TABLE_MARK in document.text]
     assert (len(documents), len(tables)) == (187_666, 8_891)
     assert not any(document.id.startswith("/wiki/") for document in tables)

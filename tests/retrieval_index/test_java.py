@@ -14,8 +14,8 @@ from support.backends import engine_or_skip
 engine_or_skip("lucene")
 
 from retrieval_index import Document, RetrievalError, build_index, open_index  # noqa: E402
-from retrieval_index import java as java_module  # noqa: E402
-from retrieval_index.java import find_java, java_class, java_version  # noqa: E402
+from retrieval_index.backends import java as java_module  # noqa: E402
+from retrieval_index.backends.java import find_java, java_class, java_version  # noqa: E402
 
 
 def write_java(home: Path, release: str | None, says: str = "") -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support.opensearch_server import Cluster
 
-from retrieval_index import Document, IndexStateError, RetrievalError, build_index, open_index, opensearch_requests
-from retrieval_index.backends import opensearch
+from retrieval_index import Document, IndexStateError, RetrievalError, build_index, open_index
+from retrieval_index.backends import opensearch, opensearch_requests
 
 DOCUMENTS = [Document(f"d{number}", f"Title {number}", f"granite w{number}") for number in range(10)]
 

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from retrieval_index.progress import EVERY, WINDOW_S, Pace, build_progress
+from retrieval_index.cli.progress import EVERY, WINDOW_S, Pace, build_progress
 
 
 def test_rate_share_and_time_left() -> None:

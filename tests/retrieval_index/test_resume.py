@@ -25,12 +25,12 @@ from retrieval_index import (
     Manifest,
     RetrievalError,
     build_index,
-    half_built,
     open_index,
 )
 from retrieval_index.backends import tantivy
-from retrieval_index.cli import app
-from retrieval_index.half_built import HalfBuilt, Recipe
+from retrieval_index.build import half_built
+from retrieval_index.build.half_built import HalfBuilt, Recipe
+from retrieval_index.cli.app import app
 
 EVERY = 1000
 SOURCE = {"corpus": "test", "sha256": "1"}
@@ -38,7 +38,8 @@ QUERIES = ["granite", "quarry slate", "w17 granite", "w3990", "w12 w13 w14 w15",
 
 BUILDER = f"""
 import json, sys, time
-from retrieval_index import Document, build_index, half_built
+from retrieval_index import Document, build_index
+from retrieval_index.build import half_built
 from retrieval_index.backends import tantivy
 tantivy.COMMIT_EVERY = half_built.CHECK_EVERY = {EVERY}
 path, count, stop = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -364,7 +365,8 @@ def test_repeated_ids_leave_nothing_to_go_on_with(tmp_path: Path) -> None:
 
 FULL_DISK = f"""
 import subprocess, sys
-from retrieval_index import Document, RetrievalError, build_index, half_built, open_index
+from retrieval_index import Document, RetrievalError, build_index, open_index
+from retrieval_index.build import half_built
 from retrieval_index.backends import tantivy
 tantivy.COMMIT_EVERY = half_built.CHECK_EVERY = {EVERY}
 class Corpus:

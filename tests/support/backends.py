@@ -6,7 +6,7 @@ import pytest
 
 from retrieval_index import RetrievalError
 from retrieval_index.backends import backend
-from retrieval_index.engine import Backend
+from retrieval_index.backends.engine import Backend
 
 
 def engine_or_skip(name: str) -> Backend:
@@ -15,7 +15,7 @@ def engine_or_skip(name: str) -> Backend:
         return backend(name)
     try:
         engine = backend(name)
-        from retrieval_index.java import find_java
+        from retrieval_index.backends.java import find_java
 
         find_java()
     except (ValueError, RetrievalError) as missing:

@@ -41,8 +41,8 @@ def run_ranks(script: Path, arguments: Sequence[str], ranks: int, timeout_s: flo
 
 def write_tiny_model(folder: Path) -> Path:
     """Write the quickstart's untrained model and its tokenizer into `folder`; return it."""
-    from wapo_verl.quickstart.model import make_model
-    from wapo_verl.quickstart.tokenizer import make_tokenizer
+    from examples.quickstart.model import make_model
+    from examples.quickstart.tokenizer import make_tokenizer
 
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)

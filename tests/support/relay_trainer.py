@@ -18,9 +18,9 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.utils.losses import ppo_loss
 
 from wapo_verl.algorithms import algorithm
-from wapo_verl.settings import algorithm_options
-from wapo_verl.trainer import StableTrainerSync
-from wapo_verl.winners_settings import winners_only
+from wapo_verl.settings.resolve import algorithm_options
+from wapo_verl.training.trainer import StableTrainerSync
+from wapo_verl.training.winners_settings import winners_only
 
 
 @register_trainer("wapo_relay")

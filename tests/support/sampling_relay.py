@@ -8,7 +8,7 @@ from types import ModuleType
 import wrapt
 
 
-@wrapt.when_imported("wapo_verl.trainer")
+@wrapt.when_imported("wapo_verl.training.trainer")
 def register(_: ModuleType) -> None:
     """Import the class, whose decorator registers it."""
     import support.sampling_relay_trainer  # noqa: F401

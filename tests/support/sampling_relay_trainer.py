@@ -12,8 +12,8 @@ import ray
 from omegaconf import open_dict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 
-from wapo_verl.sampling.settings import SettledGroups
-from wapo_verl.trainer import StableTrainerSync
+from wapo_verl.training.sampling_settings import SettledGroups
+from wapo_verl.training.trainer import StableTrainerSync
 
 
 def set_settled_groups(worker: Any, settings: SettledGroups | None) -> None:

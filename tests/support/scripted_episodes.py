@@ -20,8 +20,8 @@ from verl.tools.schemas import OpenAIFunctionToolSchema
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
-from wapo_verl.agent_loop.search_agent import SearchAgentLoop
-from wapo_verl.agent_loop.search_tool_agent import SearchToolAgentLoop
+from wapo_verl.rollout.search_agent import SearchAgentLoop
+from wapo_verl.rollout.search_tool_agent import SearchToolAgentLoop
 
 OURS = {"search_agent": SearchAgentLoop, "search_tool_agent": SearchToolAgentLoop}
 Messages = list[dict[str, Any]]

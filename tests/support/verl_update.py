@@ -11,8 +11,9 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from wapo_verl.algorithms import Batch, algorithm, finish_loss_metrics
-from wapo_verl.algorithms.verl_bridge import spread
+from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms.batch import spread
+from wapo_verl.engine.loss_metrics import finish_loss_metrics
 
 QUICK = settings(max_examples=30)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wapo_verl.quickstart.make_model import make_model
+from examples.quickstart.make_model import make_model
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from envs.environment import Environment, Example
-from envs.episode import Episode
 from wapo_verl import reward
+from wapo_verl.environments.environment import Environment, Example
+from wapo_verl.environments.episode import Episode
 from wapo_verl.reward import RewardError, compute_score
 
 TRUTH = {"answers": ["Torrin"], "document_ids": ["Ada Vale", "Nimbus"]}
@@ -98,7 +98,7 @@ def test_verls_reward_manager_brings_the_episode_from_parquet_row_to_score(tmp_p
     from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
     from verl.trainer.ppo.reward import get_custom_reward_fn
 
-    from envs.registry import environment
+    from wapo_verl.environments.registry import environment
 
     hotpotqa = environment("hotpotqa")
     example = Example("Where was the author of Nimbus born?", ("Torrin",), ("Ada Vale", "Nimbus"), {"id": "1"})

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from envs import math_workers
-from envs.registry import environment
+from wapo_verl.environments.math import workers as math_workers
+from wapo_verl.environments.registry import environment
 from wapo_verl.metrics.episodes import reward_part_metrics
 from wapo_verl.reward import compute_score
 

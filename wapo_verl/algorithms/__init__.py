@@ -8,7 +8,6 @@ tensors; veRL is imported inside `verl_bridge`'s functions only, so this package
 from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default, Finding, LossInputs, TokenLoss, Value
 from wapo_verl.algorithms.batch import Batch
 from wapo_verl.algorithms.registry import algorithm, algorithms, own_losses
-from wapo_verl.algorithms.verl_bridge import Registered, finish_loss_metrics, register_all
 
 __all__ = [
     "Advantages",
@@ -17,12 +16,9 @@ __all__ = [
     "Default",
     "Finding",
     "LossInputs",
-    "Registered",
     "TokenLoss",
     "Value",
     "algorithm",
     "algorithms",
-    "finish_loss_metrics",
     "own_losses",
-    "register_all",
 ]

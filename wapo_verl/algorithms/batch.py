@@ -161,3 +161,8 @@ def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         key = str(keys[int((parts[:, 0] == "").argmax())])
         raise ValueError(f"key {key!r} is not of the form uid_session_output, which veRL's V1 trainer gives its rows")
     return parts[:, 0], parts[:, 2]
+
+
+def spread(rows: torch.Tensor, response_mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Broadcast (R,) advantages over each row's own tokens: (R, T) of `dtype`, zero where the mask is."""
+    return rows.unsqueeze(-1).to(dtype) * response_mask.to(dtype)

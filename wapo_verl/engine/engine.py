@@ -19,7 +19,7 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead, FSDP
 
 from wapo_verl.engine.distribution import packed_statistics
 from wapo_verl.engine.planned_loss import PlannedLoss
-from wapo_verl.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 
 BACKENDS = (("fsdp", "cuda"), ("fsdp", "npu"), ("fsdp2", "cuda"), ("fsdp2", "npu"), ("fsdp2", "cpu"))
 

@@ -13,11 +13,11 @@ import torch
 from tensordict import TensorDict
 
 from wapo_verl.algorithms import own_losses
-from wapo_verl.algorithms.verl_bridge import reducible
+from wapo_verl.engine.loss_metrics import reducible
 from wapo_verl.engine.response_tokens import ResponseTokens
+from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.engine.taxonomy_metrics import BinnedTokens, merged, taxonomy_metrics
 from wapo_verl.engine.update_statistics import update_statistics
-from wapo_verl.step_plan import StepPlan
 
 Loss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 

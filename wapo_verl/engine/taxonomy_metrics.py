@@ -10,7 +10,7 @@ import torch
 from tensordict import TensorDict
 
 from wapo_verl.engine.response_tokens import ResponseTokens
-from wapo_verl.step_plan import StepPlan
+from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.taxonomy.bins import assign_bins, bin_weights, token_weights
 from wapo_verl.taxonomy.diagnostics import Diagnostics, Tokens, diagnose
 from wapo_verl.taxonomy.statistics import Statistics

@@ -1,13 +1,14 @@
 """What a batch of episodes looks like: how they ended, how long they were, how they searched, which rewards they got.
 
-Pure functions on the records that the agent loop writes (`envs.episode.Episode.to_record`) and on the parts that the
-reward returns. Every key is there whenever there is an episode, so curves have no gaps. Left out: fetching the records.
+Pure functions on the records that the agent loop writes (`wapo_verl.environments.episode.Episode.to_record`) and on the
+parts that the reward returns. Every key is there whenever there is an episode, so curves have no gaps. Left out:
+fetching the records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from envs.episode import ANSWERED, OUTCOMES, says_nothing
+from wapo_verl.environments.episode import ANSWERED, OUTCOMES, says_nothing
 from wapo_verl.metrics.searches import search_attempt_metrics
 
 
@@ -17,9 +18,9 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     Returns:
         `episode/count`; `episode/outcome/<name>`, the share of episodes that ended so, for every outcome (they sum to
         1); `episode/answer_rate`, those that ended in a well-formed answer; `episode/abstention_rate`, those that ended
-        without one, or with one that says that it does not know (`envs.episode.says_nothing`); `episode/turns/mean` and
-        `/max`; `episode/searches/mean` and `/max`, searches that were carried out; `episode/empty_searches`, the share
-        of these that found nothing (0 where there are none).
+        without one, or with one that says that it does not know (`wapo_verl.environments.episode.says_nothing`);
+        `episode/turns/mean` and `/max`; `episode/searches/mean` and `/max`, searches that were carried out;
+        `episode/empty_searches`, the share of these that found nothing (0 where there are none).
     """
     if not records:
         return {}

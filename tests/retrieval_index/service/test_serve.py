@@ -23,7 +23,7 @@ from support.service import Service, served
 from typer.testing import CliRunner
 
 from retrieval_index import Document, RetrievalError, build_index
-from retrieval_index.cli import app
+from retrieval_index.cli.app import app
 from retrieval_index.client import Attempts, connect, describe
 
 

@@ -19,8 +19,9 @@ from support.verl_update import (
     verl_gradient,
 )
 
-from wapo_verl.algorithms import algorithm, algorithms, register_all
+from wapo_verl.algorithms import algorithm, algorithms
 from wapo_verl.algorithms.objective import ACTOR
+from wapo_verl.verl_plugin.algorithms import register_all
 
 Completion = list[int]
 """The row numbers of a completion."""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.verl_update import QUICK, Row, Split, advantages_from_keys, batches, drawn_log_probs, padded, verl_gradient
 
-from wapo_verl.algorithms import register_all
+from wapo_verl.verl_plugin.algorithms import register_all
 
 
 @pytest.fixture(scope="module")

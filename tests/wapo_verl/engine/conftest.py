@@ -59,7 +59,7 @@ def batch(vocabulary: int = 30, rows: slice = slice(None), temperature: float | 
 def actor(loss_mode: str = "vanilla", **settings: Any) -> Any:
     from verl.workers.config import FSDPActorConfig, PolicyLossConfig
 
-    from wapo_verl.algorithms import register_all
+    from wapo_verl.verl_plugin.algorithms import register_all
 
     register_all()
     defaults = {"clip_ratio_c": 1e9, "loss_agg_mode": "token-mean", "rollout_n": 2, "ppo_micro_batch_size_per_gpu": 1}
@@ -96,7 +96,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from wapo_verl.quickstart.tokenizer import make_tokenizer
+    from examples.quickstart.tokenizer import make_tokenizer
 
     folder = tmp_path_factory.mktemp("model")
     tokenizer = make_tokenizer()

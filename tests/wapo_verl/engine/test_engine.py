@@ -13,11 +13,11 @@ from verl.utils import torch_functional as verl_functions
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from wapo_verl.algorithms import finish_loss_metrics
 from wapo_verl.engine.engine import BACKENDS, StepPlanEngine, register
+from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.planned_loss import PlannedLoss
 from wapo_verl.engine.response_tokens import ResponseTokens
-from wapo_verl.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.taxonomy.bins import BINS
 
 Maker = Callable[..., Any]

@@ -10,10 +10,10 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.metric import Metric, reduce_metrics
 from verl.utils.py_functional import append_to_dict
 
-from wapo_verl.algorithms import finish_loss_metrics
+from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.planned_loss import PlannedLoss, with_clip
 from wapo_verl.engine.response_tokens import ResponseTokens
-from wapo_verl.step_plan import StepPlan
+from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.taxonomy.bins import BINS
 
 Maker = Callable[..., Any]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.episode import OUTCOMES, Episode
+from wapo_verl.environments.episode import OUTCOMES, Episode
 from wapo_verl.metrics.episodes import (
     batch_metrics,
     episode_metrics,

@@ -1,0 +1,1 @@
+"""How often the guard alarms, measured on recorded runs."""

@@ -1,0 +1,113 @@
+"""One run of the grid, from the warm-started weights to the last step's record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import Qwen3ForCausalLM
+
+from benchmarks.study.episodes import Player
+from benchmarks.study.metrics import held_out_metrics, rollout_metrics, taxonomy_metrics
+from benchmarks.study.policy import Policy
+from benchmarks.study.settings import Cell, StudySettings
+from benchmarks.study.task import Task, load_model, open_task
+from benchmarks.study.update import Loss, Trainer, actor_config, ask_advantages, make_rows
+from wapo_verl.algorithms import algorithm
+
+Step = dict[str, float]
+
+
+@dataclass
+class Seed:
+    """What a worker keeps of a seed over its runs: the task, and the weights that every run starts from."""
+
+    out: Path
+    seed: int
+    settings: StudySettings
+
+    @cached_property
+    def _loaded(self) -> tuple[Qwen3ForCausalLM, Task]:
+        model, tokenizer = load_model(self.out, self.seed)
+        return model, open_task(self.out, self.seed, self.settings.task, tokenizer)
+
+    @property
+    def task(self) -> Task:
+        """Questions and searches."""
+        return self._loaded[1]
+
+    @cached_property
+    def before(self) -> Step:
+        """Step 0 of every run: the first validation, which they share."""
+        player = Player(self.task, self.settings.task)
+        return validate(player, Policy(self.model(), player.places), self, 0)
+
+    def model(self) -> Qwen3ForCausalLM:
+        """A copy of the warm-started model."""
+        return deepcopy(self._loaded[0])
+
+
+class Clock:
+    """Seconds of a step, by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of what runs inside to `timing_s/NAME`."""
+        started = time.perf_counter()
+        yield
+        key = f"timing_s/{name}"
+        self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started, 4)
+
+
+def validate(player: Player, policy: Policy, seed: Seed, step: int) -> Step:
+    """Play the held-out questions once; the sampling is the step's own, the same for every run of the seed."""
+    questions = seed.task.questions["test"][: seed.settings.validation_questions]
+    generator = torch.Generator().manual_seed(1_000_003 * seed.seed + step)
+    return held_out_metrics(player.play(policy, questions, "test", generator))
+
+
+def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
+    """Train for the settings' steps and give the record's lines as they come, step 0 first.
+
+    The same arguments on the same machine give the same numbers, times apart.
+
+    Raises:
+        ValueError: for an unknown algorithm, or a batch that does not divide into the cell's mini-batches.
+    """
+    found = algorithm(cell.algorithm)
+    if found is None:
+        raise ValueError(f"there is no algorithm {cell.algorithm!r} here; `wapo-verl doctor` lists them")
+    settings, sizes = seed.settings, seed.settings.task
+    config = actor_config(found, cell.off_policy_steps, sizes, cell.clip_ratio_high)
+    player = Player(seed.task, sizes)
+    policy = Policy(seed.model(), player.places)
+    trainer = Trainer(policy, Loss(config), cell.learning_rate, sizes.warm_up_steps)
+    generator = torch.Generator().manual_seed(cell.seed)
+    batches = seed.task.batches(sizes.prompts_per_step, cell.seed)
+    yield {"step": 0, **seed.before}
+    for step in range(1, settings.steps + 1):
+        clock = Clock()
+        with clock.phase("gen"):
+            asked = [question for question in next(batches) for _ in range(sizes.group_size)]
+            episodes = player.play(policy, asked, "train", generator)
+        line: Step = {"step": step, **rollout_metrics(episodes)}
+        with clock.phase("update_actor"):
+            advantages = ask_advantages(found, found.default_options(), episodes, sizes.group_size)
+            trains = bool((advantages.rows != 0).any())
+            if trains:
+                line |= trainer.step(make_rows(episodes, advantages.rows), cell.off_policy_steps)
+        line |= taxonomy_metrics(episodes, advantages.rows)
+        line |= advantages.metrics | {"actor/skipped_steps": float(not trains)}
+        if step % settings.validate_every == 0 or step == settings.steps:
+            with clock.phase("testing"):
+                line |= validate(player, policy, seed, step)
+        yield line | clock.seconds

@@ -1,0 +1,163 @@
+"""The veRL command line of the quickstart, made of its settings and folders.
+
+Only what is the quickstart's own is named: WAPO's settings and the CPU's are applied by the plugin in veRL itself. Left
+out: running it (`training`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.quickstart.settings import QuickstartSettings
+
+SPLITS = ("train", "test")
+"""Each has an index of its own, so that no search in training can find what is held out."""
+
+KEPT = ("trainer.logger", "trainer.validation_data_dir")
+"""Keys the report at the end depends on, which therefore cannot be overridden."""
+
+_PLAIN = re.compile(r"[\w./+:@-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where everything of a run lies under ``out``, an absolute path: Ray's processes work in folders of their own."""
+
+    out: Path
+
+    @property
+    def data(self) -> Path:
+        return self.out / "data"
+
+    @property
+    def index(self) -> Path:
+        return self.out / "index"
+
+    @property
+    def model(self) -> Path:
+        return self.out / "model"
+
+    @property
+    def validation(self) -> Path:
+        return self.out / "validation"
+
+    @property
+    def log(self) -> Path:
+        return self.out / "train.log"
+
+    @property
+    def metrics(self) -> Path:
+        return self.out / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.out / "report.json"
+
+    @property
+    def curves(self) -> Path:
+        return self.out / "curves.png"
+
+
+def training_command(
+    folders: Folders, settings: QuickstartSettings, seed: int, overrides: Sequence[str] = ()
+) -> list[str]:
+    """The command as a list of arguments; an override takes the place of the quickstart's own value of its key.
+
+    Raises:
+        ValueError: for an override that is none, or of a key in ``KEPT``.
+    """
+    given = {override_key(override) for override in overrides}
+    for key in KEPT:
+        if key in given:
+            raise ValueError(
+                f"the quickstart reads what {key} makes veRL write, so it cannot be overridden; leave it out"
+            )
+    own = [
+        f"{key}={hydra_value(value)}"
+        for key, value in _values(folders, settings, seed).items()
+        if override_key(f"{key}=") not in given
+    ]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *own, *overrides]
+
+
+def override_key(override: str) -> str:
+    """The key of a Hydra override: ``+a.b=1`` -> ``a.b``.
+
+    Raises:
+        ValueError: for a text that is no override.
+    """
+    found = re.match(r"(?:\+\+?|~)?([\w./@-]+)", override)
+    if not found or ("=" not in override and not override.startswith("~")):
+        raise ValueError(
+            f"{override!r} is no override for veRL; write key=value, as in trainer.total_training_steps=20"
+        )
+    return found.group(1)
+
+
+def hydra_value(value: object) -> str:
+    """A value as Hydra's override grammar reads it back: quoted where it holds more than plain characters."""
+    text = str(value)
+    if isinstance(value, list):
+        return "[" + ",".join(hydra_value(item) for item in value) + "]"
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # before a quote, and there alone, Hydra reads backslashes as escapes
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def copyable(command: Sequence[str], file_logger: Path) -> str:
+    """The command as a block for a shell, one argument a line, with the variable that veRL's file logger reads."""
+    program, *arguments = command
+    head = f"VERL_FILE_LOGGER_PATH={shlex.quote(str(file_logger))} {shlex.quote(program)} {' '.join(arguments[:2])}"
+    return " \\\n  ".join([head, *map(shlex.quote, arguments[2:])])
+
+
+def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[str, object]:
+    """veRL's keys and their values, in the order in which they are shown."""
+    completions = settings.prompts_per_step * settings.group_size
+    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    return {
+        "algorithm.adv_estimator": "wapo",
+        "data.train_files": folders.data / "train.parquet",
+        "data.val_files": folders.data / "test.parquet",
+        "data.val_max_samples": settings.validation_questions,
+        "data.train_batch_size": settings.prompts_per_step,
+        "data.max_prompt_length": settings.max_prompt_tokens,
+        "data.max_response_length": settings.max_response_tokens,
+        "data.seed": seed,
+        "actor_rollout_ref.model.path": folders.model,
+        f"{actor}.optim.lr": settings.learning_rate,
+        f"{actor}.optim.lr_warmup_steps": settings.warm_up_steps,
+        f"{actor}.ppo_mini_batch_size": settings.prompts_per_step,
+        f"{actor}.ppo_micro_batch_size_per_gpu": completions,
+        f"{rollout}.n": settings.group_size,
+        f"{rollout}.seed": seed,
+        f"{rollout}.log_prob_micro_batch_size_per_gpu": completions,
+        f"{rollout}.val_kwargs.do_sample": True,
+        f"{rollout}.val_kwargs.temperature": 1.0,
+        f"{rollout}.val_kwargs.top_p": 1.0,
+        f"{rollout}.val_kwargs.n": 1,
+        f"{rollout}.multi_turn.max_assistant_turns": settings.max_turns,
+        **{f"+wapo.search_agent.index.{split}": folders.index / split for split in SPLITS},
+        "+wapo.search_agent.top_k": settings.top_k,
+        "+wapo.search_agent.max_turn_tokens": settings.max_turn_tokens,
+        "reward.custom_reward_function.path": "pkg://wapo_verl.reward",
+        "reward.custom_reward_function.name": "compute_score",
+        "trainer.project_name": "wapo-verl",
+        "trainer.experiment_name": "quickstart",
+        "trainer.logger": ["console", "file"],
+        "trainer.total_training_steps": settings.steps,
+        "trainer.val_before_train": True,
+        "trainer.test_freq": settings.validate_every,
+        "trainer.save_freq": -1,
+        "trainer.resume_mode": "disable",
+        "trainer.default_local_dir": folders.out / "checkpoints",
+        "trainer.validation_data_dir": folders.validation,
+        "hydra.run.dir": folders.out / "hydra",
+    }

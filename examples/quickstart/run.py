@@ -1,0 +1,152 @@
+"""The quickstart from end to end: world, index, warm start, veRL, report. Each piece has a module of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from wapo_verl.environments.installed.miniwiki.environment import PART_OF_SPLIT
+
+from examples.quickstart import curves, episodes_view, report
+from examples.quickstart.command import SPLITS, Folders, copyable, training_command
+from examples.quickstart.make_model import make_model
+from examples.quickstart.memory import PeakMemory
+from examples.quickstart.metrics import Row
+from examples.quickstart.settings import QuickstartSettings
+from examples.quickstart.training import Training, last_errors, train
+from retrieval_index import build_index
+from retrieval_index.build.build import is_current
+from wapo_verl.data.prepare import Request, prepare
+from wapo_verl.environments.registry import environment
+
+BACKEND = "tantivy"
+
+
+@dataclass(slots=True)
+class Stages:
+    """The pieces before veRL, each announced with its seconds, which are kept for the report."""
+
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announces a piece, and says how long it took when it is over."""
+        self.console.print(f"{name} ...", highlight=False)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+        self.console.print(f"{self.seconds[name]:6.1f} s  {name}", highlight=False)
+
+
+def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console) -> int:
+    """Runs everything and prints the report; returns the exit status, 0 only if training came to its end.
+
+    Args:
+        seed: of the world, the warm start and the training.
+        out: folder for all that is written; what is there already is used where it is what would be made.
+        overrides: for veRL's command, as Hydra takes them.
+
+    Raises:
+        ValueError: for an override that cannot be.
+        OSError: when a file cannot be read or written.
+    """
+    settings, folders, stages = QuickstartSettings(), Folders(out.absolute()), Stages(console)
+    command = training_command(folders, settings, seed, overrides)
+    folders.out.mkdir(parents=True, exist_ok=True)
+    with PeakMemory() as memory:
+        make_world(folders, settings, seed, stages)
+        with stages.stage("a tiny model and its warm start"):
+            make_model(folders.model, seed)
+        _forget_the_last_run(folders)
+        console.rule("veRL")
+        console.print(copyable(command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"its output goes to {folders.log}", highlight=False, soft_wrap=True)
+        training = train(command, folders.log, folders.metrics, console)
+    if training.status != 0 or not any(row.trained for row in training.rows):
+        _show_failure(training, folders, console)
+        return training.status if training.status > 0 else 1
+    around = report.Circumstances(
+        seed=seed,
+        questions=_questions(folders, training.rows),
+        preparation=stages.seconds,
+        start_up=training.start_up,
+        training_seconds=training.seconds,
+        peak_memory_bytes=memory.peak_bytes,
+        command=command,
+    )
+    conclude(training.rows, around, folders, console)
+    return 0
+
+
+def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
+    """Questions as parquet, and an index of the documents of each split, kept where it is of these very documents."""
+    world: dict[str, object] = {"books": settings.books, "held_out_books": settings.held_out_books}
+    with stages.stage("a world: questions and documents"):
+        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=world)):
+            stages.console.print(
+                f"          {item.rows:>5,} {item.content}: {item.file}", highlight=False, soft_wrap=True
+            )
+    with stages.stage("an index of the documents for each split"):
+        for split in SPLITS:
+            options = {**world, "seed": seed, "part": PART_OF_SPLIT[split]}
+            source = {"corpus": "miniwiki", **{name: str(value) for name, value in options.items()}}
+            folder = folders.index / split
+            if is_current(folder, BACKEND, source):
+                stages.console.print(f"the index at {folder} is of these documents already", soft_wrap=True)
+            else:
+                documents = environment("miniwiki").documents(None, **options)
+                build_index(documents, folder, BACKEND, overwrite=True, source=source)
+
+
+def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders, console: Console) -> None:
+    """Writes ``report.json`` and ``curves.png``, and prints episodes, tables and verdict."""
+    found = report.build(rows, around)
+    folders.report.write_text(json.dumps(found, indent=2) + "\n")
+    curves.draw(rows, folders.curves, f"wapo-verl quickstart, seed {around.seed}")
+    validated = [row for row in rows if row.held_out is not None]
+    console.rule("one held-out question, before and after")
+    before, after = (
+        [episodes_view.read_dump(_dump(folders, row)) for row in (validated[0], validated[-1])]
+        if len(validated) > 1
+        else ([], [])
+    )
+    episodes_view.show(before, after, console)
+    console.rule("report")
+    report.show(found, console)
+    for name, file in (("curves", folders.curves), ("report", folders.report), ("metrics", folders.metrics)):
+        console.print(f"{name}: {file}", highlight=False, soft_wrap=True)
+
+
+def _forget_the_last_run(folders: Folders) -> None:
+    """Removes what only a finished run may leave, so that after a failure nothing old looks like its outcome."""
+    shutil.rmtree(folders.validation, ignore_errors=True)
+    for file in (folders.metrics, folders.report, folders.curves):
+        file.unlink(missing_ok=True)
+
+
+def _questions(folders: Folders, rows: Sequence[Row]) -> int:
+    """How many questions the first validation had, 0 without one."""
+    return next((len(episodes_view.read_dump(_dump(folders, row))) for row in rows if row.held_out is not None), 0)
+
+
+def _dump(folders: Folders, row: Row) -> Path:
+    return folders.validation / f"{row.step}.jsonl"
+
+
+def _show_failure(training: Training, folders: Folders, console: Console) -> None:
+    log = folders.log.read_text(encoding="utf-8", errors="replace")
+    for line in last_errors(log):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"veRL failed with status {training.status} after {training.seconds:.0f} s; its whole output: {folders.log}",
+        style="bold red",
+        highlight=False,
+        soft_wrap=True,
+    )

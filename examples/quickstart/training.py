@@ -1,0 +1,189 @@
+"""Runs veRL as a process of its own and tells what it is doing: start-up phases, then one line a step.
+
+Its whole output goes to a log file; what is shown is read from that file and from the one of veRL's file logger. Left
+out: what the command is (`command`) and what comes of the numbers (`report`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.status import Status
+
+from examples.quickstart.metrics import LEGEND, Lines, Row, header_line, parse_row, step_line
+
+LOOK_EVERY_SECONDS = 0.3
+STILL_THERE_SECONDS = 15.0
+"""Seconds of silence after which a line says what is under way, where no spinner can."""
+END_SECONDS = 20.0
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_SOURCE = re.compile(r"^\([\w ]*pid=\d+[^)]*\)\s?")
+_ERROR = re.compile(r"^(?:[\w.]*\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:\(.*\))?: .+")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the start-up: what is under way until it is over, what is said then, the log line that says so."""
+
+    doing: str
+    done: str
+    marker: str = ""
+
+
+FIRST_VALIDATION, FIRST_STEP = "held-out questions answered once", "first step"
+PHASES = (
+    Phase("importing veRL", "settings resolved", "settings resolved by wapo-verl"),
+    Phase("starting Ray", "Ray up", "Started a local Ray instance"),
+    Phase("starting the trainer's process", "trainer up", "train and validate dataloader initialized"),
+    Phase("starting the actor", "actor ready", "actor and ref model engine initialized"),
+    Phase("starting vLLM", "vLLM ready", "checkpoint engine manager initialized"),
+    Phase("getting ready", "ready to fit", "all initialize finished, ready to fit"),
+    Phase("starting the agent loop, answering the held-out questions", FIRST_VALIDATION),
+    Phase("making the first step", FIRST_STEP),
+)
+"""In their order. The markers are lines of one stream, since those of two may come out of order. The last two phases
+have none: they end with a row of metrics."""
+
+
+@dataclass(slots=True)
+class StartUp:
+    """The phases that are over, each with the seconds from the command to its end."""
+
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def doing(self) -> str:
+        """What is under way: the phase after the last one seen, or the training."""
+        last = self.seen[-1][0] if self.seen else None
+        place = next((place + 1 for place, phase in enumerate(PHASES) if phase.done == last), 0)
+        return PHASES[place].doing if place < len(PHASES) else "training"
+
+    def see_line(self, line: str, elapsed: float) -> str | None:
+        """The phase that a line of the log ends, if it is the first to do so."""
+        found = next((phase for phase in PHASES if phase.marker and phase.marker in line), None)
+        return self._see(found.done, elapsed) if found else None
+
+    def see_row(self, row: Row, elapsed: float) -> str | None:
+        """The phase that a row of metrics ends."""
+        return self._see(FIRST_STEP if row.trained else FIRST_VALIDATION, elapsed)
+
+    def _see(self, done: str, elapsed: float) -> str | None:
+        order = [phase.done for phase in PHASES]
+        if self.seen and order.index(done) <= order.index(self.seen[-1][0]):
+            return None
+        self.seen.append((done, elapsed))
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the process ended: its exit status, the start-up's phases, the rows of metrics, the seconds it ran."""
+
+    status: int
+    start_up: tuple[tuple[str, float], ...]
+    rows: tuple[Row, ...]
+    seconds: float
+
+
+def train(command: Sequence[str], log: Path, metrics: Path, console: Console) -> Training:
+    """Runs the command to its end, output to ``log``, showing phases and steps as they come.
+
+    The process and what it started are ended when this is interrupted.
+    """
+    metrics.unlink(missing_ok=True)
+    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics), "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output, console.status("") as status:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        watch = _Watch(log, metrics, console, status)
+        try:
+            while process.poll() is None:
+                watch.look()
+                time.sleep(LOOK_EVERY_SECONDS)
+        finally:
+            if process.poll() is None:
+                end_family(process)
+        watch.look()
+    return Training(process.returncode, tuple(watch.start_up.seen), tuple(watch.rows), watch.elapsed)
+
+
+class _Watch:
+    """Shows what the log and the metrics have grown by."""
+
+    def __init__(self, log: Path, metrics: Path, console: Console, status: Status) -> None:
+        self.start_up = StartUp()
+        self.rows: list[Row] = []
+        self._log, self._metrics = Lines(log), Lines(metrics)
+        self._console, self._status = console, status
+        self._started = self._spoke = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the command."""
+        return time.monotonic() - self._started
+
+    def look(self) -> None:
+        """Shows what is new, and now and then that it still goes on."""
+        # The metrics are read first and shown last: what veRL logged before it wrote them is then in the log.
+        rows = [parse_row(line) for line in self._metrics.new()]
+        for line in self._log.new():
+            self._over(self.start_up.see_line(line, self.elapsed))
+        for row in rows:
+            self._over(self.start_up.see_row(row, self.elapsed))
+            if not self.rows:
+                self._say(LEGEND)
+                self._say(header_line())
+            self.rows.append(row)
+            self._say(step_line(row))
+        self._status.update(f"{self.start_up.doing} · {self.elapsed:.0f} s")
+        if not self._console.is_terminal and time.monotonic() - self._spoke > STILL_THERE_SECONDS:
+            self._say(f"{self.elapsed:6.1f} s  … {self.start_up.doing}")
+
+    def _over(self, done: str | None) -> None:
+        if done is not None:
+            self._say(f"{self.elapsed:6.1f} s  {done}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._spoke = time.monotonic()
+
+
+def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) -> None:
+    """Asks a process to end, waits, and ends it and what it had started where that is not enough.
+
+    Args:
+        patience: seconds to wait for the process, and then for what it had started.
+    """
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=patience)
+    for child in alive:
+        child.kill()
+    psutil.wait_procs(alive, timeout=patience)
+
+
+def plain(line: str) -> str:
+    """A line of the log without colours and without the name of the Ray process that wrote it."""
+    return _SOURCE.sub("", _COLOURS.sub("", line)).rstrip()
+
+
+def last_errors(log: str, errors: int = 4, lines: int = 12) -> list[str]:
+    """What a reader needs of a failed run's log: the last different errors in it, then its last lines, each once."""
+    cleaned = [line for line in map(plain, re.split(r"[\r\n]+", log)) if line]
+    named = list(dict.fromkeys(line for line in reversed(cleaned) if _ERROR.match(line)))[:errors]
+    return list(dict.fromkeys([*reversed(named), *cleaned[-lines:]]))

@@ -1,0 +1,179 @@
+"""The detector on made-up runs, rule by rule, and on random ones: pure Python, no veRL, no torch, no GPU."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.paths import ROOT
+
+from wapo_verl.guard.detector import Alarm, Detector
+from wapo_verl.guard.rules import ANSWERS, ENTROPY, GRAD_NORM, LENGTH, REPETITION, REWARD, RULES
+from wapo_verl.guard.thresholds import Thresholds
+
+QUICK = Thresholds(baseline_steps=2, patience=2, smoothing_steps=1, zero_reward_steps=3)
+
+
+def play(values: Iterable[Mapping[str, float]], thresholds: Thresholds = QUICK) -> dict[str, int]:
+    """Observe steps 1, 2, ..., and return the first step of each rule's alarm."""
+    detector, first = Detector(thresholds), {}
+    for step, metrics in enumerate(values, 1):
+        for alarm in detector.observe(step, metrics):
+            first.setdefault(alarm.rule, step)
+    return first
+
+
+def of(metric: str, *values: float) -> list[dict[str, float]]:
+    return [{metric: value} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "good", "bad"),
+    [
+        ("entropy_floor", ENTROPY, 0.021, 0.019),
+        ("entropy_ceiling", ENTROPY, 2.9, 3.1),
+        ("reward_fall", REWARD, 0.66, 0.64),
+        ("length_floor", LENGTH, 0.31, 0.29),
+        ("length_ceiling", LENGTH, 2.9, 3.1),
+        ("repetition", REPETITION, 1.19, 1.21),
+        ("answer_fall", ANSWERS, 0.76, 0.74),
+        ("grad_norm", GRAD_NORM, 19.0, 21.0),
+    ],
+)
+def test_a_rule_alarms_beyond_its_limit_and_only_there(rule: str, metric: str, good: float, bad: float) -> None:
+    """The start is 1, so the limits are the thresholds; patience makes it the second bad step."""
+    assert play(of(metric, 1, 1, 1, good, good, good)) == {}
+    assert play(of(metric, 1, 1, 1, bad, bad)) == {rule: 5}
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+def test_one_noisy_step_does_not_alarm(rule: str) -> None:
+    bad = {ENTROPY: 0.0, REWARD: 0.0, LENGTH: 0.0, REPETITION: 9.0, ANSWERS: 0.0, GRAD_NORM: math.nan}
+    plain = dict.fromkeys(bad, 1.0)
+    assert rule not in play([plain, plain, plain, bad, plain, bad, plain])
+
+
+def test_rewards_of_zero_alarm_after_their_own_patience() -> None:
+    assert play(of(REWARD, 0, 0, 0)) == {"reward_zero": 3}
+    assert play(of(REWARD, 0, 0, 0.01, 0, 0)) == {}
+
+
+def test_both_reward_margins_must_be_passed() -> None:
+    assert play(of(REWARD, 0.2, 0.2, 0.2, 0.11, 0.11, 0.11)) == {}  # -45 %, but not -0.1
+    assert play(of(REWARD, 0.2, 0.2, 0.2, 0.09, 0.09)) == {"reward_fall": 5}
+
+
+def test_a_fall_is_measured_from_the_best_and_not_from_the_start() -> None:
+    assert play(of(REWARD, 0.1, 0.1, 0.5, 0.9, 0.9, 0.5, 0.5)) == {"reward_fall": 7}
+
+
+def test_smoothing_carries_a_fall_over_a_good_step() -> None:
+    run = of(REWARD, 0.9, 0.9, 0.9, 0.9, 0.2, 0.6, 0.2, 0.6)
+    assert play(run) == {}
+    assert play(run, Thresholds(baseline_steps=2, patience=2, smoothing_steps=4)) == {"reward_fall": 8}
+
+
+def test_the_median_gradient_norm_follows_the_run_and_never_goes_below_the_start() -> None:
+    grown = [1.0] * 3 + [15.0] * 25 + [250.0, 250.0]
+    assert play(of(GRAD_NORM, *grown)) == {}
+    shrunk = [1.0] * 3 + [0.01] * 25 + [1.0, 1.0]
+    assert play(of(GRAD_NORM, *shrunk)) == {}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_alarms_and_is_not_remembered(value: float) -> None:
+    detector = Detector(QUICK)
+    for step in (1, 2, 3):
+        assert detector.observe(step, {GRAD_NORM: 1.0}) == []
+    assert detector.observe(4, {GRAD_NORM: value}) == []
+    (alarm,) = detector.observe(5, {GRAD_NORM: value})
+    assert (alarm.rule, alarm.step) == ("not_finite", 5)
+    assert alarm.sentence.startswith(f"{GRAD_NORM} is {value}")
+    assert detector.observe(6, {GRAD_NORM: 1.0, "training/pearson": math.nan}) == []
+
+
+def test_a_step_without_the_metric_says_nothing_and_keeps_the_count() -> None:
+    """A batch without a winner takes no step and has no entropy: the collapse is still counted on."""
+    values = [*of(ENTROPY, 1, 1, 1, 0.01), {}, {REWARD: 0.5}, *of(ENTROPY, 0.01)]
+    assert play(values) == {"entropy_floor": 7}
+
+
+def test_an_alarm_goes_out_when_its_condition_does() -> None:
+    detector = Detector(QUICK)
+    alarms = [detector.observe(step, {LENGTH: value}) for step, value in enumerate([9, 9, 9, 1, 1, 1, 9, 1], 1)]
+    assert [bool(found) for found in alarms] == [False, False, False, False, True, True, False, False]
+    assert detector.doubts == ("length_floor",)
+
+
+def test_an_alarm_says_what_is_wrong() -> None:
+    detector = Detector(QUICK)
+    alarms = [detector.observe(step, {ENTROPY: value}) for step, value in enumerate([1, 1, 1, 0.015, 0.01], 1)][-1]
+    sentence = "the entropy is 0.01, at the start it was 1 (limit 0.02), 2 steps in a row up to step 5"
+    assert alarms == [Alarm("entropy_floor", 5, 0.01, 0.02, sentence)]
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
+steps = st.dictionaries(st.sampled_from([ENTROPY, REWARD, LENGTH, REPETITION, ANSWERS, GRAD_NORM]), numbers)
+
+
+@given(st.lists(steps, max_size=30), st.integers(0, 30))
+def test_a_resumed_detector_goes_on_as_if_it_had_never_stopped(run: list[dict[str, float]], cut: int) -> None:
+    whole, first, second = Detector(QUICK), Detector(QUICK), Detector(QUICK)
+    expected = [whole.observe(step, metrics) for step, metrics in enumerate(run)]
+    found = [first.observe(step, metrics) for step, metrics in enumerate(run[:cut])]
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    found += [second.observe(step, metrics) for step, metrics in enumerate(run[cut:], cut)]
+    assert str(found) == str(expected)  # text, since NaN is not equal to itself
+
+
+def test_a_loaded_state_is_a_copy() -> None:
+    detector = Detector(QUICK)
+    detector.observe(1, {ENTROPY: 1.0})
+    state = detector.state_dict()
+    before = json.dumps(state)
+    other = Detector(QUICK)
+    other.load_state_dict(state)
+    other.observe(2, {ENTROPY: 2.0})
+    assert json.dumps(state) == before
+
+
+def test_a_broken_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="no detector's state"):
+        Detector().load_state_dict({"tracks": {ENTROPY: {"last": []}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"patience": 0}, "patience counts steps and must be at least 1"),
+        ({"patience": 2.5}, "patience must be a whole number"),
+        ({"entropy_floor": 1.5}, "entropy_floor=1.5 and entropy_ceiling=3.0 are multiples"),
+        ({"reward_fall_absolute": math.nan}, "reward_fall_absolute must be a finite number"),
+        ({"grad_norm_factor": "high"}, "grad_norm_factor must be a number, not 'high'"),
+        ({"entropy_flor": 0.1}, "there is no threshold 'entropy_flor'; choose from baseline_steps"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_named(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Thresholds.from_mapping(given)
+
+
+def test_the_documented_defaults_are_the_defaults() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text()
+    documented: dict[str, float] = {}
+    for keys, values in re.findall(r"^\| `\+wapo\.guard\.(.+)` \| ([0-9., ]+) \|", page, re.MULTILINE):
+        documented |= dict(zip(keys.split("`, `."), map(float, values.split(", ")), strict=True))
+    known = {name: getattr(Thresholds(), name) for name in Thresholds.names()}
+    assert {name: value for name, value in documented.items() if name in known} == known
+
+
+def test_the_detector_needs_neither_torch_nor_verl() -> None:
+    """A clean interpreter without site packages' plugins: what the import pulls in is counted."""
+    code = "import sys, wapo_verl.guard.detector; print([m for m in ('torch', 'verl', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

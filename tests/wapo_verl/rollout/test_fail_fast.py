@@ -1,0 +1,169 @@
+"""A failed episode stops the run with its reason. No Ray: TransferQueue is replaced, veRL's classes are real."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import transfer_queue as tq
+from omegaconf import OmegaConf
+from ray.exceptions import RayTaskError
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+from verl.workers.rollout.llm_server import LLMServerClient
+
+from retrieval_index import RetrievalError
+from wapo_verl.rollout.fail_fast import (
+    REASON_TAG,
+    EpisodeError,
+    FailFastAgentLoopWorker,
+    SingleServerClient,
+    has_one_server,
+    reason_of,
+)
+
+SYNC = "_sync_metadata_from_transfer_queue"
+
+
+def tags(status: str, **more: str) -> dict[str, Any]:
+    return {"is_prompt": True, "status": status, "global_steps": 1, **more}
+
+
+def make_buffer(kind: type[ReplayBuffer]) -> ReplayBuffer:
+    return kind(
+        trainer_mode="sync" if kind is ReplayBuffer else "separate_async",
+        trainer_config=OmegaConf.create({}),
+        max_off_policy_threshold=None,
+        max_off_policy_strategy="drop",
+        sampler_kwargs=OmegaConf.create({}),
+        refill_fn=lambda count: count,
+        train_batch_size=2,
+        gen_batch_size=2,
+    )
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What TransferQueue would list."""
+    data: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(tq, "kv_list", lambda: data)
+    monkeypatch.setattr(tq, "kv_clear", lambda **_: None)
+    return data
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, ReplayBufferAsync])
+@pytest.mark.parametrize(("partition", "step"), [("train", "training"), ("val", "validation")])
+def test_sampling_raises_with_the_reason(stored: dict, kind: type[ReplayBuffer], partition: str, step: str) -> None:
+    stored[partition] = {
+        "a": tags("finished"),
+        "a_0_0": {"status": "success"},
+        "b": tags("failure", **{REASON_TAG: "RetrievalError: no index at world"}),
+    }
+    with pytest.raises(EpisodeError, match=rf"1 prompt\(s\) failed in {step}.*RetrievalError: no index at world"):
+        make_buffer(kind).sample(global_steps=1, partition_id=partition, batch_size=2)
+
+
+def test_without_a_recorded_reason_verl_trains_on_what_is_left(stored: dict) -> None:
+    """Why the reason is recorded; if this fails, veRL has changed and the patch may go."""
+    stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}, "b": tags("failure")}
+    batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=2)
+    assert batch.keys == ["a_0_0"]
+
+
+def test_a_step_without_failures_is_sampled_as_ever(stored: dict) -> None:
+    stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success"}}
+    batch, _ = make_buffer(ReplayBuffer).sample(global_steps=1, partition_id="train", batch_size=1)
+    assert batch.keys == ["a_0_0"]
+
+
+def test_the_worker_records_the_reason_and_verl_still_sees_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    puts: list[dict[str, Any]] = []
+
+    async def put(**call: Any) -> None:
+        puts.append(call)
+
+    async def fail(self: Any, *_: Any, **__: Any) -> None:
+        raise RetrievalError("no index at world")
+
+    monkeypatch.setattr(tq, "async_kv_put", put)
+    monkeypatch.setattr(AgentLoopWorkerTQ.__ray_metadata__.modified_class, "_run_agent_loop", fail)
+    worker = object.__new__(FailFastAgentLoopWorker)
+    worker.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"n": 2}}})
+    prompt = {"uid": "u", "raw_prompt": [], "agent_name": "search_agent"}
+    asyncio.run(worker._run_prompt(prompt, {}, trajectory={"validate": False}))
+    assert [call["tag"] for call in puts] == [
+        {"status": "running"},
+        {REASON_TAG: "RetrievalError: no index at world"},
+        {REASON_TAG: "RetrievalError: no index at world"},
+        {"status": "failure"},
+    ]
+    assert {(call["key"], call["partition_id"]) for call in puts} == {("u", "train")}
+
+
+def test_a_remote_reason_comes_without_rays_wrapping() -> None:
+    wrapped = RayTaskError("compute_score", "a long traceback", ValueError("reward weight 'x'"))
+    wrap: Callable[[], Any] = wrapped.as_instanceof_cause
+    assert reason_of(wrap()) == reason_of(wrapped) == "ValueError: reward weight 'x'"
+
+
+def test_the_seam_is_where_it_was() -> None:
+    assert getattr(ReplayBufferAsync, SYNC) is getattr(ReplayBuffer, SYNC)
+
+
+class Remote:
+    """A method of an actor: counts its calls and gives a fixed answer."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.calls = answer, 0
+
+    def remote(self, **_: Any) -> Any:
+        async def reply() -> Any:
+            return self.answer
+
+        self.calls += 1
+        return reply()
+
+
+class ReleaseOnly(Remote):
+    """A method whose answer nobody awaits."""
+
+    def remote(self, **_: Any) -> None:
+        self.calls += 1
+
+
+def test_one_server_is_asked_for_once() -> None:
+    balancer = SimpleNamespace(
+        require_acquire_fields=Remote([]),
+        require_release_fields=Remote([]),
+        acquire_server=Remote(("server", "handle")),
+        release_server=ReleaseOnly(None),
+    )
+    client = SingleServerClient(LLMServerClient(config=OmegaConf.create({}), load_balancer_handle=balancer))
+
+    async def requests() -> list[Any]:
+        found = []
+        for number in range(3):
+            found.append(await client._acquire_server(str(number)))
+            client._release_server("server", str(number))
+        return found
+
+    assert asyncio.run(requests()) == [("server", "handle")] * 3
+    assert balancer.acquire_server.calls == balancer.release_server.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "devices", "tensor_parallel", "one"),
+    [("sync", 1, 1, True), ("sync", 4, 4, True), ("sync", 2, 1, False), ("separate_async", 1, 1, False)],
+)
+def test_there_is_one_server_only_where_it_takes_all_devices(
+    mode: str, devices: int, tensor_parallel: int, one: bool
+) -> None:
+    rollout = {
+        "tensor_model_parallel_size": tensor_parallel,
+        "data_parallel_size": 1,
+        "pipeline_model_parallel_size": 1,
+    }
+    trainer = {"nnodes": 1, "n_gpus_per_node": devices, "v1": {"trainer_mode": mode}}
+    config = OmegaConf.create({"trainer": trainer, "actor_rollout_ref": {"rollout": rollout}})
+    assert has_one_server(config) is one

@@ -1,0 +1,188 @@
+"""Which settings a run gets: the algorithm's, the CPU's, the agent loops', the trainer's. No Ray, no GPU, no vLLM."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import verl.trainer
+from hydra import compose, initialize_config_dir
+from verl.trainer.ppo.utils import need_critic, need_reference_policy
+from verl.utils import device
+from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+from retrieval_index import Document, build_index
+from wapo_verl.cpu.defaults import CPU_DEFAULTS
+from wapo_verl.rollout import FAIL_FAST_MANAGER
+from wapo_verl.settings import run as run_settings
+
+CONFIG = str(Path(verl.trainer.__file__).parent / "config")
+BATCHES = [
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=4",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=16",
+    "data.train_batch_size=16",
+]
+
+
+def make_config(*overrides: str) -> Any:
+    with initialize_config_dir(CONFIG, version_base=None):
+        return compose("ppo_trainer", [*BATCHES, *overrides])
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "get_device_name", lambda: "cpu")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "get_device_name", lambda: "cuda")
+
+
+def test_wapo_alone_on_a_cpu_is_a_valid_run(cpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo")
+    validate_config(config, need_reference_policy(config), need_critic(config))
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    for key, value in CPU_DEFAULTS.items():
+        if not callable(value):
+            assert run_settings.OmegaConf.select(config, key) == value, key
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    assert actor.strategy == "fsdp2"
+    assert actor.fsdp_config.mixed_precision["param_dtype"] == "fp32"
+
+
+def test_a_gpu_run_gets_no_cpu_settings(gpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert config.trainer.device == "cuda"
+    assert config.actor_rollout_ref.actor.strategy == "fsdp"
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+
+
+def test_verls_own_algorithms_are_left_alone(gpu: None) -> None:
+    config, untouched = make_config("algorithm.adv_estimator=grpo"), make_config("algorithm.adv_estimator=grpo")
+    run_settings.apply(config)
+    assert config == untouched
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mode"),
+    [
+        (["algorithm.adv_estimator=wapo", "+wapo.trainer=false"], "sync"),
+        (["algorithm.adv_estimator=grpo", "+wapo.trainer=true"], "wapo_sync"),
+        (["algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=separate_async"], "wapo_separate_async"),
+    ],
+)
+def test_the_trainer_can_be_chosen(gpu: None, overrides: list[str], mode: str) -> None:
+    config = make_config(*overrides)
+    run_settings.apply(config)
+    assert config.trainer.v1.trainer_mode == mode
+
+
+def test_the_head_of_a_gpu_cluster_is_no_cpu_run(cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_settings.on_cpu(make_config())
+    assert not run_settings.on_cpu(make_config("trainer.nnodes=2"))
+    assert not run_settings.on_cpu(make_config("+ray_kwargs.ray_init.address=10.0.0.1:6379"))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert not run_settings.on_cpu(make_config())
+    assert run_settings.on_cpu(make_config("trainer.device=cpu"))
+
+
+def test_a_searching_run_is_guarded_and_scored_whatever_its_algorithm(gpu: None, tmp_path: Path) -> None:
+    build_index([Document("a", "A", "a text")], tmp_path / "index")
+    config = make_config("algorithm.adv_estimator=grpo", f"+wapo.search_agent.index={tmp_path / 'index'}")
+    run_settings.apply(config)
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    assert config.reward.custom_reward_function.path == "pkg://wapo_verl.reward"
+    assert config.trainer.v1.trainer_mode == "sync"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+wapo.search_agent.index=/nowhere", "wapo.search_agent.index: there is no index at /nowhere"),
+        ("+wapo.search_agent.top_k=3", "index is not set"),
+        ("+wapo.search_agent.topk=3", "no key 'topk'"),
+    ],
+)
+def test_a_wrong_search_setting_stops_before_anything_starts(gpu: None, override: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", override))
+
+
+def test_the_keys_of_a_plan_choose_our_trainer_and_are_shown(gpu: None, capsys: pytest.CaptureFixture) -> None:
+    config = make_config("algorithm.adv_estimator=grpo", "+wapo.taxonomy.include_bins=[peak]")
+    run_settings.apply(config)
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+    shown = capsys.readouterr().out
+    assert "wapo.taxonomy.include_bins" in shown
+    assert "weights: pos_peak 1, pos_valley 0, neg_peak 1, neg_valley 0" in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+wapo.taxonomy.log=true", "+wapo.trainer=false"], "wapo.taxonomy is sent to the engine by this project's"),
+        (["+wapo.taxonomy.include_bins=[peek]"], "peek"),
+        (["+wapo.clip_schedule.kind=linear"], "wapo.clip_schedule.final=None"),
+    ],
+)
+def test_a_plan_that_cannot_be_obeyed_stops_before_anything_starts(gpu: None, overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+wapo.gaurd.action=stop"], r"wapo.gaurd is not a key of this project: did you mean wapo.guard\?"),
+        (["+wapo.xyz=1"], "wapo.xyz is not a key of this project: there are trainer, winners_only"),
+        (
+            ["+wapo.group_weight=clip_filter"],
+            "wapo.group_weight is an option of cpgd, and algorithm.adv_estimator is wapo",
+        ),
+        (["+wapo.advantage=group_std", "algorithm.adv_estimator=grpo"], "an option of wapo, .*adv_estimator is grpo:"),
+        (
+            ["+wapo.truncated=zero", "+wapo.trainer=false"],
+            "wapo.truncated=zero is obeyed by this project's trainer alone",
+        ),
+    ],
+)
+def test_a_key_that_nothing_reads_stops_the_run(gpu: None, overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", *overrides))
+
+
+def test_our_trainer_named_and_declined_is_a_contradiction(gpu: None) -> None:
+    mode = "trainer.v1.trainer_mode=wapo_sync"
+    with pytest.raises(ValueError, match=r"wapo_sync is this project's trainer, which wapo.trainer=false declines"):
+        run_settings.apply(make_config("algorithm.adv_estimator=wapo", mode, "+wapo.trainer=false"))
+
+
+def test_our_trainer_by_its_name_gets_what_it_needs(gpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=grpo", "trainer.v1.trainer_mode=wapo_sync")
+    run_settings.apply(config)
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
+    assert config.trainer.v1.trainer_mode == "wapo_sync"
+
+
+def test_an_option_at_its_default_stands_with_verls_own_trainer(gpu: None) -> None:
+    run_settings.apply(make_config("algorithm.adv_estimator=wapo", "+wapo.truncated=keep", "+wapo.trainer=false"))
+
+
+def test_rays_processes_get_the_folders_of_environments(
+    gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"{run_settings.RAY_VARIABLES}.WAPO_ENVIRONMENTS"
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert run_settings.OmegaConf.select(config, key) is None
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAPO_ENVIRONMENTS", "mine")
+    config = make_config("algorithm.adv_estimator=wapo")
+    run_settings.apply(config)
+    assert run_settings.OmegaConf.select(config, key) == str(tmp_path / "mine")

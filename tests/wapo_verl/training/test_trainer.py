@@ -1,0 +1,346 @@
+"""What the trainers change in veRL's step. TransferQueue and the worker group are replaced, no Ray, no GPU."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensordict import NonTensorStack, TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+from wapo_verl.algorithms import algorithm
+from wapo_verl.data.json_lines import read_json_lines
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan, StepPlanner
+from wapo_verl.settings.run import MODES, PREFIX
+from wapo_verl.training import trainer as trainer_module
+from wapo_verl.training.trainer import StableTrainer, StableTrainerSync
+
+
+def nested(rows: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.nested.as_nested_tensor([torch.tensor(row, dtype=dtype) for row in rows], layout=torch.jagged)
+
+
+def record(outcome: str = "answered") -> dict[str, Any]:
+    return {"outcome": outcome, "turns": 1, "queries": [], "document_ids": [], "answer": None, "completion": ""}
+
+
+class Store:
+    """Stands in for TransferQueue: hands out the fields of a batch and keeps what is written back."""
+
+    def __init__(self, keys: list[str], **fields: Any) -> None:
+        self.keys, self.fields, self.written = keys, fields, TensorDict({}, batch_size=len(keys))
+
+    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
+        rows = [self.keys.index(key) for key in keys]
+        picked = TensorDict({}, batch_size=len(rows))
+        for name in select_fields:
+            field = self.fields[name]
+            if isinstance(field, torch.Tensor):
+                parts = field.unbind()
+                picked[name] = torch.nested.as_nested_tensor([parts[row] for row in rows], layout=torch.jagged)
+            else:
+                picked[name] = NonTensorStack(*[field[row] for row in rows])
+        return picked
+
+    def kv_batch_put(self, keys: list[str], partition_id: str, fields: TensorDict) -> KVBatchMeta:
+        self.written = fields
+        return KVBatchMeta(partition_id=partition_id, keys=keys, tags=[{} for _ in keys])
+
+
+def make_trainer(**config: Any) -> StableTrainerSync:
+    made = object.__new__(StableTrainerSync)
+    made.config = OmegaConf.create(
+        {
+            "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
+            "actor_rollout_ref": {
+                "rollout": {"response_length": 4, "n": 2},
+                "actor": {
+                    "loss_agg_mode": "seq-mean-token-sum-norm",
+                    "loss_scale_factor": 8,
+                    "strategy": "fsdp2",
+                    "policy_loss": {"loss_mode": "wapo"},
+                    "clip_ratio_high": 9.0,
+                    "ppo_mini_batch_size": 1,
+                    "ppo_epochs": 1,
+                },
+            },
+            **config,
+        }
+    )
+    made.planner = StepPlanner(made.config)
+    made.global_steps, made.total_training_steps = 1, 11
+    made.algorithm = algorithm("wapo")
+    made.options = made.algorithm.default_options()
+    made._trains = True
+    return made
+
+
+def make_batch(keys: list[str], tags: list[dict] | None = None) -> KVBatchMeta:
+    return KVBatchMeta(partition_id="train", keys=keys, tags=tags or [{} for _ in keys])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_is_registered(mode: str) -> None:
+    found = get_trainer_cls(PREFIX + mode)
+    assert issubclass(found, StableTrainer)
+    assert issubclass(found, get_trainer_cls(mode))
+
+
+def test_verl_sees_its_own_name_of_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
+    config = OmegaConf.create(
+        {
+            "trainer": {"v1": {"trainer_mode": f"{PREFIX}sync"}},
+            "algorithm": {"adv_estimator": "wapo"},
+            "wapo": {"winners_only": False},
+        }
+    )
+    OmegaConf.set_struct(config, True)
+    StableTrainerSync(config)
+    assert config.trainer.v1.trainer_mode == "sync"
+
+
+def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two outputs of one session count once, a padding row not at all; the loser's row is zero."""
+    keys = ["a_0_0", "a_0_1", "a_1_0", "pad_0_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1, 1], [1, 0, 1], [1], [0, 0]], torch.int64),
+        rm_scores=nested([[0, 1], [0, 0, 1], [0], [0, 0]]),
+        extra_fields=[{"episode": record()}, {"episode": record()}, {"episode": record()}, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made, metrics = make_trainer(), {}
+    made._compute_advantage(make_batch(keys, [{}, {}, {}, {"is_padding": True}]), metrics)
+    folded = 0.5 * 4 / 2  # (r - mean) * rows / (G * groups with a winner)
+    rows = [row.tolist() for row in store.written["advantages"].unbind()]
+    assert rows == [[folded, folded], [folded, 0.0, folded], [0.0], [0.0, 0.0]]
+    assert metrics["group/winner_fraction"] == 0.5
+    assert made._trains
+    assert made._response_tokens == 5
+
+
+def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
+    store = Store(keys, rm_scores=nested([[0, 1], [0, 0], [1], [1], [0]]))
+    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(PPOTrainer, "_compute_advantage", lambda self, batch, metrics: batch)
+    made, metrics = make_trainer(), {}
+    made.algorithm = None
+    made._compute_advantage(make_batch(keys, [{}, {}, {}, {}, {"is_padding": True}]), metrics)
+    assert metrics == {
+        "group/winner_fraction": 0.25,
+        "group/count": 2.0,
+        "group/with_winner": 1.0,
+        "group/all_equal": 1.0,
+        "group/winner_advantage/mean": 0.5,
+    }
+
+
+@pytest.mark.parametrize(("option", "wins"), [("keep", True), ("zero", False), ("drop", False)])
+def test_truncated_completions_follow_the_option(option: str, wins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_1_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1], [1]], torch.int64),
+        rm_scores=nested([[1], [0]]),
+        extra_fields=[{"episode": record("turn_truncated")}, {"episode": record()}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made = make_trainer()
+    made.options = {"truncated": option, "advantage": "none"}
+    made._compute_advantage(make_batch(keys), {})
+    assert made._trains is wins
+
+
+def test_without_an_episode_the_length_tells_truncation() -> None:
+    batch = make_batch(["a_0_0", "a_1_0"], [{"response_len": 4}, {"response_len": 3}])
+    assert make_trainer()._truncated(batch, [{}, {}]) == [True, False]
+
+
+def test_a_batch_without_a_winner_takes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker group is not called at all: weights, moments and step count stay as they are."""
+    keys = ["a_0_0", "a_1_0"]
+    store = Store(
+        keys,
+        response_mask=nested([[1], [1]], torch.int64),
+        rm_scores=nested([[0.1], [0.1]]),
+        extra_fields=[{}, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made, metrics = make_trainer(), {}
+    made.actor_rollout_wg = None  # calling it would raise
+    batch = made._compute_advantage(make_batch(keys), metrics)
+    assert made._update_actor(batch, metrics) is batch
+    assert metrics["actor/skipped_steps"] == 1.0
+    assert metrics["group/with_winner"] == 0
+
+
+ANSWER = {
+    "actor/ratio_max": 1.5,
+    "actor/update_entropy/weighted_parts": 3.0,
+    "actor/update_entropy/weight_parts": 6.0,
+    "actor/behaviour_probs_diff_mean/weighted_parts": 3.0,
+    "actor/behaviour_probs_diff_mean/weight_parts": 4.0,
+    "actor/behaviour_probs_diff_max": 0.9,
+}
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, float]) -> list[dict[str, Any]]:
+    """Let the workers answer one step after the other, and return the plans that reach them."""
+    sent: list[dict[str, Any]] = []
+
+    def update(self: PPOTrainer, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        metrics.update(answers[len(sent)])
+        sent.append(batch.extra_info[PLAN_KEY])
+        return batch
+
+    monkeypatch.setattr(PPOTrainer, "_update_actor", update)
+    return sent
+
+
+def test_a_batch_with_a_winner_is_handed_to_verl(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = answered(monkeypatch, ANSWER)
+    made, metrics = make_trainer(), {}
+    made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
+    assert sent == [StepPlan().to_dict()]
+    assert metrics == {
+        "actor/skipped_steps": 0.0,
+        "actor/ratio_max": 1.5,
+        "actor/entropy": pytest.approx(0.5),
+        "training/rollout_probs_diff_mean": pytest.approx(0.75),
+        "training/rollout_probs_diff_max": 0.9,
+    }
+
+
+def test_what_verl_measures_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside bypass mode veRL logs the entropy and the gap with forward passes of its own, before the update."""
+    answered(monkeypatch, ANSWER)
+    made, metrics = make_trainer(algorithm={"adv_estimator": "wapo"}), {"actor/entropy": 0.7}
+    made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
+    assert metrics["actor/entropy"] == 0.7
+    assert "training/rollout_probs_diff_mean" not in metrics
+
+
+def test_each_step_has_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = answered(monkeypatch, ANSWER, ANSWER)
+    made = make_trainer(wapo={"clip_schedule": {"kind": "linear", "final": 4.0}})
+    for made.global_steps, clip in ((1, 9.0), (11, 4.0)):
+        metrics: dict[str, Any] = {}
+        made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
+        assert sent[-1]["clip_ratio_high"] == clip
+        assert metrics["actor/clip_ratio_high"] == clip
+
+
+def test_counts_are_summed_over_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """veRL takes their mean over the two mini-batches of these four rows; names lose what veRL puts before them."""
+    answered(monkeypatch, {**ANSWER, "actor/taxonomy/tokens/pos_peak/count_parts": 5.0})
+    metrics: dict[str, Any] = {}
+    made = make_trainer(wapo={"taxonomy": {"log": True}})
+    made._update_actor(make_batch(["a_0_0", "a_1_0", "b_0_0", "b_1_0"]), metrics)
+    assert metrics["taxonomy/tokens/pos_peak"] == 10.0
+    assert not [name for name in metrics if "actor/taxonomy" in name]
+
+
+def test_predicted_and_measured_entropy_changes_are_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(entropy: float, predicted: float) -> dict[str, float]:
+        parts = {"weighted_parts": predicted * 2, "weight_parts": 2.0}
+        change = {f"actor/taxonomy/entropy_change/{part}": value for part, value in parts.items()}
+        return {**ANSWER, **change, "actor/update_entropy/weighted_parts": entropy * 6}
+
+    answered(monkeypatch, answer(0.5, -0.1), answer(0.375, 0.2))
+    made = make_trainer(wapo={"taxonomy": {"log": True}})
+    found: list[dict[str, float]] = []
+    for _ in range(2):
+        metrics: dict[str, Any] = {}
+        made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
+        found.append({name: value for name, value in metrics.items() if "entropy_change" in name})
+    name = "taxonomy/entropy_change"
+    assert found[0] == {f"{name}/predicted": -0.1}
+    assert found[1] == {f"{name}/predicted": 0.2, f"{name}/predicted_previous": -0.1, f"{name}/measured": -0.125}
+
+
+def test_an_engine_that_answers_no_plan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, {}, {})
+    with pytest.raises(RuntimeError, match="answered no step plan"):
+        make_trainer(wapo={"taxonomy": {"log": True}})._update_actor(make_batch(["a_0_0"]), {})
+    make_trainer()._update_actor(make_batch(["a_0_0"]), {})
+
+
+@pytest.mark.parametrize(
+    ("mode", "tokens", "entropy"), [("token-mean", None, 0.5), ("sum", 10, 0.8), ("sum", None, None)]
+)
+def test_an_engine_without_plans_leaves_the_entropy_to_the_loss(
+    mode: str, tokens: int | None, entropy: float | None
+) -> None:
+    """Summed entropies need the number of tokens, which nobody counts under veRL's own algorithms."""
+    made, metrics = make_trainer(), {"actor/entropy_loss": 0.5}
+    if mode == "token-mean":
+        made.config.actor_rollout_ref.actor.loss_agg_mode = mode
+    made._response_tokens = tokens
+    made._name_as_verl_does(metrics, rows=2)
+    assert metrics.get("actor/entropy") == (None if entropy is None else pytest.approx(entropy))
+
+
+@pytest.mark.parametrize(("wapo", "loser"), [({}, 0.0), ({"negative_weights": {"neg_peak": 0.1}}, -1.0)])
+def test_losers_get_their_advantage_where_they_are_weighted(
+    wapo: dict, loser: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["a_0_0", "a_1_0"]
+    store = Store(
+        keys, response_mask=nested([[1], [1]], torch.int64), rm_scores=nested([[1], [0]]), extra_fields=[{}, {}]
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    make_trainer(wapo=wapo)._compute_advantage(make_batch(keys), {})
+    folded = 0.5 * 2 / 2  # (r - mean) * rows / (G * groups with a winner)
+    assert [row.tolist() for row in store.written["advantages"].unbind()] == [[folded], [loser * folded]]
+
+
+def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_1_0", "b_0_0", "pad_0_0"]
+    store = Store(
+        keys,
+        responses=nested([[7, 8, 9], [7, 8, 5], [7], [0]], torch.int64),
+        response_mask=nested([[1, 1, 1], [1, 1, 1], [1], [0]], torch.int64),
+        advantages=nested([[1, 1, 1], [0, 0, 0], [0], [0]]),
+        extra_fields=[{"episode": record()}] * 4,
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
+    for wapo, logged in (({}, False), ({"taxonomy": {"log": True}}, True)):
+        metrics: dict[str, Any] = {}
+        batch = make_batch(keys, [{}, {}, {}, {"is_padding": True}])
+        make_trainer(wapo=wapo)._compute_metrics(batch, metrics)
+        overlap = {name: value for name, value in metrics.items() if "overlap" in name}
+        assert bool(overlap) is logged
+    pair = "taxonomy/overlap/winner_loser"
+    assert overlap == {f"{pair}/divergence": 2.0, f"{pair}/divergence_share": 2 / 3, f"{pair}/jaccard": 0.5}
+
+
+def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "pad_0_0"]
+    extra = {"episode": record(), "reward_extra_info": {"score": 1.0, "f1": 0.5, "note": "no number"}}
+    store = Store(
+        keys,
+        prompts=nested([[7], [0]], torch.int64),
+        responses=nested([[8, 9], [0]], torch.int64),
+        rm_scores=nested([[0, 1], [0]]),
+        reward_model=[{"ground_truth": {"answers": ["x"]}}, {}],
+        extra_fields=[extra, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    made = make_trainer()
+    made.global_steps = 3
+    made.tokenizer = SimpleNamespace(decode=lambda ids: f"<|im_start|>{ids.tolist()}")
+    made._init_dump_executor()
+    made._log_rollout_data(make_batch(keys, [{}, {"is_padding": True}]), {}, str(tmp_path))
+    made._shutdown_dump_executor()
+    lines = read_json_lines(tmp_path / "3.jsonl")
+    assert len(lines) == 1
+    assert lines[0]["output"] == "<|im_start|>[8, 9]"
+    assert lines[0]["episode"]["outcome"] == "answered"
+    assert (lines[0]["f1"], lines[0]["score"], lines[0]["gts"]) == (0.5, 1.0, {"answers": ["x"]})

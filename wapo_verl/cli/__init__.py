@@ -1,0 +1,1 @@
+"""Every command of `wapo-verl`: thin layers over the rooms below."""

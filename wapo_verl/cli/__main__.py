@@ -1,0 +1,5 @@
+"""`python -m wapo_verl.cli`."""
+
+from wapo_verl.cli.app import app
+
+app(prog_name="wapo-verl")

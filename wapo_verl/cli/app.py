@@ -1,0 +1,82 @@
+"""The command ``wapo-verl``: only the arguments are here, each command's work is imported when it runs.
+
+Nothing heavy is imported at the top, so that ``wapo-verl --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wapo_verl.cli.check_env import check_env
+from wapo_verl.cli.new_env import new_env
+from wapo_verl.cli.score import score
+from wapo_verl.cli.try_env import try_env
+
+app = typer.Typer(
+    name="wapo-verl",
+    help="Winner Advantage Policy Optimization for veRL: check the installation, prepare data, add environments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="A model's folder or hub name: check its chat template too.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of data.apply_chat_template_kwargs, for --model.")
+    ] = None,
+) -> None:
+    """Say what is installed, registered and patched, and a mend for each thing that is wrong."""
+    from wapo_verl.cli.doctor import doctor as run_doctor
+
+    raise typer.Exit(run_doctor(model=model, template_settings=set_ or ()))
+
+
+@app.command()
+def prepare(
+    env: Annotated[str, typer.Argument(help="The environment: a folder's name under envs/.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.", file_okay=False)],
+    source: Annotated[
+        str | None,
+        typer.Option(help="File or folder with the upstream files, hub, hub@REVISION or hf://OWNER/NAME@REVISION."),
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split to write; may be repeated. All by default.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows of each split.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a generated world, or of the rows --limit draws.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value, an option of the environment.")] = None,
+    drop_overlap: Annotated[
+        bool, typer.Option("--drop-overlap", help="Leave questions out of train that another split has.")
+    ] = False,
+    agent: Annotated[
+        str | None, typer.Option(help="The agent loop to write rows for: search_agent or search_tool_agent.")
+    ] = None,
+) -> None:
+    """Write an environment's rows as parquet for veRL, and say what was written."""
+    from rich.console import Console
+
+    from wapo_verl.data.prepare import Request, parse_settings, print_written
+    from wapo_verl.data.prepare import prepare as run_prepare
+
+    errors = Console(stderr=True)
+    try:
+        options = parse_settings(set_ or [])
+        request = Request(env, out, source, tuple(split or ()), limit, seed, options, drop_overlap, agent)
+        with errors.status(f"preparing {env}") as status:
+            written = run_prepare(request, status.update)
+        print_written(written, Console())
+    except (ValueError, OSError) as error:
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+app.command()(score)
+app.command()(new_env)
+app.command()(check_env)
+app.command()(try_env)

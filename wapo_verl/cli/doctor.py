@@ -1,0 +1,215 @@
+"""`wapo-verl doctor`: what is installed, registered and patched, and a mend for each thing that is wrong.
+
+Everything is looked up in the running process, as a training run's process would find it. Left out: anything that needs
+a GPU or a cluster to look at.
+"""
+
+import os
+import platform as python_platform
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.markup import escape
+
+PACKAGES = ("torch", "verl", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy", "wrapt")
+BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: a subject, what was found, and the mend where something is wrong."""
+
+    subject: str
+    found: str
+    mend: str = ""
+
+
+def installed(name: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def check_plugin() -> list[Finding]:
+    """Load the plugin as `import verl` would, and tell whether it loaded."""
+    # veRL must not load it by itself: a failure would end this process before it could be reported.
+    os.environ["VERL_USE_EXTERNAL_PLUGINS"] = "none"
+    from wapo_verl.verl_plugin import loading
+
+    try:
+        loading.load()
+    except loading.PluginError as error:
+        return [Finding("plugin", "not loaded", str(error))]
+    return [Finding("plugin", f"loaded, {len(loading.HOOKS)} hooks")]
+
+
+def check_packages() -> list[Finding]:
+    """Tell the versions of the packages the stack stands on."""
+    mends = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
+    findings = [Finding("python", python_platform.python_version())]
+    for name in PACKAGES:
+        found = installed(name)
+        findings.append(Finding(name, found or "missing", "" if found else mends.get(name, f"pip install {name}")))
+    return findings
+
+
+def check_platform() -> list[Finding]:
+    """Tell which device veRL computes on, and what is in the way of a CPU run."""
+    from verl.utils.device import get_device_name
+
+    device = get_device_name()
+    findings = [Finding("platform", device)]
+    if device != "cpu":
+        return findings
+    import torch
+
+    if torch.version.cuda is not None:
+        mend = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
+        findings.append(Finding("torch build", f"CUDA {torch.version.cuda}", mend))
+    for name in BREAKS_CPU_VLLM:
+        if installed(name):
+            findings.append(
+                Finding(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build")
+            )
+    return findings
+
+
+def check_registrations() -> list[Finding]:
+    """Tell what of ours veRL's registries hold."""
+    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+    from verl.trainer.ppo import core_algos
+    from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+    from verl.workers.engine import EngineRegistry
+
+    from wapo_verl.algorithms import algorithms
+    from wapo_verl.engine.engine import BACKENDS, StepPlanEngine
+    from wapo_verl.environments.registry import environments
+    from wapo_verl.settings.run import MODES, PREFIX
+
+    def has_our_engine(name: str) -> bool:
+        backend, _, device = name.split(" ")
+        return EngineRegistry._engines["language_model"][backend].get(device) is StepPlanEngine
+
+    reinstall = "reinstall wapo-verl into this environment: pip install wapo-verl"
+    wanted: list[tuple[str, list[str], Callable[[str], bool]]] = [
+        ("estimators", list(algorithms()), lambda name: name in core_algos.ADV_ESTIMATOR_REGISTRY),
+        (
+            "losses",
+            sorted({loss for found in algorithms().values() for loss in (found.loss_mode, *found.losses)}),
+            lambda name: name in core_algos.POLICY_LOSS_REGISTRY,
+        ),
+        ("trainers", [PREFIX + mode for mode in MODES], lambda name: name in TRAINER_REGISTRY),
+        ("agent loops", ["search_agent", "search_tool_agent"], lambda name: name in _agent_loop_registry),
+        ("actor engines", [f"{backend} on {device}" for backend, device in BACKENDS], has_our_engine),
+        ("environments", sorted(environments()), lambda _: True),
+    ]
+    findings = []
+    for kind, names, registered in wanted:
+        missing = [name for name in names if not registered(name)]
+        findings.append(
+            Finding(kind, ", ".join(names), f"{', '.join(missing)} missing: {reinstall}" if missing else "")
+        )
+    return findings
+
+
+def check_patches() -> list[Finding]:
+    """Tell what is patched in veRL, and why."""
+    from importlib import import_module
+
+    from wapo_verl.verl_plugin.patches import PATCHES
+
+    findings = []
+    for patch in PATCHES:
+        applied = patch.applied(import_module(patch.module))
+        findings.append(Finding(f"{patch.module}.{patch.function}", patch.why, "" if applied else "not applied"))
+    return findings
+
+
+def check_math_verifier() -> list[Finding]:
+    """Tell whether a worker process of the mathematics verifier starts and answers."""
+    from wapo_verl.environments.math.equivalence import EQUAL
+    from wapo_verl.environments.math.workers import Limits, WorkerError, WorkerPool
+
+    found = [Finding(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
+    pool = WorkerPool(Limits(workers=1))
+    try:
+        verdict = pool.ask(r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}")
+    except WorkerError as error:
+        return [*found, Finding("worker", "does not start", f"{error}: pip install 'math-verify[antlr4_9_3]'")]
+    finally:
+        pool.close()
+    mend = "" if verdict == EQUAL else "pip install 'math-verify[antlr4_9_3]', which fits hydra's antlr4"
+    return [*found, Finding("worker", f"says {verdict} of two equal fractions", mend)]
+
+
+def check_backends() -> list[Finding]:
+    """Tell which retrieval back ends can be used here."""
+    from retrieval_index.backends import backend, backend_names
+
+    findings = []
+    for name in backend_names():
+        try:
+            backend(name)
+            findings.append(Finding(name, "usable"))
+        except ValueError as error:
+            findings.append(Finding(name, f"not usable: {error}"))
+    return findings
+
+
+SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+    ("plugin", check_plugin),
+    ("packages", check_packages),
+    ("platform", check_platform),
+    ("registered with veRL", check_registrations),
+    ("patched in veRL, and why", check_patches),
+    ("retrieval back ends", check_backends),
+    ("mathematics verifier", check_math_verifier),
+)
+
+
+def _check_chat_template(model: str, settings: Sequence[str]) -> list[Finding]:
+    """Tell what a model's chat template does to episodes of several turns; `settings` are key=value for it."""
+    from omegaconf import OmegaConf
+
+    from wapo_verl.rollout.template_check import check_model
+
+    arguments = OmegaConf.from_dotlist(list(settings))
+    return check_model(model, {str(key): value for key, value in arguments.items()})
+
+
+def doctor(console: Console | None = None, model: str | None = None, template_settings: Sequence[str] = ()) -> int:
+    """Print the report; return 0, or 1 where something is wrong.
+
+    A section that cannot be looked at because an earlier thing is missing is itself a finding, with the reason. With a
+    `model` its chat template is looked at as well.
+    """
+    sections = [*SECTIONS]
+    if model is not None:
+        sections.append((f"chat template of {model}", partial(_check_chat_template, model, template_settings)))
+    console = console or Console()
+    warnings.filterwarnings("ignore", message=".* engine is not available")  # veRL's engines for other hardware
+    wrong: list[Finding] = []
+    for title, check in sections:
+        try:
+            findings = check()
+        except (ImportError, AttributeError, RuntimeError, ValueError) as error:
+            findings = [Finding(title, "could not be checked", f"{type(error).__name__}: {error}")]
+        console.print(f"\n[bold]{title}[/]")
+        for finding in findings:
+            mark = "[red]✗[/]" if finding.mend else "[green]✓[/]"
+            line = f"  {mark} {escape(finding.subject)}: {escape(finding.found)}"
+            console.print(line, soft_wrap=True, highlight=False)
+        wrong += [finding for finding in findings if finding.mend]
+        if title == "plugin" and wrong:
+            break
+    console.print()
+    for finding in wrong:
+        console.print(f"[red]{escape(finding.subject)}[/]: {escape(finding.mend)}", soft_wrap=True, highlight=False)
+    console.print("all well" if not wrong else f"{len(wrong)} thing(s) to mend")
+    return 1 if wrong else 0

@@ -1,0 +1,40 @@
+"""What the commands share: one sentence on stderr and exit status 1 for a user's mistake, and reading ``--set``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextmanager
+def one_sentence() -> Iterator[Console]:
+    """A console on stderr; an error that the user can mend becomes one sentence on it, and exit status 1."""
+    from rich.console import Console
+
+    from retrieval_index.errors import RetrievalError
+
+    errors = Console(stderr=True)
+    try:
+        yield errors
+    except SyntaxError as error:
+        line = f"{error.filename}, line {error.lineno}: {error.msg}"
+        errors.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except (ValueError, OSError, ImportError, RetrievalError) as error:
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def options_in(settings: Sequence[str] | None) -> dict[str, str]:
+    """``["key=value", ...]`` as a dict; raises ValueError as ``prepare`` does."""
+    if not settings:
+        return {}  # without the import, which takes longer than many a check
+    from wapo_verl.data.prepare import parse_settings
+
+    return parse_settings(settings)

@@ -1,0 +1,77 @@
+"""The settings a veRL run needs on a CPU, applied where the user set nothing.
+
+Each entry is a veRL key and the value found to work with vLLM's CPU build (float32 on both sides, so that the rollout's
+log-probs are the actor's; FSDP2, since FSDP1 refuses CPU modules; no kernels that need a compiler or a GPU). FSDP's
+mixed precision has to be named: without it veRL computes in bfloat16 whatever the weights' dtype.
+"""
+
+import os
+from collections.abc import Mapping
+
+from omegaconf import DictConfig
+
+from wapo_verl.algorithms import Default
+
+
+def threads_per_process() -> int:
+    """Return the threads each process computes with: half the cores, since the actor and vLLM share them.
+
+    On two busy cores one thread a process was 4 to 7 times faster than two.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def _ranks(config: DictConfig) -> int:
+    return int(config.trainer.n_gpus_per_node)
+
+
+_ROLLOUT = "actor_rollout_ref.rollout"
+_ACTOR = "actor_rollout_ref.actor"
+_MODEL = "actor_rollout_ref.model"
+_ENV = "ray_kwargs.ray_init.runtime_env.env_vars"
+
+CPU_DEFAULTS: Mapping[str, Default] = {
+    "trainer.device": "cpu",
+    "trainer.n_gpus_per_node": 1,
+    f"{_ACTOR}.strategy": "fsdp2",
+    f"{_ACTOR}.use_torch_compile": False,
+    f"{_ACTOR}.fsdp_config.use_torch_compile": False,
+    f"{_ACTOR}.fsdp_config.dtype": "float32",
+    f"{_ACTOR}.fsdp_config.model_dtype": "float32",
+    f"{_ACTOR}.fsdp_config.mixed_precision.param_dtype": "fp32",
+    f"{_ACTOR}.fsdp_config.mixed_precision.reduce_dtype": "fp32",
+    f"{_ACTOR}.fsdp_config.mixed_precision.buffer_dtype": "fp32",
+    "actor_rollout_ref.ref.strategy": "fsdp2",
+    "actor_rollout_ref.ref.use_torch_compile": False,
+    "actor_rollout_ref.ref.fsdp_config.use_torch_compile": False,
+    "actor_rollout_ref.ref.fsdp_config.dtype": "float32",
+    "actor_rollout_ref.ref.fsdp_config.model_dtype": "float32",
+    "actor_rollout_ref.ref.fsdp_config.mixed_precision.param_dtype": "fp32",
+    "actor_rollout_ref.ref.fsdp_config.mixed_precision.reduce_dtype": "fp32",
+    "actor_rollout_ref.ref.fsdp_config.mixed_precision.buffer_dtype": "fp32",
+    f"{_MODEL}.use_remove_padding": False,
+    f"{_MODEL}.enable_gradient_checkpointing": False,
+    f"{_MODEL}.override_config.attn_implementation": "sdpa",
+    f"{_ROLLOUT}.name": "vllm",
+    f"{_ROLLOUT}.tensor_model_parallel_size": 1,
+    f"{_ROLLOUT}.dtype": "float32",
+    f"{_ROLLOUT}.enforce_eager": True,
+    f"{_ROLLOUT}.free_cache_engine": False,
+    f"{_ROLLOUT}.enable_sleep_mode": False,
+    f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 16,
+    f"{_ROLLOUT}.agent.num_workers": 1,
+    f"{_ROLLOUT}.engine_kwargs.vllm.worker_extension_cls": "wapo_verl.cpu.vllm_worker.CPUWorkerExtension",
+    # By its name: for "uni" vLLM's CPU platform takes "mp", one more process, since it wants to set its threads.
+    f"{_ROLLOUT}.engine_kwargs.vllm.distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+    "reward.num_workers": 1,
+    "data.dataloader_num_workers": 0,
+    # Every process costs seconds of imports at the start: one storage unit instead of eight, no dashboard.
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    "ray_kwargs.ray_init.include_dashboard": False,
+    "ray_kwargs.ray_init.num_cpus": 16,
+    "ray_kwargs.ray_init.num_gpus": _ranks,
+    f"{_ENV}.VLLM_CPU_KVCACHE_SPACE": "1",
+    f"{_ENV}.VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    f"{_ENV}.OMP_NUM_THREADS": lambda _: str(threads_per_process()),
+    f"{_ENV}.TORCH_COMPILE_DISABLE": "1",
+}

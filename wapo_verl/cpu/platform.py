@@ -1,0 +1,184 @@
+"""A veRL platform for machines without an accelerator.
+
+veRL asks its platform for a device name, a process-group backend and a ``torch.cuda``-like module. On the CPU most of
+that module has nothing to do: memory is the process's own and every kernel is finished when its call returns. What is
+left out: profiling ranges and inter-process device handles (weights travel through shared memory instead).
+"""
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import psutil
+import torch
+from verl.plugin.platform.platform_base import PlatformBase
+from verl.plugin.platform.platform_manager import PlatformRegistry
+
+NAME = "cpu"
+
+
+def _resident_bytes(*_: Any, **__: Any) -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _peak_resident_bytes(*_: Any, **__: Any) -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _free_and_total_bytes(*_: Any, **__: Any) -> tuple[int, int]:
+    memory = psutil.virtual_memory()
+    return int(memory.available), int(memory.total)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stand in for a device call that the CPU does not need."""
+
+
+class _Stream:
+    """The one, always finished, queue of work a CPU has."""
+
+    synchronize = wait_stream = wait_event = record_event = staticmethod(_nothing)
+
+
+class _Event:
+    """A point in the CPU's queue: always reached."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    record = wait = synchronize = staticmethod(_nothing)
+
+    @staticmethod
+    def query() -> bool:
+        return True
+
+
+def _device_module() -> ModuleType:
+    """Return ``torch.cpu`` with the calls that veRL makes on ``torch.cuda`` added.
+
+    The memory calls answer for the process (resident set) and the machine, in bytes.
+    """
+    module = ModuleType("wapo_verl.cpu.platform.device")
+    module.__dict__.update(
+        {
+            "is_available": lambda: True,
+            "device_count": lambda: 1,
+            "current_device": lambda: NAME,
+            "set_device": _nothing,
+            "synchronize": _nothing,
+            "empty_cache": _nothing,
+            "ipc_collect": _nothing,
+            "set_per_process_memory_fraction": _nothing,
+            "reset_peak_memory_stats": _nothing,
+            "memory_allocated": _resident_bytes,
+            "memory_reserved": _resident_bytes,
+            "max_memory_allocated": _peak_resident_bytes,
+            "max_memory_reserved": _peak_resident_bytes,
+            "mem_get_info": _free_and_total_bytes,
+            "get_device_name": lambda *_: NAME,
+            "get_rng_state": lambda *_: torch.get_rng_state(),
+            "set_rng_state": lambda state, *_: torch.set_rng_state(state),
+            "manual_seed": torch.manual_seed,
+            "manual_seed_all": torch.manual_seed,
+            "Stream": _Stream,
+            "Event": _Event,
+            "current_stream": lambda *_: _Stream(),
+            "stream": lambda *_: contextlib.nullcontext(),
+        }
+    )
+    return module
+
+
+_DEVICE_MODULE = _device_module()
+
+
+def accelerator() -> str | None:
+    """Return the name of a registered platform, other than the CPU, whose accelerator this host has, else None."""
+    for name in PlatformRegistry.registered_names():
+        if name == NAME:
+            continue
+        platform_class = PlatformRegistry.get(name)
+        if platform_class is not None and platform_class().is_platform_available(use_smi_check=True):
+            return name
+    return None
+
+
+class PlatformCPU(PlatformBase):
+    """The CPU, for a host with no other platform's accelerator.
+
+    Device index arguments are ignored: there is one CPU, and ``current_device()`` answers ``"cpu"``, which torch takes
+    wherever it takes an index.
+    """
+
+    @property
+    def device_name(self) -> str:
+        return NAME
+
+    @property
+    def vendor_name(self) -> str:
+        return NAME
+
+    @property
+    def device_module(self) -> ModuleType:
+        return _DEVICE_MODULE
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_platform_available(self, use_smi_check: bool = False) -> bool:
+        """Answer yes only where no accelerator is found, so that registering this platform changes no GPU machine."""
+        return accelerator() is None
+
+    def current_device(self) -> Any:
+        return NAME
+
+    def device_count(self) -> int:
+        return 1
+
+    def set_device(self, device_index: int) -> None: ...
+
+    def synchronize(self, device_index: int | None = None) -> None: ...
+
+    def manual_seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def manual_seed_all(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def set_allocator_settings(self, settings: str) -> None: ...
+
+    def empty_cache(self) -> None: ...
+
+    def get_device_capability(self, device_index: int = 0) -> tuple[int | None, int | None]:
+        return None, None
+
+    def communication_backend_name(self) -> str:
+        return "gloo"
+
+    def visible_devices_envvar(self) -> str:
+        return "CUDA_VISIBLE_DEVICES"  # Ray hands out its logical GPUs under this name
+
+    def ray_resource_name(self) -> str:
+        return "GPU"  # logical ones: see wapo_verl.cpu.defaults
+
+    def ray_noset_envvars(self) -> list[str]:
+        return ["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]
+
+    def is_ipc_supported(self) -> bool:
+        return False
+
+    def rollout_env_vars(self) -> dict[str, str]:
+        return {name: os.environ[name] for name in ("VLLM_CPU_KVCACHE_SPACE", "OMP_NUM_THREADS") if name in os.environ}
+
+    @contextlib.contextmanager
+    def nvtx_range(self, msg: str) -> Iterator[None]:
+        yield
+
+    def profiler_start(self) -> None: ...
+
+    def profiler_stop(self) -> None: ...
+
+    def cudart(self) -> None:
+        return None

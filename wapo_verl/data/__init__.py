@@ -1,0 +1,1 @@
+"""Rows for veRL: written as parquet, described by a manifest, checked for overlap."""

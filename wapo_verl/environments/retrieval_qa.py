@@ -1,0 +1,106 @@
+"""What all question answering over a retriever shares: the protocol's prompt and the scoring of an episode.
+
+An environment that takes this as its base says only where its examples come from. Reading files is in
+``wapo_verl.environments.from_files``; the protocol's parsing is the agent loop's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from wapo_verl.environments.environment import Environment, Example
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.qa_metrics import Metric, best, exact_match, normalise_answer, ottqa_f1
+
+INSTRUCTIONS = """\
+Answer the question below. You may search a collection of documents first.
+
+In every turn, reason inside <think> and </think>, then do exactly one of two things:
+- search: write one query inside <search> and </search>. The best passages come back inside <information> and \
+</information>, and the next turn is yours.
+- finish: write the answer inside <answer> and </answer>, as a few words without explanation.
+
+A question may need several searches, one building on another. You have at most {max_turns} turns.
+
+Question: {question}"""
+
+TOOL_INSTRUCTIONS = """\
+Answer the question below. You may search a collection of documents first.
+
+In every turn, reason inside <think> and </think>, then do exactly one of two things:
+- search: call the tool "search" once, with a list of up to {queries_per_call} queries, as in \
+<tool_call>{{"name": "search", "arguments": {{"query_list": ["a query"]}}}}</tool_call>. The best passages for each \
+come back, and the next turn is yours.
+- finish: write the answer inside <answer> and </answer>, as a few words without explanation.
+
+A question may need several searches, one building on another. You have at most {max_turns} turns.
+
+Question: {question}"""
+
+
+class RetrievalQA(Environment):
+    """Base of the environments that answer a question by searching.
+
+    Reward parts: ``exact_match`` (weight 1 by default), ``f1``, ``format`` (1 when the episode ended in a well-formed
+    answer) and ``retrieval_recall`` (share of the gold documents among all that were retrieved).
+    Only the answer that the agent loop recorded is scored: an answer that merely stands in a passage or in the
+    policy's reasoning earns nothing. One that is blank, or nothing but punctuation and articles, scores 0 even where
+    the gold answer normalises to nothing, unless it is that answer.
+
+    Options:
+        max_turns, queries_per_call: what the prompt promises. The agent loop's limits are to be the same
+            (`actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, `+wapo.search_agent.queries_per_call`).
+    """
+
+    ability: ClassVar[str] = "retrieval_qa"
+    other_agents: ClassVar[tuple[str, ...]] = ("search_tool_agent",)
+    options: ClassVar[Mapping[str, str | int | float | bool]] = {"max_turns": 10, "queries_per_call": 3}
+    least: ClassVar[Mapping[str, int]] = {"max_turns": 1, "queries_per_call": 1}
+    row_options: ClassVar[tuple[str, ...]] = ("max_turns", "queries_per_call")
+
+    def prompt(self, example: Example) -> list[dict[str, str]]:
+        """One user message: the agent loop's protocol, then the question."""
+        instructions = TOOL_INSTRUCTIONS if self.agent_name == "search_tool_agent" else INSTRUCTIONS
+        limits = {name: example.extra.get(name, default) for name, default in RetrievalQA.options.items()}
+        return [{"role": "user", "content": instructions.format(**limits, question=example.question)}]
+
+    def f1(self, prediction: str, gold: str) -> float:
+        """The benchmark's own F1 of an answer against one gold answer."""
+        return ottqa_f1(prediction, gold)
+
+    def document_id(self, id_: str) -> str:
+        """One spelling of a document's id, where indexes spell it in several."""
+        return id_
+
+    def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The four reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
+        answer = episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
+        golds = ground_truth["answers"]
+        found = [[self.document_id(id_) for id_ in ids] for ids in episode.document_ids]
+        return {
+            "exact_match": 0.0 if answer is None else best(_earned(exact_match), answer, golds),
+            "f1": 0.0 if answer is None else best(_earned(self.f1), answer, golds),
+            "format": float(answer is not None),
+            "retrieval_recall": retrieval_recall(found, map(self.document_id, ground_truth["document_ids"])),
+        }
+
+
+def _earned(metric: Metric) -> Metric:
+    """The metric as a reward: an answer that normalises to nothing earns where it is the gold answer letter for letter.
+
+    The official metrics call any two of them equal, so that a full stop would be paid where the answer is "A".
+    """
+
+    def earned(prediction: str, gold: str) -> float:
+        same = prediction.strip().lower() == gold.strip().lower()
+        return metric(prediction, gold) if normalise_answer(prediction) or same else 0.0
+
+    return earned
+
+
+def retrieval_recall(retrieved: Iterable[Iterable[str]], gold: Iterable[str]) -> float:
+    """Share of the gold document ids among those retrieved by any query; 1.0 when there is no gold document to miss."""
+    wanted = set(gold)
+    found = wanted & {document_id for ids in retrieved for document_id in ids}
+    return len(found) / len(wanted) if wanted else 1.0

@@ -1,0 +1,183 @@
+"""The detector's rules: each tells from one metric's past whether its condition holds now. Pure Python.
+
+| rule | its condition holds when |
+|---|---|
+| `not_finite` | a metric of the policy, its rewards or its episodes is NaN or infinite |
+| `entropy_floor`, `entropy_ceiling` | the entropy is below, above its multiple of the run's own start |
+| `reward_fall` | the smoothed reward is further below its best than both margins allow |
+| `reward_zero` | the mean reward is exactly zero: no completion beats another, so nothing is learned any more |
+| `length_floor`, `length_ceiling` | the mean response length is below, above its multiple of the run's own start |
+| `repetition` | completions repeat their own n-grams more than at the start, by the margin |
+| `answer_fall` | the smoothed answer rate is further below its best than the margin |
+| `grad_norm` | the gradient norm is above its multiple of its running median, or of the start's where that is larger |
+
+A rule alarms when its condition held for its patience of steps in a row. A step without the rule's metric says nothing:
+the count stays. Left out: what to do about an alarm.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from wapo_verl.guard.thresholds import Thresholds
+
+REWARD = "critic/score/mean"
+ENTROPY = "actor/entropy"
+GRAD_NORM = "actor/grad_norm"
+LENGTH = "response_length/mean"
+ANSWERS = "episode/answer_rate"
+REPETITION = "episode/repetition_rate"
+
+MUST_BE_FINITE = ("actor/", "critic/score/", "response_length/", "episode/", "group/")
+"""How the metrics' names begin that `not_finite` reads. A correlation elsewhere may be NaN in a good run."""
+
+
+@dataclass(slots=True)
+class Track:
+    """What is remembered of one metric: its start, its last values (newest last), and its best smoothed value."""
+
+    first: list[float] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
+    best: float | None = None
+
+    def add(self, value: float, thresholds: Thresholds) -> None:
+        """Remember one more value."""
+        if len(self.first) < thresholds.baseline_steps:
+            self.first.append(value)
+        kept = 1 + max(thresholds.grad_norm_window, thresholds.smoothing_steps)
+        self.recent = [*self.recent, value][-kept:]
+        smoothed = self.smoothed(thresholds)
+        if smoothed is not None:
+            self.best = smoothed if self.best is None else max(self.best, smoothed)
+
+    def smoothed(self, thresholds: Thresholds) -> float | None:
+        """The mean of the last steps, None while they are too few."""
+        last = self.recent[-thresholds.smoothing_steps :]
+        return statistics.fmean(last) if len(last) == thresholds.smoothing_steps else None
+
+    def start(self, thresholds: Thresholds) -> float | None:
+        """The mean of the first steps, None while they are too few or this is one of them."""
+        settled = len(self.first) == thresholds.baseline_steps and len(self.recent) > len(self.first)
+        return statistics.fmean(self.first) if settled else None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One step as a rule sees it: the rule's metric and its track, this value among it, and all metrics."""
+
+    value: float
+    track: Track
+    metrics: Mapping[str, float]
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A condition that holds: the value, the limit it is beyond, and a few words that say so."""
+
+    value: float
+    limit: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule by name: its metric (None: it looks at all of them), its condition, and how long that must hold."""
+
+    name: str
+    metric: str | None
+    judge: Callable[[Look], Breach | None]
+    patience: Callable[[Thresholds], int] = lambda thresholds: thresholds.patience
+
+
+def _below_start(name: str, share: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
+    def judge(look: Look) -> Breach | None:
+        start = look.track.start(look.thresholds)
+        limit = 0.0 if start is None else share(look.thresholds) * start
+        if start is None or look.value >= limit:
+            return None
+        return Breach(look.value, limit, f"{name} is {look.value:.4g}, at the start it was {start:.4g}")
+
+    return judge
+
+
+def _above_start(name: str, multiple: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
+    def judge(look: Look) -> Breach | None:
+        start = look.track.start(look.thresholds)
+        limit = 0.0 if start is None else multiple(look.thresholds) * start
+        if start is None or look.value <= limit:
+            return None
+        return Breach(look.value, limit, f"{name} is {look.value:.4g}, at the start it was {start:.4g}")
+
+    return judge
+
+
+def _fall(name: str, margin: Callable[[Thresholds, float], float]) -> Callable[[Look], Breach | None]:
+    def judge(look: Look) -> Breach | None:
+        smoothed, best = look.track.smoothed(look.thresholds), look.track.best
+        if smoothed is None or best is None:
+            return None
+        limit = best - margin(look.thresholds, best)
+        if smoothed >= limit:
+            return None
+        words = f"{name}, over {look.thresholds.smoothing_steps} steps, fell to {smoothed:.4g} from its best {best:.4g}"
+        return Breach(smoothed, limit, words)
+
+    return judge
+
+
+def reward_margin(thresholds: Thresholds, best: float) -> float:
+    """How far the smoothed reward may fall from its best: the larger of both margins."""
+    return max(thresholds.reward_fall_absolute, thresholds.reward_fall_relative * abs(best))
+
+
+def not_finite(look: Look) -> Breach | None:
+    """Find the first metric, of those that must be finite, that is not."""
+    found = [name for name in look.metrics if name.startswith(MUST_BE_FINITE) and not math.isfinite(look.metrics[name])]
+    if not found:
+        return None
+    return Breach(look.metrics[found[0]], math.inf, f"{found[0]} is {look.metrics[found[0]]}")
+
+
+def reward_zero(look: Look) -> Breach | None:
+    """Find a step whose mean reward is zero."""
+    return Breach(0.0, 0.0, "the mean reward is zero, so nothing can be learned") if look.value == 0 else None
+
+
+def repetition(look: Look) -> Breach | None:
+    """Find completions that repeat themselves more than at the start."""
+    start = look.track.start(look.thresholds)
+    limit = math.inf if start is None else start + look.thresholds.repetition_rise
+    if look.value <= limit:
+        return None
+    words = f"completions repeat {look.value:.1%} of their own n-grams, at the start it was {start:.1%}"
+    return Breach(look.value, limit, words)
+
+
+def grad_norm(look: Look) -> Breach | None:
+    """Find a gradient norm far above the usual; a run near its optimum has tiny ones, so the start's counts as well."""
+    before = look.track.recent[:-1][-look.thresholds.grad_norm_window :]
+    if look.track.start(look.thresholds) is None:
+        return None
+    usual = max(statistics.median(before), statistics.median(look.track.first))
+    limit = look.thresholds.grad_norm_factor * usual
+    if look.value <= limit or usual == 0:
+        return None
+    return Breach(look.value, limit, f"the gradient norm is {look.value:.4g}, usual is {usual:.4g}")
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("not_finite", None, not_finite, lambda t: t.not_finite_steps),
+    Rule("entropy_floor", ENTROPY, _below_start("the entropy", lambda t: t.entropy_floor)),
+    Rule("entropy_ceiling", ENTROPY, _above_start("the entropy", lambda t: t.entropy_ceiling)),
+    Rule("reward_fall", REWARD, _fall("the reward", reward_margin)),
+    Rule("reward_zero", REWARD, reward_zero, lambda t: t.zero_reward_steps),
+    Rule("length_floor", LENGTH, _below_start("the response length", lambda t: t.length_floor)),
+    Rule("length_ceiling", LENGTH, _above_start("the response length", lambda t: t.length_ceiling)),
+    Rule("repetition", REPETITION, repetition),
+    Rule("answer_fall", ANSWERS, _fall("the answer rate", lambda t, best: t.answer_fall)),
+    Rule("grad_norm", GRAD_NORM, grad_norm),
+)

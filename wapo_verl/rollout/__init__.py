@@ -1,0 +1,11 @@
+"""The agent loops `search_agent` and `search_tool_agent`: episodes that think, search and answer.
+
+`settings` reads the user's keys, `chat` is the text between two turns, `trajectory` the ids with their mask and
+log-probs, `episode_search` the searches that both loops make, `search_agent` the loop of the text protocol,
+`search_tool_agent` veRL's tool loop with `search_tool` as its tool, `fail_fast` what makes a failed episode stop the
+run. Importing this package imports none of them: veRL's agent-loop modules cost seconds, and only the processes that
+run episodes need them.
+"""
+
+FAIL_FAST_MANAGER = "wapo_verl.rollout.fail_fast.FailFastAgentLoopManager"
+"""The value for `actor_rollout_ref.rollout.agent.agent_loop_manager_class` that lets a failed episode stop the run."""

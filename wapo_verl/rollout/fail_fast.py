@@ -1,0 +1,118 @@
+"""Makes a failed episode stop the run, with its reason.
+
+veRL 0.9.1's V1 trainer does not: an exception in an agent loop or in a reward function is logged in the worker, its
+group gets the status "failure", and then sync mode trains on what is left of the group, padding the rest; async mode
+evicts it and asks for another one, for ever; validation counts the samples that came through. A dead retriever or a
+reward function with a bug would look like training.
+
+Two pieces close the gap. In the workers, `FailFastAgentLoopManager`'s worker class writes an exception's text into the
+prompt's tag in TransferQueue, beside the status. In the trainer's process a patch (`wapo_verl.verl_plugin.patches`) has
+the replay buffer call `raise_recorded_failures`. Where veRL's own manager runs, no reason is recorded and nothing
+changes.
+
+The worker also leaves the load balancer alone where there is one server (`SingleServerClient`).
+
+Left out: retries of whole episodes. What is worth retrying (a search) is retried where it is made.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+import transfer_queue as tq
+from ray.exceptions import RayTaskError
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
+from verl.workers.rollout.llm_server import LLMServerClient
+
+from wapo_verl.rollout.settled_groups import SettlingAgentLoopWorker
+
+REASON_TAG = "failure_reason"
+
+
+class EpisodeError(RuntimeError):
+    """An episode could not be played or scored; the message carries the reason."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Kind and text of an exception; of what was raised remotely, where Ray has wrapped it."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return f"{type(cause).__name__}: {cause}"
+
+
+class SingleServerClient(LLMServerClient):
+    """veRL's client of the rollout engine, where there is one server for the whole run: there is nothing to balance.
+
+    veRL asks the load balancer's process before each request and tells it after: two thirds of an episode's messages to
+    the engine's side, which a tiny model on two cores notices.
+    """
+
+    def __init__(self, client: LLMServerClient) -> None:
+        super().__init__(config=client.config, load_balancer_handle=client._load_balancer)
+        self._server: tuple[str, ray.actor.ActorHandle] | None = None
+
+    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, ray.actor.ActorHandle]:
+        if self._server is None:
+            server = await super()._acquire_server(request_id, **extra)
+            super()._release_server(server[0], request_id)
+            self._server = server
+        return self._server
+
+    def _release_server(self, server_id: str, request_id: str | None = None) -> None:
+        """Tell nobody: the one server was never taken from the balancer."""
+
+
+def has_one_server(config: Any) -> bool:
+    """Tell whether one rollout server serves the whole run: sync mode, and as many devices as one server takes."""
+    rollout = config.actor_rollout_ref.rollout
+    devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
+    per_server = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
+    return config.trainer.v1.trainer_mode == "sync" and devices == per_server
+
+
+class FailFastAgentLoopWorker(SettlingAgentLoopWorker):
+    """veRL's worker, which also says why an episode failed, and stops settled groups where it is asked to."""
+
+    llm_client: LLMServerClient
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if type(self.llm_client) is LLMServerClient and has_one_server(self.config):
+            self.llm_client = SingleServerClient(self.llm_client)
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
+        try:
+            return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        except Exception as error:
+            await tq.async_kv_put(
+                key=kwargs["uid"],
+                partition_id="val" if trajectory["validate"] else "train",
+                tag={REASON_TAG: reason_of(error)},
+            )
+            raise
+
+
+class FailFastAgentLoopManager(AgentLoopManagerTQ):
+    """veRL's manager with `FailFastAgentLoopWorker` as its worker; it lives in the trainer's process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.agent_loop_workers_class = ray.remote(FailFastAgentLoopWorker)
+
+
+def raise_recorded_failures(failed: Mapping[str, set[str]]) -> None:
+    """Raise EpisodeError where a failed prompt has a recorded reason.
+
+    Args:
+        failed: partition ("train" or "val") -> the uids of its failed prompts.
+    """
+    tags = tq.kv_list() or {}
+    for partition, uids in failed.items():
+        found = {tags.get(partition, {}).get(uid, {}).get(REASON_TAG) for uid in uids} - {None}
+        if found:
+            raise EpisodeError(_message(partition, len(uids), sorted(map(str, found))))
+
+
+def _message(partition: str, prompts: int, reasons: list[str]) -> str:
+    step = "validation" if partition == "val" else "training"
+    more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    return f"episodes of {prompts} prompt(s) failed in {step}; the run stops here. {reasons[0]}{more}"

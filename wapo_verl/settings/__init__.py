@@ -1,0 +1,1 @@
+"""A run's settings: read, resolved, checked and printed."""

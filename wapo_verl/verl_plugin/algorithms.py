@@ -1,0 +1,99 @@
+"""Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
+from wapo_verl.algorithms.batch import Batch, numbered, spread
+from wapo_verl.algorithms.registry import algorithms
+from wapo_verl.engine.loss_metrics import reducible
+
+PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
+Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What `register_all` gave to veRL: names of estimators and of losses."""
+
+    estimators: tuple[str, ...]
+    losses: tuple[str, ...]
+
+
+def register_all() -> Registered:
+    """Register every algorithm's estimator and losses with veRL; calling it again changes nothing.
+
+    Raises:
+        ValueError: where veRL, or another plugin, already has an estimator or a loss of one of these names.
+    """
+    from verl.trainer.ppo import core_algos
+
+    ours = algorithms()
+    for found in ours.values():
+        if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", found.name):
+            core_algos.register_adv_est(found.name)(estimator(found))
+        for name, loss in found.losses.items():
+            if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
+                core_algos.register_policy_loss(name)(policy_loss(loss))
+    losses = tuple(name for found in ours.values() for name in found.losses)
+    return Registered(estimators=tuple(ours), losses=losses)
+
+
+def _has_ours(registry: Mapping[str, Any], kind: str, name: str) -> bool:
+    taken = registry.get(name)
+    if taken is not None and taken.__module__ != __name__:
+        raise ValueError(f"the {kind} {name!r} is already registered with veRL, by {taken.__module__}: rename ours")
+    return taken is not None
+
+
+def estimator(found: Algorithm) -> Estimator:
+    """Make the function veRL calls for `algorithm.adv_estimator`.
+
+    veRL tells it neither which rows share a session nor which are padding, so each row is a completion here, and the
+    options have their defaults. That is exact for one output a session: padding rows share a group of their own, whose
+    rewards are all zero. The plugin's trainer calls `found.advantages` itself and needs none of this.
+    """
+
+    def compute_advantages(
+        token_level_rewards: torch.Tensor,
+        response_mask: torch.Tensor,
+        index: np.ndarray | None = None,
+        config: Any = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if index is None:
+            raise ValueError(f"{found.name} needs each row's group: the batch has no `uid`")
+        groups = numbered(np.asarray(index), token_level_rewards.device)
+        batch = Batch(token_level_rewards.sum(dim=-1), groups, lengths=response_mask.sum(dim=-1))
+        tokens = spread(found.advantages(batch, found.default_options()).rows, response_mask, token_level_rewards.dtype)
+        return tokens, tokens
+
+    return compute_advantages
+
+
+def policy_loss(loss: Callable[[LossInputs], TokenLoss]) -> PolicyLoss:
+    """Make the function veRL calls for `actor.policy_loss.loss_mode`: `loss`, averaged by veRL's own `agg_loss`."""
+
+    def compute_policy_loss(
+        old_log_prob: torch.Tensor,
+        log_prob: torch.Tensor,
+        advantages: torch.Tensor,
+        response_mask: torch.Tensor,
+        loss_agg_mode: str = "token-mean",
+        config: Any = None,
+        rollout_is_weights: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        from verl.trainer.ppo.core_algos import agg_loss
+
+        mask = response_mask.bool()
+        inputs = LossInputs(log_prob, old_log_prob, advantages, mask, config)
+        result = loss(inputs)
+        values = result.values if rollout_is_weights is None else result.values * rollout_is_weights
+        averaged = agg_loss(loss_mat=values, loss_mask=mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info)
+        return averaged, reducible(result.means, {}, result.maxima)
+
+    return compute_policy_loss
