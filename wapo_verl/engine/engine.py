@@ -13,7 +13,6 @@ import torch
 from tensordict import TensorDict
 from torch.distributed.tensor import DTensor
 from verl.utils import tensordict_utils as tu
-from verl.utils.device import get_device_id
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead, FSDPEngineWithValueHead
 
@@ -27,15 +26,15 @@ BACKENDS = (("fsdp", "cuda"), ("fsdp", "npu"), ("fsdp2", "cuda"), ("fsdp2", "npu
 class StepPlanEngine(FSDPEngineWithLMHead):
     """veRL's actor engine, obeying a `StepPlan`."""
 
-    _planned: PlannedLoss | None = None
     _holds_schedule = False
 
     def forward_backward_batch(self, data: TensorDict, loss_function: Callable, forward_only: bool = False) -> Any:
         """Run a mini-batch as veRL does, through a loss that obeys the batch's plan."""
         plan = None if forward_only else tu.get_non_tensor_data(data, PLAN_KEY, default=None)
-        self._planned = None if plan is None else PlannedLoss(StepPlan.from_dict(plan), loss_function)
-        self._holds_schedule = self._planned is not None and self._planned.plan.hold_schedule
-        return super().forward_backward_batch(data, self._planned or loss_function, forward_only)
+        if plan is not None:
+            loss_function = PlannedLoss(StepPlan.from_dict(plan), loss_function)
+        self._holds_schedule = isinstance(loss_function, PlannedLoss) and loss_function.plan.hold_schedule
+        return super().forward_backward_batch(data, loss_function, forward_only)
 
     def prepare_model_outputs(
         self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: Any
@@ -66,31 +65,11 @@ class StepPlanEngine(FSDPEngineWithLMHead):
             outputs["entropy"] = entropy
         return {**outputs, **statistics, "position_entropy": entropy}
 
-    def optimizer_step(self) -> Any:
-        """Take veRL's optimizer step, after the gradients were scaled where the plan says so."""
-        planned, self._planned = self._planned, None
-        if planned is not None and planned.plan.renormalise:
-            scale = self._eligible_over_kept(planned)
-            for parameter in self.module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(scale)
-        return super().optimizer_step()
-
     def lr_scheduler_step(self) -> float:
         """Advance the learning rate as veRL does, or leave it where the plan says that the batch is not over."""
         if self._holds_schedule:
             return self.lr_scheduler.get_last_lr()[0]
         return super().lr_scheduler_step()
-
-    def _eligible_over_kept(self, planned: PlannedLoss) -> float:
-        """Return the factor that makes up for tokens left out of a mini-batch, over all its micro-batches and ranks.
-
-        With nothing kept it is 1: the gradients are zero and stay it.
-        """
-        counts = torch.tensor([int(planned.eligible), int(planned.kept)]).to(get_device_id())
-        torch.distributed.all_reduce(counts, group=self.get_data_parallel_group())
-        eligible, kept = counts.tolist()
-        return eligible / kept if kept else 1.0
 
 
 @contextmanager

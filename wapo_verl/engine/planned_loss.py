@@ -29,8 +29,6 @@ class PlannedLoss:
         plan: the step's plan.
         loss: veRL's loss function, with this step's settings of the actor.
         actor: those settings, veRL's ActorConfig.
-        eligible: own tokens with an advantage in the micro-batches seen so far, () int64; 0 before the first.
-        kept: those of them whose weight is above zero.
 
     Raises:
         TypeError: where `loss` is not a partial with the actor's settings under `config`, as veRL's actor makes it.
@@ -41,8 +39,6 @@ class PlannedLoss:
         self.plan = plan
         self.loss = loss if plan.clip_ratio_high is None else with_clip(loss, plan.clip_ratio_high)
         self.actor = settings_of(self.loss)
-        self.eligible: torch.Tensor | int = 0
-        self.kept: torch.Tensor | int = 0
         drifting = own_losses(acts_without_advantage=True)
         self._has_other_terms = settings.use_kl_loss or settings.policy_loss.get("loss_mode", "vanilla") in drifting
 
@@ -56,7 +52,7 @@ class PlannedLoss:
         self, model_output: dict[str, torch.Tensor], data: TensorDict, **others: Any
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         tokens = ResponseTokens.of(data)
-        binned = self._binned(model_output, data, tokens) if self.plan.needs_statistics else None
+        binned = BinnedTokens.of(self.plan, model_output, data, tokens) if self.plan.needs_statistics else None
         trained = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
         if binned is not None and self.plan.weights is not None:
             trained = _with_advantages(trained, binned.advantages * binned.weights)
@@ -77,14 +73,6 @@ class PlannedLoss:
         if binned is not None:
             found = merged(found, taxonomy_metrics(self.plan, binned, model_output, data, tokens, slope))
         return loss, {**metrics, **reducible(*found.numbers(), ranks=data["dp_size"])}
-
-    def _binned(
-        self, model_output: Mapping[str, torch.Tensor], data: TensorDict, tokens: ResponseTokens
-    ) -> BinnedTokens:
-        """Sort the tokens into bins, and count what is eligible and what is kept."""
-        binned = BinnedTokens.of(self.plan, model_output, data, tokens)
-        self.eligible, self.kept = self.eligible + binned.eligible, self.kept + binned.kept
-        return binned
 
     def _slope_without_advantages(
         self, model_output: dict[str, torch.Tensor], data: TensorDict, others: Mapping[str, Any]

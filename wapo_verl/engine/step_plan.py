@@ -28,7 +28,7 @@ UNCLIPPED_LOSSES = ("wapo_reinforce", "gpg", "sapo", "kl_cov", "dro")
 
 GROUPS = ("taxonomy", "negative_weights", "clip_schedule")
 SWITCH = "winners_kl"
-TAXONOMY_KEYS = ("log", "include_bins", "exclude_bins", "renormalise")
+TAXONOMY_KEYS = ("log", "include_bins", "exclude_bins")
 SCHEDULE_KEYS = ("kind", "final")
 
 
@@ -39,7 +39,6 @@ class StepPlan:
     Attributes:
         taxonomy: whether to measure the token taxonomy's diagnostics.
         weights: bin -> weight of its tokens' advantages, all of `BINS`; None where no token is weighted.
-        renormalise: whether a mini-batch's gradient is multiplied by eligible over kept tokens.
         clip_ratio_high: this step's upper clip; None keeps the actor's own.
         winners_kl: whether a KL loss leaves out the tokens without an advantage.
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
@@ -47,7 +46,6 @@ class StepPlan:
 
     taxonomy: bool = False
     weights: Mapping[str, float] | None = None
-    renormalise: bool = False
     clip_ratio_high: float | None = None
     winners_kl: bool = False
     hold_schedule: bool = False
@@ -94,7 +92,6 @@ class StepPlanner:
         negative = _group(config, "negative_weights", None)
         schedule = _group(config, "clip_schedule", SCHEDULE_KEYS)
         self.taxonomy = _flag(taxonomy, "log")
-        self.renormalise = _flag(taxonomy, "renormalise")
         self.negatives = bool(negative)
         self.weights = _weights(taxonomy, negative)
         self.schedule = _clip_schedule(schedule, config)
@@ -118,7 +115,6 @@ class StepPlanner:
         return StepPlan(
             taxonomy=self.taxonomy,
             weights=self.weights,
-            renormalise=self.renormalise,
             clip_ratio_high=None if clip is None else scheduled(clip.start, clip.final, clip.kind, step, total_steps),
             winners_kl=self.winners_kl,
         )
@@ -132,7 +128,6 @@ class StepPlanner:
             "exclude_bins": f"weights: {weights}",
             "kind": "" if schedule is None else f"clip_ratio_high from {schedule.start:g} to {schedule.last:g}",
             SWITCH: "the KL loss acts on tokens with an advantage alone",
-            "renormalise": "gradients times eligible / kept tokens of a mini-batch",
         }
         return [
             ResolvedKey(
@@ -143,11 +138,6 @@ class StepPlanner:
 
     def _check(self, config: DictConfig) -> None:
         """Raise SettingsError where the run's engine, loss or algorithm cannot do what is asked for."""
-        if self.renormalise and self.weights is None:
-            raise SettingsError(
-                f"{NAMESPACE}.taxonomy.renormalise has nothing to make up for: name include_bins or exclude_bins, or "
-                "leave it out"
-            )
         if not self.asks:
             return
         actor, asked = config.actor_rollout_ref.actor, ", ".join(self._given)
@@ -167,8 +157,6 @@ class StepPlanner:
             raise SettingsError(
                 f"{NAMESPACE}.{SWITCH} has no KL loss to act on: set {ACTOR}.use_kl_loss=True, or leave it out"
             )
-        if self.renormalise:
-            _check_renormalise(actor)
         if self.negatives:
             _check_losers(chosen_algorithm(config))
 
@@ -238,16 +226,6 @@ def _clip_schedule(group: Mapping[str, Any], config: DictConfig) -> ClipSchedule
     if isinstance(final, bool) or not isinstance(final, int | float) or not final > 0:
         raise SettingsError(f"{key}.final={final} is not possible: give the last step's clip_ratio_high, above 0")
     return ClipSchedule(kind, start, float(final))
-
-
-def _check_renormalise(actor: Any) -> None:
-    """Raise SettingsError where the gradient holds more than the tokens that are kept."""
-    for key, present in (("entropy_coeff", bool(actor.entropy_coeff)), ("use_kl_loss", bool(actor.use_kl_loss))):
-        if present:
-            raise SettingsError(
-                f"{NAMESPACE}.taxonomy.renormalise scales the whole gradient, and {ACTOR}.{key} adds to it what no bin "
-                "leaves out: switch one of them off"
-            )
 
 
 def _check_losers(found: Algorithm | None) -> None:

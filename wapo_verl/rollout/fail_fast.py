@@ -10,8 +10,6 @@ prompt's tag in TransferQueue, beside the status. In the trainer's process a pat
 the replay buffer call `raise_recorded_failures`. Where veRL's own manager runs, no reason is recorded and nothing
 changes.
 
-The worker also leaves the load balancer alone where there is one server (`SingleServerClient`).
-
 Left out: retries of whole episodes. What is worth retrying (a search) is retried where it is made.
 """
 
@@ -21,10 +19,7 @@ from typing import Any
 import ray
 import transfer_queue as tq
 from ray.exceptions import RayTaskError
-from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
-from verl.workers.rollout.llm_server import LLMServerClient
-
-from wapo_verl.rollout.settled_groups import SettlingAgentLoopWorker
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 REASON_TAG = "failure_reason"
 
@@ -39,45 +34,11 @@ def reason_of(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-class SingleServerClient(LLMServerClient):
-    """veRL's client of the rollout engine, where there is one server for the whole run: there is nothing to balance.
+class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
+    """veRL's worker, which also says why an episode failed.
 
-    veRL asks the load balancer's process before each request and tells it after: two thirds of an episode's messages to
-    the engine's side, which a tiny model on two cores notices.
+    (Ray's actor class cannot be subclassed, its class can.)
     """
-
-    def __init__(self, client: LLMServerClient) -> None:
-        super().__init__(config=client.config, load_balancer_handle=client._load_balancer)
-        self._server: tuple[str, ray.actor.ActorHandle] | None = None
-
-    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, ray.actor.ActorHandle]:
-        if self._server is None:
-            server = await super()._acquire_server(request_id, **extra)
-            super()._release_server(server[0], request_id)
-            self._server = server
-        return self._server
-
-    def _release_server(self, server_id: str, request_id: str | None = None) -> None:
-        """Tell nobody: the one server was never taken from the balancer."""
-
-
-def has_one_server(config: Any) -> bool:
-    """Tell whether one rollout server serves the whole run: sync mode, and as many devices as one server takes."""
-    rollout = config.actor_rollout_ref.rollout
-    devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
-    per_server = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
-    return config.trainer.v1.trainer_mode == "sync" and devices == per_server
-
-
-class FailFastAgentLoopWorker(SettlingAgentLoopWorker):
-    """veRL's worker, which also says why an episode failed, and stops settled groups where it is asked to."""
-
-    llm_client: LLMServerClient
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if type(self.llm_client) is LLMServerClient and has_one_server(self.config):
-            self.llm_client = SingleServerClient(self.llm_client)
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
         try:

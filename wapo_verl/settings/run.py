@@ -20,7 +20,7 @@ from wapo_verl.rollout import FAIL_FAST_MANAGER
 from wapo_verl.rollout.index_check import check_index
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import resolve as settings
-from wapo_verl.training.sampling_settings import FILTER_DEFAULTS, GROUP, group_filter, resolved_sampling, settled_groups
+from wapo_verl.training.group_filter import FILTER_DEFAULTS, check_group_filter, group_filter
 from wapo_verl.training.winners_settings import resolved_winners_only
 
 PREFIX = "wapo_"
@@ -32,7 +32,7 @@ RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
 
 MODES = ("sync", "colocate_async", "separate_async")
 
-KEYS = ("trainer", "winners_only", "search_agent", "guard", "settled_groups", *PLAN_GROUPS, PLAN_SWITCH)
+KEYS = ("trainer", "winners_only", "search_agent", "guard", *PLAN_GROUPS, PLAN_SWITCH)
 """The keys under `wapo.` that are no algorithm's own."""
 
 
@@ -48,8 +48,6 @@ def apply(config: DictConfig) -> None:
     check_keys(config)
     check_trainer(config)
     check_guard(config)
-    if settled_groups(config) is not None:
-        _check_our_trainer(config, f"{GROUP} needs this project's trainer")
     further: list[tuple[str, Mapping[str, Default]]] = []
     if wants_ours(config) or searches(config):
         further.append(("wapo-verl's agent loops", {f"{AGENT}.agent_loop_manager_class": FAIL_FAST_MANAGER}))
@@ -71,8 +69,9 @@ def apply(config: DictConfig) -> None:
 
 def variants(resolved: DictConfig) -> list[settings.ResolvedKey]:
     """Return the lines of further keys under `wapo.`; raises SettingsError for what the resolved run cannot do."""
-    ours = wants_ours(resolved)
-    return [*planned(resolved), *resolved_winners_only(resolved), *(resolved_sampling(resolved) if ours else [])]
+    if wants_ours(resolved):
+        check_group_filter(resolved)
+    return [*planned(resolved), *resolved_winners_only(resolved)]
 
 
 def searches(config: DictConfig) -> bool:

@@ -8,7 +8,7 @@ from wapo_verl.taxonomy.bins import BINS, NO_BIN, assign_bins, bin_weights, reso
 from wapo_verl.taxonomy.diagnostics import Diagnostics, Tokens, diagnose
 from wapo_verl.taxonomy.overlap import group_overlap
 from wapo_verl.taxonomy.statistics import Statistics, token_statistics
-from wapo_verl.taxonomy.theory import entropy_change, entropy_change_from_statistics, probability_change
+from wapo_verl.taxonomy.theory import entropy_change, entropy_change_from_statistics
 
 __all__ = [
     "BINS",
@@ -22,7 +22,6 @@ __all__ = [
     "entropy_change",
     "entropy_change_from_statistics",
     "group_overlap",
-    "probability_change",
     "resolve_bins",
     "token_statistics",
     "token_weights",

@@ -30,25 +30,6 @@ import torch
 from wapo_verl.taxonomy.statistics import Statistics
 
 
-def probability_change(logits: torch.Tensor, sampled: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
-    """Return dp_j = A p_j ([j = s] - p_j - p_s + S) per unit step; rows sum to 0.
-
-    Args:
-        logits: (N, V) float; z.
-        sampled: (N,) int64; s.
-        advantage: (N,) float; A.
-
-    Returns:
-        (N, V), of the logits' dtype.
-    """
-    p = torch.softmax(logits, dim=-1)
-    p_sampled = p.gather(-1, sampled[:, None])
-    collision = p.square().sum(dim=-1, keepdim=True)
-    pull = collision - p - p_sampled
-    pull = pull.scatter_add(-1, sampled[:, None], torch.ones_like(p_sampled))
-    return advantage[:, None] * p * pull
-
-
 def entropy_change(logits: torch.Tensor, sampled: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
     """Return dH = -A [p_s (ln p_s + H) - sum_j p_j^2 (ln p_j + H)] in nats per unit step, (N,).
 

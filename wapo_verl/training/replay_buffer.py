@@ -12,10 +12,7 @@ from typing import Any
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from wapo_verl.training.sampling_settings import FILTER, LIMIT, SAVED_TAG
-
-SETTLED = "sampling/groups_settled"
-SAVED = "sampling/completions_saved"
+from wapo_verl.training.group_filter import FILTER, LIMIT
 
 Reasons = tuple[set[str], set[str], set[str], Any]
 
@@ -37,26 +34,18 @@ class _Bounded(ReplayBuffer):
     def _evict_terminal_groups(
         self, global_steps: int, partition_id: str, eviction_reasons: Reasons
     ) -> tuple[set[str], int, int, dict]:
-        """Throw groups away as veRL does, and count: what settled ones of them saved, and how many there were.
+        """Throw groups away as veRL does, and count them.
 
         Raises:
             FilterError: where more than `batches` - 1 batches of all-equal groups went before one batch was together.
         """
-        saved = self._saved(partition_id, eviction_reasons[1])
         found = super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
         evicted, stale, equal, metrics = found
-        if saved:
-            metrics |= {SETTLED: float(len(saved)), SAVED: float(sum(saved))}
         self._thrown += equal
         together = len(self._sampleable_terminal_keys(partition_id, eviction_reasons))
         if equal and together < self._wanted and self._thrown > (self.batches - 1) * self._wanted:
             raise FilterError(_message(self.batches, self._thrown, together, self._wanted))
         return evicted, stale, equal, metrics
-
-    def _saved(self, partition_id: str, uids: set[str]) -> list[int]:
-        """Return how many completions each settled group among these left out."""
-        tags = self.partitions[partition_id].items()
-        return [tag[SAVED_TAG] for key, tag in tags if SAVED_TAG in tag and key.split("_")[0] in uids]
 
 
 class BoundedReplayBuffer(_Bounded, ReplayBuffer):

@@ -8,7 +8,7 @@ resolution picks them for the algorithms of this project (`+wapo.trainer=false` 
 - each step's plan goes to the engine with the batch (`wapo_verl.engine.step_plan`), and comes back as metrics of the
   update;
 - episodes' outcomes and reward parts are metrics, and the training dump keeps them;
-- groups may be stopped when they are settled, and the group filter has an end (`wapo_verl.sampling`);
+- veRL's group filter has an end (`wapo_verl.training.group_filter`);
 - a guard watches for a collapse where `+wapo.guard.action` asks for one (`wapo_verl.stability`);
 - finished episodes are noticed within `POLL_SECONDS`, where veRL looks every two seconds (not in `separate_async`).
 
@@ -39,15 +39,16 @@ from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.settings.resolve import algorithm_options
 from wapo_verl.settings.run import PREFIX
+from wapo_verl.training.group_filter import check_group_filter, group_filter
 from wapo_verl.training.guarded_trainer import GuardedTrainer
-from wapo_verl.training.sampling_trainer import SamplingTrainer
+from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.winners_trainer import WinnersOnlyTrainer
 
 POLL_SECONDS = 0.05
 TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
 
 
-class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
+class StableTrainer(WinnersOnlyTrainer):
     """What this project changes in a veRL V1 trainer; mixed into each of its modes below."""
 
     def __init__(self, config: Any) -> None:
@@ -58,6 +59,27 @@ class StableTrainer(WinnersOnlyTrainer, SamplingTrainer):
         self.algorithm = algorithm(config.algorithm.adv_estimator)
         self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
         self._trains = True
+
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        """Build veRL's replay buffer, in which the group filter has an end."""
+        built = super()._build_replay_buffer()
+        if not group_filter(self.config):
+            return built
+        return bounded(built, self.config.algorithm.filter_groups.max_num_gen_batches)
+
+    def _resolve_filter_groups_metric(self) -> str | None:
+        """Resolve it as veRL does, without its warning that the limit is ignored: here it is not."""
+        if not group_filter(self.config):
+            return super()._resolve_filter_groups_metric()
+        check_group_filter(self.config)
+        groups = self.config.algorithm.filter_groups
+        limit = groups.max_num_gen_batches
+        with open_dict(groups):
+            groups.max_num_gen_batches = 0
+            try:
+                return super()._resolve_filter_groups_metric()
+            finally:
+                groups.max_num_gen_batches = limit
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Ask the algorithm for the batch's advantages, (R,) one a row, and spread them over the rows' own tokens."""

@@ -27,12 +27,10 @@ class MiniBatch:
     Attributes:
         rows: numbers of rows in the whole batch, rank by rank, the same count for each.
         micro_batch_rows: rows of a micro-batch on each rank, or None where veRL packs them by their tokens.
-        fillers: how many of `rows` carry nothing and are there to make the ranks and micro-batches even.
     """
 
     rows: tuple[int, ...]
     micro_batch_rows: int | None
-    fillers: int
 
 
 def members(rows: int, ranks: int, mini_batch_rows: int) -> list[list[int]]:
@@ -87,7 +85,7 @@ def mini_batches(
             continue
         rows_a_rank, micro = _even(math.ceil(len(chosen) / ranks), micro_batch_rows)
         filled = _filled(chosen, numbers, lengths, rows_a_rank * ranks)
-        found.append(MiniBatch(tuple(_dealt(filled, lengths, ranks, partition)), micro, len(filled) - len(chosen)))
+        found.append(MiniBatch(tuple(_dealt(filled, lengths, ranks, partition)), micro))
     return found
 
 

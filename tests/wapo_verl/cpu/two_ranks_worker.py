@@ -24,7 +24,6 @@ SEQUENCE_LENGTH = 32
 PLAN = StepPlan(
     taxonomy=True,
     weights={"pos_peak": 1.0, "pos_valley": 0.0, "neg_peak": 0.25, "neg_valley": 0.5},
-    renormalise=True,
 )
 
 

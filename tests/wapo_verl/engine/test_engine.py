@@ -195,34 +195,12 @@ def test_an_excluded_bins_tokens_have_no_gradient(ours: Any, make_batch: Maker, 
     assert_equal({name: parts[0][0][name] + parts[1][0][name] for name in whole}, whole, 1e-5)
 
 
-def test_renormalising_multiplies_by_eligible_over_kept_however_it_is_split(
-    ours: Any, make_batch: Maker, make_loss: Maker
-) -> None:
-    weights = {**ALL, "pos_valley": 0.0, "neg_valley": 0.0}
-    plain, metrics = gradients(ours, make_batch(), make_loss(), StepPlan(weights=weights))
-    kept = metrics["actor/taxonomy/kept_fraction"]
-    expected = {name: value / kept for name, value in plain.items()}
-    for micro in (1, 2, 3, 6):
-        plan = StepPlan(weights=weights, renormalise=True)
-        found, scaled = gradients(ours, make_batch(), make_loss(), plan, micro=micro)
-        assert_equal(found, expected, 1e-5)
-        assert scaled["grad_norm"] == pytest.approx(metrics["grad_norm"] / kept, rel=1e-5)
-
-
 def test_with_nothing_kept_the_gradient_is_zero(ours: Any, make_batch: Maker, make_loss: Maker) -> None:
-    plan = StepPlan(weights=dict.fromkeys(BINS, 0.0), renormalise=True)
+    plan = StepPlan(weights=dict.fromkeys(BINS, 0.0))
     found, metrics = gradients(ours, make_batch(), make_loss(), plan)
     assert not any(value.any() for value in found.values())
     assert metrics["grad_norm"] == 0
     assert metrics["actor/taxonomy/kept_fraction"] == 0
-
-
-def test_the_next_mini_batch_counts_anew(ours: Any, make_batch: Maker, make_loss: Maker) -> None:
-    plan = StepPlan(weights={**ALL, "neg_valley": 0.0}, renormalise=True)
-    first, _ = gradients(ours, make_batch(), make_loss(), plan)
-    gradients(ours, make_batch(rows=slice(0, 2)), make_loss(), plan)
-    again, _ = gradients(ours, make_batch(), make_loss(), plan)
-    assert_equal(again, first)
 
 
 def test_the_clip_schedule_reaches_the_gradient(ours: Any, verls: Any, make_batch: Maker, make_loss: Maker) -> None:

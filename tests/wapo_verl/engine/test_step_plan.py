@@ -39,7 +39,7 @@ def test_nothing_set_asks_for_nothing() -> None:
 
 
 def test_a_plan_survives_its_way() -> None:
-    plan = StepPlan(taxonomy=True, weights={"pos_peak": 1.0}, renormalise=True, clip_ratio_high=0.3)
+    plan = StepPlan(taxonomy=True, weights={"pos_peak": 1.0}, clip_ratio_high=0.3)
     assert StepPlan.from_dict(plan.to_dict()) == plan
 
 
@@ -83,12 +83,11 @@ def test_a_schedule_starts_at_clip_ratio_where_there_is_no_upper_one() -> None:
 
 
 def test_the_resolved_keys_are_shown() -> None:
-    taxonomy = {"log": True, "exclude_bins": ["valley"], "renormalise": True}
+    taxonomy = {"log": True, "exclude_bins": ["valley"]}
     shown = StepPlanner(make_config({"taxonomy": taxonomy, "negative_weights": {"neg_peak": 0.5}})).resolved()
     assert {entry.key: entry.value for entry in shown} == {
         "wapo.taxonomy.log": "True",
         "wapo.taxonomy.exclude_bins": "['valley']",
-        "wapo.taxonomy.renormalise": "True",
         "wapo.negative_weights.neg_peak": "0.5",
     }
     assert {entry.note for entry in shown if entry.key.endswith("_bins") or entry.key.endswith("_peak")} == {
@@ -98,7 +97,6 @@ def test_the_resolved_keys_are_shown() -> None:
 
 BINS = {"include_bins": ["pos_peak"]}
 LOG = {"taxonomy": {"log": True}}
-RENORMALISE = {"taxonomy": {**BINS, "renormalise": True}}
 SCHEDULE = {"clip_schedule": {"kind": "linear", "final": 0.2}}
 
 
@@ -112,7 +110,7 @@ SCHEDULE = {"clip_schedule": {"kind": "linear", "final": 0.2}}
         ({"taxonomy": {"include_bins": []}}, r"empty"),
         ({"taxonomy": {"include_bins": 3}}, r"wapo.taxonomy"),
         ({"taxonomy": {**BINS, "exclude_bins": ["neg"]}}, r"include_bins and exclude_bins"),
-        ({"taxonomy": {"renormalise": True}}, r"renormalise has nothing to make up for"),
+        ({"taxonomy": {"renormalise": True}}, r"wapo.taxonomy.renormalise is not a key"),
         ({"negative_weights": {"pos_peak": 1.0}}, r"pos_peak"),
         ({"negative_weights": {"neg_peak": -1.0}}, r"neg_peak is -1"),
         (
@@ -181,12 +179,6 @@ def test_of_verls_losses_just_those_read_no_upper_clip() -> None:
     }
     unclipped = {name for name, source in sources.items() if "clip_ratio_high" not in source}
     assert unclipped == {name for name in UNCLIPPED_LOSSES if name != "wapo_reinforce"}
-
-
-@pytest.mark.parametrize(("key", "value"), [("entropy_coeff", 0.01), ("use_kl_loss", True)])
-def test_renormalising_other_terms_is_refused(key: str, value: Any) -> None:
-    with pytest.raises(SettingsError, match=f"actor.{key} adds to it"):
-        StepPlanner(make_config(RENORMALISE, **{key: value}))
 
 
 @pytest.mark.parametrize("estimator", ["wapo", "grpo", "grpo_ref", "dapo", "cpgd", "rloo"])

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +10,12 @@ from omegaconf import OmegaConf
 from ray.exceptions import RayTaskError
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
-from verl.workers.rollout.llm_server import LLMServerClient
 
 from retrieval_index import RetrievalError
 from wapo_verl.rollout.fail_fast import (
     REASON_TAG,
     EpisodeError,
     FailFastAgentLoopWorker,
-    SingleServerClient,
-    has_one_server,
     reason_of,
 )
 
@@ -109,61 +105,3 @@ def test_a_remote_reason_comes_without_rays_wrapping() -> None:
 
 def test_the_seam_is_where_it_was() -> None:
     assert getattr(ReplayBufferAsync, SYNC) is getattr(ReplayBuffer, SYNC)
-
-
-class Remote:
-    """A method of an actor: counts its calls and gives a fixed answer."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer, self.calls = answer, 0
-
-    def remote(self, **_: Any) -> Any:
-        async def reply() -> Any:
-            return self.answer
-
-        self.calls += 1
-        return reply()
-
-
-class ReleaseOnly(Remote):
-    """A method whose answer nobody awaits."""
-
-    def remote(self, **_: Any) -> None:
-        self.calls += 1
-
-
-def test_one_server_is_asked_for_once() -> None:
-    balancer = SimpleNamespace(
-        require_acquire_fields=Remote([]),
-        require_release_fields=Remote([]),
-        acquire_server=Remote(("server", "handle")),
-        release_server=ReleaseOnly(None),
-    )
-    client = SingleServerClient(LLMServerClient(config=OmegaConf.create({}), load_balancer_handle=balancer))
-
-    async def requests() -> list[Any]:
-        found = []
-        for number in range(3):
-            found.append(await client._acquire_server(str(number)))
-            client._release_server("server", str(number))
-        return found
-
-    assert asyncio.run(requests()) == [("server", "handle")] * 3
-    assert balancer.acquire_server.calls == balancer.release_server.calls == 1
-
-
-@pytest.mark.parametrize(
-    ("mode", "devices", "tensor_parallel", "one"),
-    [("sync", 1, 1, True), ("sync", 4, 4, True), ("sync", 2, 1, False), ("separate_async", 1, 1, False)],
-)
-def test_there_is_one_server_only_where_it_takes_all_devices(
-    mode: str, devices: int, tensor_parallel: int, one: bool
-) -> None:
-    rollout = {
-        "tensor_model_parallel_size": tensor_parallel,
-        "data_parallel_size": 1,
-        "pipeline_model_parallel_size": 1,
-    }
-    trainer = {"nnodes": 1, "n_gpus_per_node": devices, "v1": {"trainer_mode": mode}}
-    config = OmegaConf.create({"trainer": trainer, "actor_rollout_ref": {"rollout": rollout}})
-    assert has_one_server(config) is one

@@ -169,18 +169,6 @@ def test_episodes_reach_the_trainer_whole(config: Any, folder: Path, agent: str)
     assert max(scores) == 1.0
 
 
-def test_a_settled_group_is_short_and_says_so(config: Any, folder: Path) -> None:
-    """The scripted answer is right for the first question; the others' probe of one is wrong, so they are whole."""
-    settling = config.copy()
-    with open_dict(settling):
-        settling.wapo.settled_groups = {"probe": 1}
-    found, _, scores = sample_step(settling, folder)
-    assert sorted(scores) == [0.0] * (PROMPTS - 1) * COMPLETIONS + [1.0]
-    saved = [tag.get("completions_saved") for tag in found.tags]
-    assert saved == [COMPLETIONS - 1 if score else None for score in scores]
-    assert {tag["status"] for tag in found.tags} == {"success"}, "the tag stands beside what was there"
-
-
 @both_agents
 def test_a_retriever_that_fails_stops_the_run(config: Any, folder: Path, agent: str) -> None:
     from wapo_verl.rollout.fail_fast import EpisodeError

@@ -15,7 +15,6 @@ from wapo_verl.taxonomy import (
     Statistics,
     entropy_change,
     entropy_change_from_statistics,
-    probability_change,
     token_statistics,
 )
 
@@ -39,6 +38,13 @@ def after_a_step(
     before, after = (torch.log_softmax(x, -1) for x in (logits, logits - step * gradient))
     entropies = [-(x.exp() * x).sum(-1) for x in (before, after)]
     return after.exp() - before.exp(), entropies[1] - entropies[0]
+
+
+def probability_change(logits: torch.Tensor, sampled: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
+    """dp_j = A p_j ([j = s] - p_j - p_s + S) per unit step, as docs/taxonomy.md states it; (N, V)."""
+    p, own = torch.softmax(logits, -1), torch.nn.functional.one_hot(sampled, logits.shape[-1])
+    collision, p_sampled = p.square().sum(-1, keepdim=True), (p * own).sum(-1, keepdim=True)
+    return advantage[:, None] * p * (own - p - p_sampled + collision)
 
 
 @pytest.mark.parametrize("vocabulary", [2, 5, 40])

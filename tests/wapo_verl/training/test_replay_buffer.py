@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from wapo_verl.training.replay_buffer import SAVED, SETTLED, BoundedReplayBuffer, FilterError, bounded
-from wapo_verl.training.sampling_settings import SAVED_TAG
+from wapo_verl.training.replay_buffer import BoundedReplayBuffer, FilterError, bounded
 
 BATCH = 4
 KINDS = pytest.mark.parametrize("kind", [ReplayBuffer, ReplayBufferAsync])
@@ -121,14 +120,6 @@ def test_the_limit_is_a_steps(kind: type[ReplayBuffer], monkeypatch: pytest.Monk
         keys, _ = sample(buffer)
         assert len(keys) == 2 * BATCH
         world.ask(BATCH)
-
-
-def test_what_settled_groups_saved_is_counted_though_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World([[1, 1], [1, 0]])
-    buffer = make(ReplayBuffer, world, 10, monkeypatch)
-    world.tags["p0000_1_0"][SAVED_TAG] = 6
-    _, metrics = sample(buffer)
-    assert (metrics[SETTLED], metrics[SAVED]) == (1.0, 6.0)
 
 
 def test_a_users_own_buffer_is_left_alone() -> None:

@@ -42,12 +42,11 @@ def test_every_row_with_an_advantage_is_in_its_own_mini_batch_once(case: dict) -
         assert len(set(batch.rows)) == len(batch.rows)
         carrying = [number for number in numbers if case["carries"][number]]
         assert set(carrying) <= set(batch.rows)
-        assert batch.fillers == len(batch.rows) - len(carrying)
         each, left = divmod(len(batch.rows), case["ranks"])
         assert left == 0
         if case["micro_batch_rows"] is None:
             assert batch.micro_batch_rows is None
-            assert batch.fillers < case["ranks"]
+            assert len(batch.rows) - len(carrying) < case["ranks"]
         else:
             assert batch.micro_batch_rows is not None
             assert each % batch.micro_batch_rows == 0
@@ -57,13 +56,13 @@ def test_every_row_with_an_advantage_is_in_its_own_mini_batch_once(case: dict) -
 
 def test_fillers_are_the_shortest_rows_that_carry_nothing() -> None:
     found = mini_batches([True, False, False, False], [9, 5, 3, 4], 2, 4, None, dealt)
-    assert found == [MiniBatch(rows=(0, 2), micro_batch_rows=None, fillers=1)]
+    assert found == [MiniBatch(rows=(0, 2), micro_batch_rows=None)]
 
 
 def test_micro_batches_stay_even() -> None:
     carries = [True] * 9 + [False] * 7
     (found,) = mini_batches(carries, [1] * 16, 1, 16, 8, dealt)
-    assert (len(found.rows), found.micro_batch_rows, found.fillers) == (10, 5, 1)
+    assert (len(found.rows), found.micro_batch_rows) == (10, 5)
 
 
 def test_a_batch_without_an_advantage_has_no_mini_batch() -> None:
