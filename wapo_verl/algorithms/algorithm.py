@@ -1,6 +1,6 @@
-"""What an algorithm is made of: the record each file here exposes as `ALGORITHM`, and what its parts exchange.
+"""Define what an algorithm is made of: the record that each file exposes as `ALGORITHM`, and what its parts exchange.
 
-Left out: anything of veRL's. `verl_bridge` turns these parts into what veRL's registries take.
+Nothing here knows veRL: `wapo_verl.verl_plugin.algorithms` turns these parts into what veRL's registries take.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +20,15 @@ Default = Value | Callable[[Any], Value]
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
-    """What an algorithm makes of a training batch's rewards.
+    """The advantages of one training batch of R rows.
 
     Attributes:
-        rows: (R,) float64, one number a row, broadcast over the row's own tokens; batch-wide factors are folded in.
-        winners: (R,) bool, the rows of the completions that beat the algorithm's baseline.
-        metrics: named numbers of this batch, ready to log.
-        loser_rows: (R,) float64, what the losers' rows would carry in a selective negative update, folded as `rows`
-            are and zero on every other row; None where `rows` holds the losers already.
+        rows: (R,) float64, the advantage of each row, given to each token that the policy wrote in it. Factors of the
+            whole batch, such as WAPO's normaliser, are multiplied in.
+        winners: (R,) bool, true on the rows of completions that beat the algorithm's baseline.
+        metrics: metric name -> number of this batch, ready to log.
+        loser_rows: (R,) float64, the advantages that losers have in a selective negative update, with the same factors
+            as `rows`, and zero on every other row; None where `rows` has the losers' advantages already.
     """
 
     rows: torch.Tensor
@@ -38,14 +39,14 @@ class Advantages:
 
 @dataclass(frozen=True, slots=True)
 class LossInputs:
-    """One micro-batch as a loss sees it.
+    """The inputs of a loss: one micro-batch of B rows and T response tokens.
 
     Attributes:
-        log_prob: (B, T) float, under the policy being trained; carries the gradient.
-        old_log_prob: (B, T) float, under the behaviour policy.
-        advantages: (B, T) float, as the algorithm's `advantages` gave them, broadcast over tokens.
+        log_prob: (B, T) float, log-probability of each token under the policy being trained; carries the gradient.
+        old_log_prob: (B, T) float, under the behaviour policy (the one that sampled the token).
+        advantages: (B, T) float, each row's advantage, repeated for each of its tokens.
         response_mask: (B, T) bool, true on tokens the policy wrote.
-        actor: the actor's settings (veRL's ActorConfig, or any mapping-like object with its attributes).
+        actor: the actor's settings (veRL's ActorConfig, or any object with the same attributes).
     """
 
     log_prob: torch.Tensor
@@ -57,13 +58,13 @@ class LossInputs:
 
 @dataclass(frozen=True, slots=True)
 class TokenLoss:
-    """A loss before averaging, and what it measured on the way.
+    """The loss of each token, before it is averaged, and the loss's own metrics.
 
     Attributes:
-        values: (B, T) float, each token's loss; what the mask hides is ignored.
-        means: metric name -> (weighted sum, weight), scalars; they are summed over micro-batches, ranks and
-            mini-batches before they are divided, so that the mean is the batch's own.
-        maxima: metric name -> scalar; the largest over everything is kept.
+        values: (B, T) float, each token's loss; tokens outside the response mask are ignored.
+        means: metric name -> (weighted sum, weight), scalars. Both are summed over micro-batches, ranks and
+            mini-batches before they are divided, so the logged mean is that of the whole batch.
+        maxima: metric name -> scalar; the largest value of the whole batch is logged.
     """
 
     values: torch.Tensor
@@ -73,7 +74,13 @@ class TokenLoss:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A setting that contradicts the algorithm: an "error" stops the run, a "warning" is printed."""
+    """A setting that contradicts the algorithm.
+
+    Attributes:
+        level: "error" stops the run, "warning" is printed.
+        key: the setting's full key.
+        message: what is wrong, and how to fix it.
+    """
 
     level: Literal["error", "warning"]
     key: str
@@ -82,18 +89,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One algorithm, complete.
+    """One algorithm with all its parts.
 
     Attributes:
-        name: its name as `algorithm.adv_estimator`.
-        advantages: (batch, options) -> Advantages; `options` holds one value for each key of `options` below.
-        losses: name as `actor.policy_loss.loss_mode` -> the loss, those of its own; empty where veRL has its loss.
-        defaults: veRL key -> the value it resolves to where the user set nothing, in this order.
-        notes: veRL key -> a few words on why, for the printed table.
+        name: the value of `algorithm.adv_estimator` that selects it.
+        advantages: (batch, options) -> Advantages; `options` has one value for each key of `options` below.
+        losses: name as `actor.policy_loss.loss_mode` -> loss function. Only losses of its own: empty where the
+            algorithm uses one of veRL's losses.
+        defaults: veRL key -> the value it gets where the user set none; the printed table keeps this order.
+        notes: veRL key -> why it has that value, in a few words, for the printed table.
         options: the algorithm's own keys under `wapo.` -> their allowed values, the default first.
-        check: (the resolved config, the keys the user set) -> what contradicts the algorithm.
+        check: (the resolved config, the keys the user set) -> the settings that contradict the algorithm.
         acts_without_advantage: whether its losses have a term, such as a drift, on tokens without an advantage.
-        winners_only: whether updates leave out the rows without an advantage where the user says nothing of it.
+        winners_only: whether updates skip the rows without an advantage where the user does not say.
     """
 
     name: str
@@ -108,7 +116,7 @@ class Algorithm:
 
     @property
     def loss_mode(self) -> str:
-        """The loss it trains with where the user names no other, as `actor.policy_loss.loss_mode`."""
+        """The default `actor.policy_loss.loss_mode`."""
         return str(self.defaults[LOSS_MODE])
 
     def default_options(self) -> dict[str, str]:

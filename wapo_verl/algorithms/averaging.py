@@ -1,10 +1,10 @@
-"""Averages over completions, groups and lengths, as factors of the advantages.
+"""Turn averages over completions, groups and lengths into factors of the advantages.
 
-veRL's `agg_loss` knows two averages that survive every split into mini-batches, micro-batches and ranks: the rows of a
-mini-batch, M of them, each summed (`seq-mean-token-sum-norm`) or averaged (`seq-mean-token-mean`) over its tokens.
-With k mini-batches, each multiplied by k as the formulas have it, M * k is R, the rows of the whole batch, padding
-included. So a formula's weight of a completion's token, w, is had by an advantage of A * w * R, which needs neither M
-nor k.
+Two averages of veRL's `agg_loss` do not depend on how a batch is split into mini-batches, micro-batches and ranks: the
+mean over the M rows of a mini-batch of each row's sum (`seq-mean-token-sum-norm`) or mean (`seq-mean-token-mean`) over
+its tokens. The formulas multiply each of k mini-batches by k, and M * k = R, the number of rows of the whole batch,
+padding included. So where a formula gives a token the weight w, the advantage A * w * R gives it that weight under
+veRL's average, for every M and k.
 """
 
 import torch
@@ -19,19 +19,21 @@ TOKEN_SUM = "seq-mean-token-sum-norm"
 
 
 def to_rows(values: torch.Tensor, completions: Completions) -> torch.Tensor:
-    """Give each row its completion's value, padding rows zero: (C,) -> (R,)."""
+    """Give each row the value of its completion, and padding rows zero: (C,) -> (R,)."""
     return torch.where(completions.real, values, 0)[completions.of_row]
 
 
 def completion_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
-    """Fold the mean over completions of each one's mean over its tokens (GRPO, arXiv 2402.03300, eq. 3).
+    """Average over each completion's tokens, then over completions (GRPO, arXiv 2402.03300, eq. 3).
 
     Args:
-        plain: (C,) float64 advantages.
+        plain: (C,) float64, each completion's advantage A.
+        batch: the batch of R rows.
+        completions: its C completions, N of which are not padding.
 
     Returns:
-        (R,) float64: A * R / N, N completions that are not padding, for `TOKEN_MEAN`. A completion of several rows has
-        each row's share of its tokens in it.
+        (R,) float64: A * R / N, for veRL's average `TOKEN_MEAN`. Where a completion has several rows, each row's value
+        is multiplied by its share of the completion's tokens.
     """
     rows = to_rows(plain, completions) * len(batch.rewards) / max(int(completions.real.sum()), 1)
     if batch.lengths is None or completions.lengths is None:
@@ -40,13 +42,15 @@ def completion_means(plain: torch.Tensor, batch: Batch, completions: Completions
 
 
 def group_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
-    """Fold the mean over groups of each one's mean over all its tokens (DAPO, arXiv 2503.14476, eq. 8).
+    """Average over all tokens of a group, then over groups (DAPO, arXiv 2503.14476, eq. 8).
 
     Args:
-        plain: (C,) float64 advantages.
+        plain: (C,) float64, each completion's advantage A.
+        batch: the batch of R rows, with `lengths`.
+        completions: its C completions, in K groups that are not padding.
 
     Returns:
-        (R,) float64: A * R / (K * tokens of the group), K groups that are not padding, for `TOKEN_SUM`.
+        (R,) float64: A * R / (K * tokens of the group), for veRL's average `TOKEN_SUM`.
 
     Raises:
         ValueError: where the batch has no lengths.
@@ -58,15 +62,17 @@ def group_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> 
 
 
 def longest_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
-    """Fold the sum over all tokens divided by N times the batch's longest completion.
+    """Divide the sum over all tokens by the number of completions times the longest completion's tokens.
 
-    Dr. GRPO (arXiv 2503.20783) divides by a constant; WAPO's authors take the longest completion for it.
+    Dr. GRPO (arXiv 2503.20783) divides by a constant length; WAPO's authors use the batch's longest completion.
 
     Args:
-        plain: (C,) float64 advantages.
+        plain: (C,) float64, each completion's advantage A.
+        batch: the batch of R rows, with `lengths`.
+        completions: its C completions, N of which are not padding.
 
     Returns:
-        (R,) float64: A * R / (N * longest), N completions that are not padding, for `TOKEN_SUM`.
+        (R,) float64: A * R / (N * longest), for veRL's average `TOKEN_SUM`.
 
     Raises:
         ValueError: where the batch has no lengths.

@@ -1,4 +1,4 @@
-"""The advantages of the baselines: the reward itself, minus its group's mean, or that divided by the spread."""
+"""Compute the baselines' advantages: the reward, the reward minus its group's mean, or that divided by the spread."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,7 +9,7 @@ from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_advantages, group_metrics, group_std
 
 STD_FLOOR = 1e-8
-"""What is added to a group's standard deviation."""
+"""Added to a group's standard deviation before dividing by it."""
 
 Plain = Callable[[Completions], torch.Tensor]
 Averaging = Callable[[torch.Tensor, Batch, Completions], torch.Tensor]
@@ -21,7 +21,7 @@ def centred(completions: Completions) -> torch.Tensor:
 
 
 def standardised(completions: Completions) -> torch.Tensor:
-    """Return (r - mean(group)) / (std(group) + 1e-8), the population's standard deviation, (C,) float64."""
+    """Return (r - mean(group)) / (std(group) + 1e-8), (C,) float64; std is the population's (divided by G)."""
     spread = group_std(completions.rewards, completions.groups, correction=0)
     return centred(completions) / (spread + STD_FLOOR)
 
@@ -32,7 +32,15 @@ def positive_reward(completions: Completions) -> torch.Tensor:
 
 
 def estimator(plain: Plain, averaging: Averaging) -> Callable[[Batch, Mapping[str, str]], Advantages]:
-    """Make an algorithm's `advantages` of what one completion's advantage is and how tokens are averaged."""
+    """Make an algorithm's `advantages` function.
+
+    Args:
+        plain: completions -> (C,) float64, each completion's advantage.
+        averaging: a function of `wapo_verl.algorithms.averaging`, which gives rows their factors.
+
+    Returns:
+        A function for `Algorithm.advantages`.
+    """
 
     def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
         completions = batch.completions()

@@ -1,8 +1,8 @@
-"""A training batch as the algorithms see it: rows, the completions they belong to, the groups of those.
+"""Describe a training batch: its rows, the completions they belong to, and the groups of these.
 
-A row is one sequence veRL trains on. A completion is one sample for a prompt: mostly one row, but an agent loop may
-return several outputs for one session, which are several rows of one completion. A group is the completions of one
-prompt. Padding rows, which veRL appends to fill up the last mini-batch, belong to nobody.
+A row is one sequence that veRL trains on. A completion is one sample for a prompt: usually one row, but an agent loop
+may return several outputs for one session, which are several rows of one completion. A group is the completions of one
+prompt. Padding rows, which veRL appends to fill the last mini-batch, belong to no completion of a prompt.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """The batch seen completion by completion, C of them, padding included.
+    """The C completions of a batch, padding included.
 
     Attributes:
-        rewards: (C,) the final output's reward, in the dtype it came in.
+        rewards: (C,) float, the reward of each completion's last output, in its own dtype.
         groups: (C,) int64, group numbers 0..K-1.
         padding: (C,) bool.
         truncated: (C,) bool, whether the final output was cut by a length limit.
         of_row: (R,) int64, the completion each row belongs to.
-        lengths: (C,) int64, response tokens over all of a completion's rows, or None where nobody counted them.
+        lengths: (C,) int64, response tokens of all rows of a completion, or None where they were not counted.
     """
 
     rewards: torch.Tensor
@@ -34,7 +34,7 @@ class Completions:
 
     @property
     def real(self) -> torch.Tensor:
-        """(C,) bool: what is not padding."""
+        """(C,) bool, true on completions that are not padding."""
         return ~self.padding
 
     def with_rewards(self, rewards: torch.Tensor) -> "Completions":
@@ -42,7 +42,11 @@ class Completions:
         return replace(self, rewards=rewards)
 
     def counted_lengths(self) -> torch.Tensor:
-        """Return `lengths`; raises ValueError where nobody counted them."""
+        """Return `lengths`.
+
+        Raises:
+            ValueError: where they were not counted.
+        """
         if self.lengths is None:
             raise ValueError("this algorithm averages over tokens: give the batch its rows' `lengths`")
         return self.lengths
@@ -56,14 +60,14 @@ class Batch:
         rewards: (R,) float, each row's scalar reward.
         group_ids: (R,) int64, equal for the rows of one prompt.
         completion_ids: (R,) int64, equal for the rows of one completion; None where each row is a completion.
-        output_index: (R,) int64, a row's place among its completion's outputs, the last one's reward counting; None
-            where `completion_ids` is.
+        output_index: (R,) int64, a row's place among its completion's outputs, of which the last one's reward counts;
+            None where `completion_ids` is None.
         padding: (R,) bool, or None where no row is known to be padding.
         truncated: (R,) bool, or None where no row is known to be truncated.
-        lengths: (R,) int64, each row's response tokens under the mask, or None where nobody counted them.
+        lengths: (R,) int64, tokens of each row that the policy wrote, or None where they were not counted.
 
     Raises:
-        ValueError: where a shape does not fit or a reward is not finite; the message names the field or the row.
+        ValueError: where a shape does not fit or a reward is not finite; names the field or the row.
     """
 
     rewards: torch.Tensor
@@ -95,17 +99,17 @@ class Batch:
         truncated: Sequence[bool] | None = None,
         lengths: torch.Tensor | None = None,
     ) -> "Batch":
-        """Build a batch from the keys veRL's V1 trainer stores rows under, "{uid}_{session}_{output}".
+        """Build a batch from the keys under which veRL's V1 trainer stores rows, "{uid}_{session}_{output}".
 
         Args:
             keys: R keys, in the order of `rewards`.
             rewards: (R,) float.
             padding: R flags (veRL's tag `is_padding`), or None.
             truncated: R flags, or None.
-            lengths: (R,) int64 response tokens under the mask, or None.
+            lengths: (R,) int64, tokens of each row that the policy wrote, or None.
 
         Raises:
-            ValueError: where a key does not have that form; the message names it.
+            ValueError: where a key does not have that form; names the key.
         """
         session, output = _split_last(np.asarray(keys, dtype=str))
         uid, _ = _split_last(session)
@@ -126,7 +130,7 @@ class Batch:
         """Collect the rows of each completion.
 
         Raises:
-            ValueError: where two outputs of one completion have the same place, so that neither is the last.
+            ValueError: where two outputs of one completion have the same place, so that none is the last.
         """
         rows = len(self.rewards)
         none = torch.zeros(rows, dtype=torch.bool, device=self.rewards.device)
@@ -150,12 +154,12 @@ class Batch:
 
 
 def numbered(labels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
-    """Number equal labels alike: (R,) labels of any kind -> (R,) int64."""
+    """Return the same number for equal labels: (R,) labels of any kind -> (R,) int64 numbers from 0."""
     return torch.from_numpy(np.unique(labels.astype(str), return_inverse=True)[1].astype(np.int64)).to(device)
 
 
 def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split each key at its last underscore; a key without one is an error naming it."""
+    """Split each key at its last underscore; raises ValueError for a key without one."""
     parts = np.char.rpartition(keys, "_")
     if len(keys) and (parts[:, 0] == "").any():
         key = str(keys[int((parts[:, 0] == "").argmax())])
@@ -164,5 +168,5 @@ def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spread(rows: torch.Tensor, response_mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Broadcast (R,) advantages over each row's own tokens: (R, T) of `dtype`, zero where the mask is."""
+    """Give each token that the policy wrote its row's advantage: (R,) -> (R, T) of `dtype`, zero on other tokens."""
     return rows.unsqueeze(-1).to(dtype) * response_mask.to(dtype)

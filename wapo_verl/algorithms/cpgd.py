@@ -1,15 +1,15 @@
-"""CPGD (arXiv 2505.12504): the ratio's logarithm is clipped, and a drift holds the policy near the one that sampled.
+"""CPGD (arXiv 2505.12504): clip the ratio's logarithm, and add a drift that keeps the policy near the old one.
 
-Per token, with A the group's weighted advantage, added up over all tokens of a mini-batch and divided by their number:
+The loss of a token, with A the group's weighted advantage, is averaged over all tokens of a mini-batch:
 
     -min(ln(rho) * A, clip(ln(rho), ln(1 - eps_low), ln(1 + eps_high)) * A)  +  alpha * min(sg(rho) - 1, c) * lp
 
-The second term has the gradient of KL(old || new), estimated as rho - 1 - ln(rho), with the ratio capped at 1 + c. It
-acts on every response token, so it is there where the advantage is zero too; a batch in which no completion has an
-advantage takes no step all the same.
+rho = exp(lp - lp_old) is the token ratio and sg() stops the gradient. The second term, the drift, has the gradient of
+KL(old || new), estimated as rho - 1 - ln(rho), with the ratio capped at 1 + c. It acts on every response token, also
+where the advantage is zero; but a batch in which no completion has an advantage takes no step.
 
-veRL's keys carry the numbers: `clip_ratio_low` and `clip_ratio_high` = eps, `policy_loss.ppo_kl_coef` = alpha,
-`clip_ratio_c` = 1 + c.
+The numbers are veRL's keys: `clip_ratio_low` and `clip_ratio_high` are eps, `policy_loss.ppo_kl_coef` is alpha,
+`clip_ratio_c` is 1 + c.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ LARGEST_FILTER_WEIGHT = 3.0
 
 
 def std_weight(completions: Completions) -> torch.Tensor:
-    """Return (r - mean) / (std + 1e-6), the sample's standard deviation, (C,) float64."""
+    """Return (r - mean) / (std + 1e-6), (C,) float64; std is the sample's (divided by G - 1)."""
     spread = group_std(completions.rewards, completions.groups, correction=1)
     return centred(completions) / (spread + STD_FLOOR)
 
@@ -37,8 +37,8 @@ def std_weight(completions: Completions) -> torch.Tensor:
 def clip_filter_weight(completions: Completions) -> torch.Tensor:
     """Return (r - mean) * min(N / N', 3), (C,) float64.
 
-    N counts the batch's completions and N' those of the groups with an advantage that is not zero: the weight makes up
-    for groups that are all equal, up to three times.
+    N is the number of completions in the batch, and N' the number in groups whose rewards differ. The weight makes up
+    for groups whose rewards are all equal, up to a factor of 3.
     """
     plain = centred(completions)
     unequal = group_any((plain != 0) & completions.real, completions.groups)[completions.groups] & completions.real
@@ -50,7 +50,7 @@ GROUP_WEIGHTS = {"std": std_weight, "clip_filter": clip_filter_weight, "equal": 
 
 
 def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
-    """Return the weighted advantages of `options["group_weight"]`, one of `GROUP_WEIGHTS`, (R,) float64."""
+    """Return the advantages weighted by `options["group_weight"]`, a key of `GROUP_WEIGHTS`."""
     completions = batch.completions()
     plain = GROUP_WEIGHTS[options["group_weight"]](completions)
     won = (plain > 0) & completions.real
@@ -62,7 +62,11 @@ def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
 
 
 def loss(inputs: LossInputs) -> TokenLoss:
-    """Return the token losses above, and the drift: KL(old || new) a token in nats, and where its ratio is capped."""
+    """Return each token's loss (the module's docstring has the formula), with two metrics.
+
+    `cpgd/drift` is KL(old || new) per token, in nats; `cpgd/drift_capped_fraction` is the share of tokens whose ratio
+    is capped.
+    """
     actor, mask = inputs.actor, inputs.response_mask
     log_ratio = torch.where(mask, inputs.log_prob - inputs.old_log_prob, 0.0)
     bounds = torch.tensor([1 - actor.clip_ratio_low, 1 + actor.clip_ratio_high], dtype=torch.float64)
@@ -84,7 +88,7 @@ def loss(inputs: LossInputs) -> TokenLoss:
 
 
 def check(config: Any, explicit: set[str]) -> list[Finding]:
-    """Return what in the resolved configuration contradicts CPGD, and why."""
+    """Return the settings of the resolved configuration that contradict CPGD, and why."""
     cap = config.actor_rollout_ref.actor.clip_ratio_c
     if cap > 1:
         return _shared_check(config, explicit)

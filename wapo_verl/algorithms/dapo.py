@@ -1,7 +1,7 @@
-"""DAPO's loss (arXiv 2503.14476) as WAPO's authors ran it: low and high clips apart, token mean per group.
+"""DAPO's loss (arXiv 2503.14476) as WAPO's authors ran it: average over all tokens of a group, then over groups.
 
-A = (r - mean) / (std + 1e-8). The clip is [0.8, 1.2] here; the paper's own is `clip_ratio_high=0.28`.
-Left out: dynamic sampling and the overlong penalty, which veRL has (`algorithm.filter_groups`, reward manager `dapo`).
+A = (r - mean) / (std + 1e-8). Ratios are clipped to [0.8, 1.2]; the paper's own upper clip is `clip_ratio_high=0.28`.
+DAPO's dynamic sampling and overlong penalty are veRL's own: `algorithm.filter_groups`, and the reward manager `dapo`.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

@@ -1,4 +1,4 @@
-"""DAPO's clip and average with Dr. GRPO's advantage, as WAPO's authors ran it: A = r - mean, token mean per group."""
+"""DAPO's clip and average with Dr. GRPO's advantage A = r - mean, as WAPO's authors ran it."""
 
 from wapo_verl.algorithms.algorithm import Algorithm
 from wapo_verl.algorithms.averaging import TOKEN_SUM, group_means

@@ -1,7 +1,7 @@
-"""Dr. GRPO (arXiv 2503.20783) as WAPO's authors ran it: A = r - mean, one divisor for all tokens.
+"""Dr. GRPO (arXiv 2503.20783) as WAPO's authors ran it: A = r - mean, and one divisor for all tokens.
 
-The sum over all tokens is divided by N * the batch's longest completion, so that neither a completion's length nor its
-group's spread changes a token's weight. The loss is veRL's own, clipped on both sides.
+The sum over all tokens is divided by N times the batch's longest completion, so a token's weight depends neither on its
+completion's length nor on its group's spread. The loss is veRL's own, clipped on both sides.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

@@ -1,23 +1,23 @@
-"""Group statistics, shared by the algorithms. Vectorised: no loop over completions or groups."""
+"""Compute statistics of groups, for all algorithms, without a loop over completions or groups."""
 
 import torch
 
-# A reward is a sum of a few rounded numbers, so equal ones may differ in their last bits.
+# A reward is a sum of a few rounded numbers, so equal rewards may differ in their last bits.
 ROUNDING_STEPS = 4
 
 
 def group_count(group_ids: torch.Tensor) -> int:
-    """Return how many group numbers 0..K-1 there are: K, of (N,) int64."""
+    """Return K, the number of groups, from (N,) int64 group numbers 0..K-1."""
     return int(group_ids.max()) + 1 if len(group_ids) else 0
 
 
 def group_sum(values: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
-    """Sum (N,) values over each group of (N,) int64 numbers 0..K-1: (K,), in the values' dtype."""
+    """Sum (N,) values over each group of (N,) int64 group numbers 0..K-1: (K,), in the values' dtype."""
     return values.new_zeros(group_count(group_ids)).index_add_(0, group_ids, values)
 
 
 def group_sizes(group_ids: torch.Tensor) -> torch.Tensor:
-    """Count the members of each group of (N,) int64 numbers 0..K-1: (K,) int64."""
+    """Count the members of each group of (N,) int64 group numbers 0..K-1: (K,) int64."""
     return group_sum(torch.ones_like(group_ids), group_ids)
 
 
@@ -27,16 +27,16 @@ def group_any(flags: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
 
 
 def group_advantages(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor:
-    """Return each reward minus its group's mean, exactly zero where only rounding sets them apart.
+    """Return each reward minus its group's mean, and exactly 0 where the two differ by rounding alone.
 
     A_i = r_i - mean(group), without a division by the standard deviation (WAPO, arXiv 2606.16154; Dr. GRPO).
 
-    The mean of equal rewards may miss them by a rounding step (three times 0.1 sums to 0.30000000000000004), and a
-    spurious winner would make its group count in the normaliser. So the sum is taken in float64, and a difference of at
+    The mean of equal rewards may differ from them by a rounding step (0.1 + 0.1 + 0.1 is 0.30000000000000004), and a
+    false winner would make its group count in WAPO's normaliser. So the sum is taken in float64, and a difference of at
     most `ROUNDING_STEPS` rounding steps of the rewards' own dtype, at the size of the group's largest reward, is zero.
 
     Args:
-        rewards: (N,) float32 or float64; an integer dtype counts as float64.
+        rewards: (N,) float32 or float64; an integer dtype is treated as float64.
         group_ids: (N,) int64 numbers 0..K-1.
 
     Returns:
@@ -51,12 +51,12 @@ def group_advantages(rewards: torch.Tensor, group_ids: torch.Tensor) -> torch.Te
 
 
 def group_std(rewards: torch.Tensor, group_ids: torch.Tensor, correction: int) -> torch.Tensor:
-    """Return the standard deviation of each member's group, exactly zero where only rounding sets its rewards apart.
+    """Return the standard deviation of each member's group, and exactly 0 where its rewards differ by rounding alone.
 
     Args:
         rewards: (N,) float32 or float64.
         group_ids: (N,) int64 numbers 0..K-1.
-        correction: 0 divides by G (population), 1 by G - 1 (sample); a group of one has 0 in both.
+        correction: 0 divides by G (population), 1 by G - 1 (sample); a group of one gives 0 in both cases.
 
     Returns:
         (N,) float64.
@@ -68,13 +68,16 @@ def group_std(rewards: torch.Tensor, group_ids: torch.Tensor, correction: int) -
 
 
 def group_metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
-    """Count winners and groups among real completions; the advantages' mean is left out where nobody won.
+    """Return the `group/...` metrics of a batch, over completions that are not padding.
 
     Args:
         plain: (C,) float64, each completion's reward minus its group's mean.
-        won: (C,) bool.
-        groups: (C,) int64 numbers 0..K-1.
-        real: (C,) bool, what is not padding.
+        won: (C,) bool, the winners.
+        groups: (C,) int64 group numbers 0..K-1.
+        real: (C,) bool, true on completions that are not padding.
+
+    Returns:
+        Metric name -> number; without `group/winner_advantage/mean` where nobody won.
     """
     count = int(group_any(real, groups).sum())
     unequal = int(group_any((plain != 0) & real, groups).sum())

@@ -1,7 +1,7 @@
-"""GRPO (arXiv 2402.03300) as WAPO's authors ran it: clipped on both sides, token mean per completion.
+"""GRPO (arXiv 2402.03300) as WAPO's authors ran it: clipped on both sides, averaged over each completion's tokens.
 
-A = (r - mean) / (std + 1e-8) with the population's standard deviation, where veRL's own `grpo` has the sample's and
-1e-6; no dual clip. The loss is veRL's own.
+A = (r - mean) / (std + 1e-8) with the population's standard deviation; veRL's own `grpo` has the sample's, and 1e-6.
+The loss is veRL's own, without its dual clip.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

@@ -1,8 +1,8 @@
-"""GSPO (arXiv 2507.18071) as WAPO's authors ran it: one ratio a completion, the geometric mean of its tokens'.
+"""GSPO (arXiv 2507.18071) as WAPO's authors ran it: one ratio per completion, the geometric mean of its tokens' ratios.
 
-A = (r - mean) / (std + 1e-8). The loss is veRL's own `gspo`: a token's gradient is the completion's ratio times its
-own, which averaged over the completion's tokens is the gradient of the completion's ratio. The clip is the GSPO
-paper's, 3e-4 and 4e-4, since a geometric mean moves by far less than one token's ratio.
+A = (r - mean) / (std + 1e-8). The loss is veRL's own `gspo`: a token's gradient is the completion's ratio times the
+gradient of its log-probability; averaged over the completion's tokens, this is the gradient of the completion's ratio.
+The clip is the GSPO paper's, 3e-4 and 4e-4: a geometric mean moves far less than the ratio of one token.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

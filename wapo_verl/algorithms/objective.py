@@ -1,7 +1,7 @@
-"""What the algorithms share: the veRL keys of an objective, how its table reads, and what contradicts it.
+"""Hold what the algorithms share: the veRL keys of an objective, their notes, and the settings that contradict it.
 
-Every algorithm here takes the rollout's own log-probs for the behaviour policy's (bypass mode), as the formulas have
-it.
+Every algorithm here uses the rollout's own log-probs as those of the behaviour policy (veRL's bypass mode), as the
+papers' formulas do.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,16 @@ NOTES: Mapping[str, str] = {
 
 
 def objective(loss_mode: str, averaging: str, **actor: Default) -> Mapping[str, Default]:
-    """Return the keys of an objective: its loss, its average, `actor`'s further keys, and what all share."""
+    """Return the veRL keys of an objective.
+
+    Args:
+        loss_mode: the loss, as `actor.policy_loss.loss_mode`.
+        averaging: the average, as `actor.loss_agg_mode`.
+        actor: further keys under `actor_rollout_ref.actor.`.
+
+    Returns:
+        Full key -> value, with the keys that all algorithms share.
+    """
     return {
         f"{ACTOR}.policy_loss.loss_mode": loss_mode,
         **{f"{ACTOR}.{name}": value for name, value in actor.items()},
@@ -48,7 +57,7 @@ def objective(loss_mode: str, averaging: str, **actor: Default) -> Mapping[str, 
 
 
 def shared_errors(config: Any) -> list[Finding]:
-    """Return what no algorithm here can work with."""
+    """Return the errors of a configuration that no algorithm here can work with."""
     rollout, algorithm = config.actor_rollout_ref.rollout, config.algorithm
     correction = algorithm.get("rollout_correction") or {}
     bypass = bool(correction.get("bypass_mode", False))
@@ -84,7 +93,7 @@ def shared_errors(config: Any) -> list[Finding]:
 
 
 def shared_warnings(config: Any) -> list[Finding]:
-    """Return what is doubtful with every algorithm here."""
+    """Return the settings that are doubtful with every algorithm here, as warnings."""
     correction = config.algorithm.get("rollout_correction") or {}
     bypass = bool(correction.get("bypass_mode", False))
     rules = (
@@ -103,7 +112,7 @@ def shared_warnings(config: Any) -> list[Finding]:
 
 
 def differing(config: Any, defaults: Mapping[str, Default], keys: tuple[str, ...]) -> list[Finding]:
-    """Warn of each of these actor keys that is not what the algorithm is made of."""
+    """Return a warning for each of these actor keys that differs from the algorithm's definition."""
     actor = config.actor_rollout_ref.actor
     found = {
         "policy_loss.loss_mode": actor.policy_loss.loss_mode,
@@ -119,7 +128,7 @@ def differing(config: Any, defaults: Mapping[str, Default], keys: tuple[str, ...
 
 
 def check_against(defaults: Mapping[str, Default]) -> Callable[[Any, set[str]], list[Finding]]:
-    """Make the check of an algorithm that is nothing but its advantages and these keys."""
+    """Make the `check` of an algorithm that consists of its advantages and these keys."""
     names = ("policy_loss.loss_mode", "loss_agg_mode", "loss_scale_factor", "clip_ratio_c")
     keys = tuple(name for name in names if f"{ACTOR}.{name}" in defaults)
 

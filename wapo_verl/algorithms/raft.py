@@ -1,7 +1,7 @@
-"""RAFT (arXiv 2504.11343): maximum likelihood of the completions with a positive reward, no ratio and no clip.
+"""RAFT (arXiv 2504.11343): maximise the likelihood of completions with a positive reward, without ratio or clip.
 
-The loss is -lp * r on them, token mean per completion, mean over all completions of the batch, the others' zeros
-included. veRL's `gpg` loss is just that.
+The loss of their tokens is -lp * r, averaged over each completion's tokens and then over all completions of the batch;
+the others count as zeros. This is veRL's loss `gpg`.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

@@ -1,7 +1,7 @@
-"""RAFT++ (arXiv 2504.11343): RAFT with token ratios, clipped above.
+"""RAFT++ (arXiv 2504.11343): RAFT with token ratios that are clipped above.
 
-The advantage is the reward itself, on completions with a positive one. Where no advantage is negative, the two-sided
-clip of veRL's own loss acts above 1 + eps alone.
+The advantage of a completion is its reward, where that is positive. As no advantage is negative, the two-sided clip of
+veRL's own loss acts above 1 + eps alone.
 """
 
 from wapo_verl.algorithms.algorithm import Algorithm

@@ -1,4 +1,4 @@
-"""Finds the algorithms: every module of this folder that defines `ALGORITHM`."""
+"""Find the algorithms: every module of this folder that defines `ALGORITHM`."""
 
 import functools
 import importlib
@@ -33,11 +33,11 @@ def algorithms() -> dict[str, Algorithm]:
 
 
 def own_losses(acts_without_advantage: bool) -> frozenset[str]:
-    """Return the names of this project's losses that do, or do not, act on tokens without an advantage."""
+    """Return the names of this project's losses that act, or do not act, on tokens without an advantage."""
     found = (entry for entry in algorithms().values() if entry.acts_without_advantage is acts_without_advantage)
     return frozenset(name for entry in found for name in entry.losses)
 
 
 def algorithm(name: str) -> Algorithm | None:
-    """Return the algorithm of that name, or None where it is not one of ours (veRL has its own)."""
+    """Return the algorithm of that name, or None where it is not one of this project's."""
     return algorithms().get(name)

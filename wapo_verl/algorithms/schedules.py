@@ -1,4 +1,4 @@
-"""How a number goes from one value to another over the steps of a run."""
+"""Change a number from one value to another over the steps of a run."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,18 +8,18 @@ CURVES: Mapping[str, Callable[[float], float]] = {
     "linear": lambda progress: progress,
     "cosine": lambda progress: (1 - math.cos(math.pi * progress)) / 2,
 }
-"""Kind -> the share of the way that is behind at a progress in [0, 1]; monotone, all but `constant` from 0 to 1."""
+"""Kind -> function from progress in [0, 1] to the share of the way from the first value to the last."""
 
 
 def scheduled(start: float, final: float, kind: str, step: int, total: int) -> float:
-    """Return the value of one step: `start` in the first, `final` in the last, in between along `kind`.
+    """Return the value of one step: `start` in the first, `final` in the last, between them in the steps between.
 
     Args:
-        start: the first step's value, and every step's where `kind` is "constant".
-        final: the last step's value; later steps keep it.
+        start: the value of the first step, and of every step where `kind` is "constant".
+        final: the value of the last step, and of steps after it.
         kind: a name in `CURVES`.
         step: the step, counted from 1.
-        total: the steps of the whole run; the only step of a run of one has `start`.
+        total: the number of steps of the run; a run of one step has `start` alone.
 
     Raises:
         ValueError: where `kind` is unknown, or `step` or `total` is below 1.

@@ -1,19 +1,17 @@
-"""WAPO (arXiv 2606.16154): train on the completions that beat their group, and on nothing else.
+"""WAPO (arXiv 2606.16154): train on the completions that beat their group's mean, and on nothing else.
 
 The batch loss, with A_i = r_i - mean(group), winners A_i > 0, rho = exp(lp - lp_old) per token:
 
     sum over winners' tokens of -min(rho*A, min(rho, 1+eps)*A) / (G * L)  /  (groups that have a winner)
 
 G is the full group size, L a constant length, and each of k mini-batches is multiplied by k. veRL divides a mini-batch
-of M rows by M*L (`loss_agg_mode=seq-mean-token-sum-norm`, `loss_scale_factor=L`), so the advantages carry the rest:
-A_i * M*k / (G * groups that have a winner), where M*k is the number of rows of the whole batch, padding included. That
-needs neither M nor k, and holds for every split into mini-batches, micro-batches and ranks.
+of M rows by M*L (`loss_agg_mode=seq-mean-token-sum-norm`, `loss_scale_factor=L`), so the other factors are multiplied
+into the advantages: A_i * M*k / (G * groups that have a winner), where M*k is the number of rows of the whole batch,
+padding included. This needs neither M nor k, and holds for every split into mini-batches, micro-batches and ranks.
 
-Two variants the paper leaves open, both off: `+wapo.advantage` divides A further, and a selective negative update
-(`+wapo.negative_weights`) lets losers' tokens of chosen bins in, A < 0, which the loss then clips on both sides.
-
-Left out: skipping the optimizer's step of a batch without a winner, which is the trainer's; choosing bins, the
-engine's.
+The paper leaves two variants open, and both are off by default: `+wapo.advantage` divides A further, and a selective
+negative update (`+wapo.negative_weights`) trains on losers' tokens of chosen bins too; their A is below 0, and the loss
+clips their ratio on both sides. The trainer skips the optimizer's step of a batch without a winner.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +29,7 @@ STD_FLOOR = 1e-8
 
 
 def winners(advantages: torch.Tensor) -> torch.Tensor:
-    """Tell which advantages are a winner's: A > 0, (N,) bool of (N,) float."""
+    """Return where an advantage is a winner's, A > 0: (N,) float -> (N,) bool."""
     return advantages > 0
 
 
@@ -41,13 +39,13 @@ def _by_group_std(plain: torch.Tensor, completions: Completions) -> torch.Tensor
 
 
 def _leave_one_out(plain: torch.Tensor, completions: Completions) -> torch.Tensor:
-    """Take the mean of the others for the baseline: A * G / (G - 1), as RLOO does (arXiv 2402.14740)."""
+    """Use the mean of the other completions as the baseline: A * G / (G - 1), as RLOO does (arXiv 2402.14740)."""
     sizes = group_sizes(completions.groups)[completions.groups]
     return plain * sizes / (sizes - 1).clamp(min=1)
 
 
 def _by_batch_std(plain: torch.Tensor, completions: Completions) -> torch.Tensor:
-    """Divide by the standard deviation of all real completions' advantages, as REINFORCE++ does (arXiv 2501.03262)."""
+    """Divide by the standard deviation of the whole batch's advantages, as REINFORCE++ does (arXiv 2501.03262)."""
     return plain / (plain[completions.real].std(correction=0) + STD_FLOOR)
 
 
@@ -57,23 +55,24 @@ NORMALISATIONS: Mapping[str, Callable[[torch.Tensor, Completions], torch.Tensor]
     "leave_one_out": _leave_one_out,
     "batch_std": _by_batch_std,
 }
-"""What `+wapo.advantage` may be; each keeps the sign, so none changes who wins."""
+"""The values of `+wapo.advantage`; each keeps the advantage's sign, so none changes who wins."""
 
 
 def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
-    """Return the winners' advantages with WAPO's normaliser folded in, zero on every other row.
+    """Return the winners' advantages with WAPO's normaliser multiplied in, and zero on every other row.
 
-    A completion's advantage stands on each of its rows. A completion whose mask is all zero is a member of its group
-    like any other. `options["truncated"]` says what a truncated completion is: "keep" treats it like any other, "zero"
-    gives it the reward 0, "drop" lets it count in its group's mean and size but carry nothing.
+    Each row of a completion has the completion's advantage. A completion whose mask is all zero is a member of its
+    group like any other. `options["truncated"]` decides on completions that a length limit cut: "keep" treats them like
+    any other, "zero" gives them the reward 0, and "drop" counts them in their group's mean and size but never trains on
+    them.
 
     Args:
-        batch: the whole training batch, with the padding rows veRL will divide by.
-        options: {"truncated": "keep" | "zero" | "drop", "advantage": one of `NORMALISATIONS`}.
+        batch: the whole training batch of R rows, with the padding rows that veRL's average counts.
+        options: {"truncated": "keep" | "zero" | "drop", "advantage": a key of `NORMALISATIONS`}.
 
     Returns:
-        Advantages with `rows` = A_i * R / (G * groups that have a winner) on winners, R rows in the batch, and
-        `loser_rows` the same on those with A_i < 0 whose group has a winner that counts.
+        `rows` is A_i * R / (G * groups that have a winner) on winners; `loser_rows` is the same on completions with
+        A_i < 0 whose group has a winner.
     """
     completions = batch.completions()
     if options["truncated"] == "zero":
@@ -94,11 +93,11 @@ def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
 
 
 def clipped_loss(inputs: LossInputs) -> TokenLoss:
-    """Return -min(rho*A, min(rho, 1+eps)*A) on winners' tokens, zero where A is; eps is `actor.clip_ratio_high`.
+    """Return -min(rho*A, min(rho, 1+eps)*A) on winners' tokens and zero where A is 0; eps is `actor.clip_ratio_high`.
 
-    With A > 0 this is -A * exp(min(ln rho, ln(1+eps))): clipping the logarithm keeps a ratio that overflows from
-    turning its zero gradient into NaN. A loser's token, which only a selective negative update lets in, counts with
-    ratios from 1 - `actor.clip_ratio_low` (PPO's pessimistic bound) to 1 + eps (a dual clip, arXiv 1912.09729).
+    With A > 0 this is -A * exp(min(ln rho, ln(1+eps))). The logarithm is clipped, because a ratio that overflows would
+    turn its zero gradient into NaN. Losers' tokens, which only a selective negative update trains on, have their ratio
+    clipped to [1 - `actor.clip_ratio_low`, 1 + eps]: PPO's pessimistic bound and a dual clip (arXiv 1912.09729).
     """
     active = (inputs.advantages != 0) & inputs.response_mask
     log_ratio = torch.where(active, inputs.log_prob - inputs.old_log_prob, 0.0)
@@ -111,13 +110,13 @@ def clipped_loss(inputs: LossInputs) -> TokenLoss:
 
 
 def reinforce_loss(inputs: LossInputs) -> TokenLoss:
-    """Return -lp*A on winners' tokens, zero where A is: importance sampling off."""
+    """Return -lp*A on winners' tokens and zero where A is 0: WAPO without importance sampling."""
     active = (inputs.advantages != 0) & inputs.response_mask
     return TokenLoss(values=torch.where(active, -inputs.advantages * torch.where(active, inputs.log_prob, 0.0), 0.0))
 
 
 def sequence_length(config: Any) -> int:
-    """Return L, the longest sequence this run is configured for, in tokens: prompt and response with tool results."""
+    """Return L in tokens: the longest prompt plus the longest response (tool results included) of this run."""
     rollout = config.actor_rollout_ref.rollout
     return int(rollout.prompt_length) + int(rollout.response_length)
 
@@ -142,7 +141,7 @@ NOTES: Mapping[str, str] = {
 
 
 def check(config: Any, explicit: set[str]) -> list[Finding]:
-    """Return what in the resolved configuration contradicts WAPO, and why."""
+    """Return the settings of the resolved configuration that contradict WAPO, and why."""
     return [*_errors(config), *shared_errors(config), *_warnings(config), *shared_warnings(config)]
 
 

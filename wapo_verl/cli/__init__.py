@@ -1,1 +1,1 @@
-"""Every command of `wapo-verl`: thin layers over the rooms below."""
+"""The commands of `wapo-verl`: they read arguments, call the packages below and print."""

@@ -1,4 +1,4 @@
-"""`python -m wapo_verl.cli`."""
+"""Run `wapo-verl` as `python -m wapo_verl.cli`."""
 
 from wapo_verl.cli.app import app
 

@@ -1,6 +1,6 @@
-"""The command ``wapo-verl``: only the arguments are here, each command's work is imported when it runs.
+"""Define the command `wapo-verl` and its arguments.
 
-Nothing heavy is imported at the top, so that ``wapo-verl --help`` answers at once.
+Each command imports what it needs when it runs, so that `wapo-verl --help` answers at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def doctor(
         list[str] | None, typer.Option("--set", help="key=value of data.apply_chat_template_kwargs, for --model.")
     ] = None,
 ) -> None:
-    """Say what is installed, registered and patched, and a mend for each thing that is wrong."""
+    """Show what is installed, registered and patched, and a fix for each fault."""
     from wapo_verl.cli.doctor import doctor as run_doctor
 
     raise typer.Exit(run_doctor(model=model, template_settings=set_ or ()))

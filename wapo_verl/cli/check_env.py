@@ -1,4 +1,4 @@
-"""``wapo-verl check-env NAME``: every check on every row of an environment, a table, and the first failing rows."""
+"""`wapo-verl check-env NAME`: run every check on every row of an environment, and print a table and failing rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_env(
 
 
 def show(name: str, agent_name: str, found: Soundness, console: Console) -> None:
-    """A table of the checks, then the first failing rows and a verdict."""
+    """Print a table of the checks, the first failing rows and a verdict."""
     from rich.table import Table
     from rich.text import Text
 

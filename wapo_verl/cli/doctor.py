@@ -1,7 +1,6 @@
-"""`wapo-verl doctor`: what is installed, registered and patched, and a mend for each thing that is wrong.
+"""`wapo-verl doctor`: show what is installed, registered and patched, and a fix for each fault.
 
-Everything is looked up in the running process, as a training run's process would find it. Left out: anything that needs
-a GPU or a cluster to look at.
+Everything is read in this process, as a training run's process would see it. GPUs and clusters are not examined.
 """
 
 import os
@@ -21,11 +20,11 @@ BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: a subject, what was found, and the mend where something is wrong."""
+    """One line of the report: a subject, its state, and the fix where it is at fault."""
 
     subject: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def installed(name: str) -> str | None:
@@ -37,7 +36,7 @@ def installed(name: str) -> str | None:
 
 
 def check_plugin() -> list[Finding]:
-    """Load the plugin as `import verl` would, and tell whether it loaded."""
+    """Load the plugin as `import verl` does, and tell whether it loaded."""
     # veRL must not load it by itself: a failure would end this process before it could be reported.
     os.environ["VERL_USE_EXTERNAL_PLUGINS"] = "none"
     from wapo_verl.verl_plugin import loading
@@ -51,16 +50,16 @@ def check_plugin() -> list[Finding]:
 
 def check_packages() -> list[Finding]:
     """Tell the versions of the packages the stack stands on."""
-    mends = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
+    fixes = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
     findings = [Finding("python", python_platform.python_version())]
     for name in PACKAGES:
         found = installed(name)
-        findings.append(Finding(name, found or "missing", "" if found else mends.get(name, f"pip install {name}")))
+        findings.append(Finding(name, found or "missing", "" if found else fixes.get(name, f"pip install {name}")))
     return findings
 
 
 def check_platform() -> list[Finding]:
-    """Tell which device veRL computes on, and what is in the way of a CPU run."""
+    """Tell which device veRL computes on, and what prevents a run on a CPU."""
     from verl.utils.device import get_device_name
 
     device = get_device_name()
@@ -70,8 +69,8 @@ def check_platform() -> list[Finding]:
     import torch
 
     if torch.version.cuda is not None:
-        mend = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
-        findings.append(Finding("torch build", f"CUDA {torch.version.cuda}", mend))
+        fix = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
+        findings.append(Finding("torch build", f"CUDA {torch.version.cuda}", fix))
     for name in BREAKS_CPU_VLLM:
         if installed(name):
             findings.append(
@@ -81,7 +80,7 @@ def check_platform() -> list[Finding]:
 
 
 def check_registrations() -> list[Finding]:
-    """Tell what of ours veRL's registries hold."""
+    """Tell which parts of this project are in veRL's registries."""
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
     from verl.trainer.ppo import core_algos
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
@@ -144,8 +143,8 @@ def check_math_verifier() -> list[Finding]:
         return [*found, Finding("worker", "does not start", f"{error}: pip install 'math-verify[antlr4_9_3]'")]
     finally:
         pool.close()
-    mend = "" if verdict == EQUAL else "pip install 'math-verify[antlr4_9_3]', which fits hydra's antlr4"
-    return [*found, Finding("worker", f"says {verdict} of two equal fractions", mend)]
+    fix = "" if verdict == EQUAL else "pip install 'math-verify[antlr4_9_3]', which fits hydra's antlr4"
+    return [*found, Finding("worker", f"says {verdict} of two equal fractions", fix)]
 
 
 def check_backends() -> list[Finding]:
@@ -174,7 +173,7 @@ SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
 
 
 def _check_chat_template(model: str, settings: Sequence[str]) -> list[Finding]:
-    """Tell what a model's chat template does to episodes of several turns; `settings` are key=value for it."""
+    """Check a model's chat template with episodes of several turns; `settings` are its arguments, as key=value."""
     from omegaconf import OmegaConf
 
     from wapo_verl.rollout.template_check import check_model
@@ -184,10 +183,17 @@ def _check_chat_template(model: str, settings: Sequence[str]) -> list[Finding]:
 
 
 def doctor(console: Console | None = None, model: str | None = None, template_settings: Sequence[str] = ()) -> int:
-    """Print the report; return 0, or 1 where something is wrong.
+    """Print the report.
 
-    A section that cannot be looked at because an earlier thing is missing is itself a finding, with the reason. With a
-    `model` its chat template is looked at as well.
+    A section that cannot be checked because something else is missing is itself reported as a fault, with the reason.
+
+    Args:
+        console: where to print; standard output by default.
+        model: a model's folder or hub name, whose chat template is checked too.
+        template_settings: arguments of the chat template, as key=value.
+
+    Returns:
+        0, or 1 where there is a fault.
     """
     sections = [*SECTIONS]
     if model is not None:
@@ -202,14 +208,14 @@ def doctor(console: Console | None = None, model: str | None = None, template_se
             findings = [Finding(title, "could not be checked", f"{type(error).__name__}: {error}")]
         console.print(f"\n[bold]{title}[/]")
         for finding in findings:
-            mark = "[red]✗[/]" if finding.mend else "[green]✓[/]"
+            mark = "[red]✗[/]" if finding.fix else "[green]✓[/]"
             line = f"  {mark} {escape(finding.subject)}: {escape(finding.found)}"
             console.print(line, soft_wrap=True, highlight=False)
-        wrong += [finding for finding in findings if finding.mend]
+        wrong += [finding for finding in findings if finding.fix]
         if title == "plugin" and wrong:
             break
     console.print()
     for finding in wrong:
-        console.print(f"[red]{escape(finding.subject)}[/]: {escape(finding.mend)}", soft_wrap=True, highlight=False)
-    console.print("all well" if not wrong else f"{len(wrong)} thing(s) to mend")
+        console.print(f"[red]{escape(finding.subject)}[/]: {escape(finding.fix)}", soft_wrap=True, highlight=False)
+    console.print("all well" if not wrong else f"{len(wrong)} thing(s) to fix")
     return 1 if wrong else 0

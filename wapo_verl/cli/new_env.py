@@ -1,4 +1,4 @@
-"""``wapo-verl new-env NAME``: a small environment that passes every check, to be made one's own line by line."""
+"""`wapo-verl new-env NAME`: make a small environment that passes every check, as a start for your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: one sentence on stderr and exit status 1 for a user's mistake, and reading ``--set``."""
+"""Turn a user's mistake into one sentence on stderr and exit status 1, and read `--set`, for all commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_sentence() -> Iterator[Console]:
-    """A console on stderr; an error that the user can mend becomes one sentence on it, and exit status 1."""
+    """Yield a console on stderr; print an error that the user can fix as one sentence on it, and exit with status 1."""
     from rich.console import Console
 
     from retrieval_index.errors import RetrievalError
@@ -32,7 +32,7 @@ def one_sentence() -> Iterator[Console]:
 
 
 def options_in(settings: Sequence[str] | None) -> dict[str, str]:
-    """``["key=value", ...]`` as a dict; raises ValueError as ``prepare`` does."""
+    """Turn `["key=value", ...]` into a dict; raises ValueError as `prepare` does."""
     if not settings:
         return {}  # without the import, which takes longer than many a check
     from wapo_verl.data.prepare import parse_settings

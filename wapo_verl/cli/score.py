@@ -1,4 +1,4 @@
-"""`wapo-verl score`: a file of predictions in upstream's format, scored as the benchmark's own script scores it."""
+"""`wapo-verl score`: score a file of predictions in upstream's format as the benchmark's own script does."""
 
 from __future__ import annotations
 

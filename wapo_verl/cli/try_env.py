@@ -1,4 +1,4 @@
-"""``wapo-verl try-env NAME``: one episode, played by whoever sits at the keyboard, by a file or by the gold episode."""
+"""`wapo-verl try-env NAME`: play one episode by hand, from a file, or as the gold episode."""
 
 from __future__ import annotations
 

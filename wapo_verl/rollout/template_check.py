@@ -32,7 +32,7 @@ _CUSTOM = "give the model another template: actor_rollout_ref.model.custom_chat_
 def check_template(
     tokenizer: Any, template_arguments: Mapping[str, Any] | None = None, model_type: str | None = None
 ) -> list[Finding]:
-    """Tell what a chat template does to episodes of several turns; a finding with a mend is a fault.
+    """Tell what a chat template does to episodes of several turns; a finding with a fix is a fault.
 
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
@@ -66,14 +66,14 @@ def _end_of_turn(tokenizer: Any, boundary: TurnBoundary) -> Finding:
     first = boundary.ids("")[0]
     token = str(tokenizer.convert_ids_to_tokens(first))
     if token not in control_strings(tokenizer):
-        mend = f"no token of its own ends a turn, so turns may be tokenised otherwise than the whole: {_CUSTOM}"
-        return Finding("end of a turn", repr(boundary.before), mend)
+        fix = f"no token of its own ends a turn, so turns may be tokenised otherwise than the whole: {_CUSTOM}"
+        return Finding("end of a turn", repr(boundary.before), fix)
     if tokenizer.eos_token_id != first:
-        mend = (
+        fix = (
             f"the tokenizer's eos_token is {tokenizer.eos_token}, and the engine does not stop at {token} by itself: "
             f"name it as eos_token in tokenizer_config.json and as eos_token_id ({first}) in generation_config.json"
         )
-        return Finding("end of a turn", token, mend)
+        return Finding("end of a turn", token, fix)
     return Finding("end of a turn", f"{token}, trained on where the policy wrote it")
 
 

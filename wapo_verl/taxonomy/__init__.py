@@ -1,7 +1,8 @@
 """The token taxonomy: what a policy-gradient step does to the next-token distribution, as pure functions on tensors.
 
-Torch only. `statistics` reads what is needed from the logits, `bins` sorts tokens and weights them, `theory` says
-what a step does, `diagnostics` sums up what is logged, `overlap` compares completions of one group.
+`statistics` computes sums over the vocabulary from the logits, `bins` sorts tokens into bins and gives them weights,
+`theory` computes what a step changes, `diagnostics` computes the logged metrics, and `overlap` compares the completions
+of one group. This package needs torch alone.
 """
 
 from wapo_verl.taxonomy.bins import BINS, NO_BIN, assign_bins, bin_weights, resolve_bins, token_weights

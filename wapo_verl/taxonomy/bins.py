@@ -1,8 +1,8 @@
-"""The four bins of the token taxonomy, and the weights a run gives them.
+"""Sort tokens into the four bins of the taxonomy, and give each bin's tokens a weight.
 
-At a position with next-token distribution p, a sampled token s is a *peak* when p_s >= S = sum_j p_j^2 and a *valley*
-when p_s < S; its advantage's sign does the rest. Every loss here is linear in |A|, so a token's weight multiplies its
-advantage before the loss: weight 0 takes it out.
+At a position with next-token distribution p, a sampled token s is a *peak* where p_s >= S = sum_j p_j^2, and a *valley*
+where p_s < S. With the sign of its advantage this makes four bins. Every loss of this project is linear in |A|, so a
+token's weight multiplies its advantage before the loss; a token of weight 0 has no loss.
 """
 
 import math
@@ -18,17 +18,17 @@ ALIASES: Mapping[str, frozenset[str]] = {
 }
 NO_BIN = -1
 TIE = 1e-5
-"""Relative to S: closer is a tie. On a token that was all but certain, p_s and S are both 1 to float32's precision."""
+"""Tolerance of a tie, relative to S: for a token of probability near 1, p_s and S are both 1 in float32."""
 
 
 def assign_bins(prob: torch.Tensor, collision: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
     """Return each token's bin.
 
-    A tie (p_s = S: a uniform or a certain distribution) is a peak, and so is a p_s short of S by mere rounding.
+    A tie is a peak: p_s = S where the distribution is uniform or certain. So is a p_s below S by rounding alone.
 
     Args:
-        prob: float, p_s, the probability of the sampled token under the policy being trained.
-        collision: float, S, same shape.
+        prob: float, any shape: p_s, the probability of the sampled token under the policy being trained.
+        collision: float, same shape: S, the collision probability of the next-token distribution.
         advantages: float, same shape.
 
     Returns:
@@ -40,10 +40,13 @@ def assign_bins(prob: torch.Tensor, collision: torch.Tensor, advantages: torch.T
 
 
 def resolve_bins(names: Iterable[str]) -> frozenset[str]:
-    """Return the bins that `names` stand for: full names, a type (`peak`, `valley`) or a sign (`pos`, `neg`).
+    """Return the bins that `names` stand for.
+
+    Args:
+        names: names in `BINS`, types (`peak`, `valley`) or signs (`pos`, `neg`).
 
     Raises:
-        ValueError: no name, or a name that is none of these.
+        ValueError: there is no name, or an unknown one.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
@@ -61,13 +64,18 @@ def bin_weights(
 ) -> dict[str, float]:
     """Return the weight of each bin's tokens, a number for every name in `BINS`.
 
-    Without arguments every weight is 1. `include` leaves 1 on the bins named and 0 elsewhere, `exclude` the other way
-    round. `negative_weights` (`neg_peak`, `neg_valley`, or `neg` for both) then takes the place of the negative bins'
-    weights: a negative bin it does not name weighs 0.
+    Args:
+        include: bins that get the weight 1, all others 0; names as in `resolve_bins`.
+        exclude: bins that get the weight 0, all others 1; not together with `include`.
+        negative_weights: weights of `neg_peak` and `neg_valley`, or of `neg` for both, which replace those of `include`
+            and `exclude`; a negative bin that is not named gets 0. None changes nothing.
+
+    Returns:
+        Bin -> weight; all are 1 without arguments.
 
     Raises:
-        ValueError: `include` and `exclude` together, an unknown or empty list of names, a weight that is negative or
-            not finite, one bin weighted twice, or a bin both excluded and given a weight above 0.
+        ValueError: both `include` and `exclude` are given, a list of names is empty or has an unknown one, a weight is
+            negative or not finite, a bin gets two weights, or an excluded bin gets a weight above 0.
     """
     if include is not None and exclude is not None:
         raise ValueError("Both include_bins and exclude_bins are given; keep one of them.")
@@ -87,7 +95,7 @@ def bin_weights(
 
 
 def _negative(weights: Mapping[str, float]) -> dict[str, float]:
-    """Check `negative_weights` and spell its aliases out."""
+    """Check `negative_weights` and replace its aliases by the bins they stand for."""
     if not weights:
         raise ValueError("negative_weights is empty; give neg_peak or neg_valley a weight, or leave it out.")
     spelled: dict[str, float] = {}
@@ -107,7 +115,8 @@ def _negative(weights: Mapping[str, float]) -> dict[str, float]:
 def token_weights(bins: torch.Tensor, weights: Mapping[str, float]) -> torch.Tensor:
     """Return each token's weight, float32, in the shape of `bins`; 0 where there is no bin.
 
-    A token without a bin has no advantage, hence no gradient: with 0, `weight > 0` says which tokens are kept.
+    A token without a bin has no advantage and therefore no gradient; its weight is 0, so that `weight > 0` holds for
+    the kept tokens alone.
 
     Args:
         bins: int64, as `assign_bins` gives them.

@@ -1,15 +1,15 @@
-"""What the taxonomy logs of one micro-batch, as sums that add up over micro-batches, ranks and mini-batches.
+"""Compute the metrics of the taxonomy for one micro-batch, as sums that add up over micro-batches and ranks.
 
-    taxonomy/tokens/BIN, kept/BIN               tokens with that bin; those of them with a weight above 0
-    taxonomy/clipped/SIGN                       of the kept tokens of that sign, the share the loss gives no gradient
-    taxonomy/mass/SIGN/below_P, mass/total      share of the gradient's mass on tokens of probability under P (and not
-                                                under the edge before); a token's mass is |dLoss/dln p| (1 - p)
-    taxonomy/entropy/SIGN, perplexity/SIGN      H in nats over tokens; exp(mean -ln p) of a completion over completions
-    taxonomy/entropy_change                     dH the loss's gradient predicts, per unit step in the logits
-    taxonomy/chi_square, mismatch_kl            mean rho^2 - 1 and rho - ln rho - 1, rho = p / p_behaviour
+    taxonomy/tokens/BIN, kept/BIN               tokens in a bin; those of them with a weight above 0
+    taxonomy/clipped/SIGN                       share of the kept tokens of a sign to which the loss gives no gradient
+    taxonomy/mass/SIGN/below_P, mass/total      share of the gradient's mass on tokens with a probability below P (and
+                                                not below the edge before); a token's mass is |dLoss/dln p| (1 - p)
+    taxonomy/entropy/SIGN, perplexity/SIGN      mean H over tokens, in nats; mean exp(mean -ln p) over completions
+    taxonomy/entropy_change                     dH that the loss's gradient predicts, per unit step in the logits
+    taxonomy/chi_square, mismatch_kl            mean of rho^2 - 1, and of rho - ln rho - 1; rho = p / p_behaviour
     taxonomy/probability_gap/mean, /max         largest |p_train - p_rollout| of a completion, over completions
 
-SIGN is `pos` or `neg`, the advantage's. Left out: the overlap of completions, which is a whole batch's (overlap.py).
+SIGN is `pos` or `neg`, the sign of the advantage. `overlap` has the metrics that need whole groups.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ EDGES = (0.01, 0.1, 0.25, 0.5, 1.0)
 
 SIGNS = ("pos", "neg")
 LARGEST_LOG_RATIO = 20.0
-"""ln rho is held within this either way in what is logged, as veRL's losses hold it."""
+"""Logged values clip ln rho to this range on both sides, as veRL's losses do."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One micro-batch's tokens, B rows of T; what the mask hides is never looked at, and may be anything.
+    """The tokens of one micro-batch, B rows of T. Values outside the mask are never used and may be anything.
 
     Attributes:
         log_prob: (B, T) float, ln p of the sampled token under the policy being trained.
@@ -43,8 +43,8 @@ class Tokens:
         bins: (B, T) int64, as `assign_bins` gives them.
         weights: (B, T) float, as `token_weights` gives them.
         statistics: of (B, T) float.
-        gradient: (B, T) float, dLoss/dln p: what the loss really gives each token, 0 where the clip is active.
-        rollout_log_prob: (B, T) float, under the rollout engine; None where it was not asked for.
+        gradient: (B, T) float, dLoss/dln p, each token's gradient as the loss computes it: 0 where it is clipped.
+        rollout_log_prob: (B, T) float, under the rollout engine; None where the rollout kept none.
     """
 
     log_prob: torch.Tensor
@@ -63,7 +63,7 @@ class Diagnostics:
     """Named float64 scalars on the tokens' device.
 
     Attributes:
-        means: name -> (weighted sum, weight); both are to be summed before they are divided. A weight may be 0.
+        means: name -> (weighted sum, weight). Sum both over micro-batches before dividing. A weight may be 0.
         counts: name -> sum.
         maxima: name -> value.
     """
@@ -73,7 +73,7 @@ class Diagnostics:
     maxima: Mapping[str, torch.Tensor]
 
     def numbers(self) -> tuple[dict[str, tuple[float, float]], dict[str, float], dict[str, float]]:
-        """Return means, counts and maxima as numbers, brought over from the device in one go."""
+        """Return means, counts and maxima as Python numbers, with one copy from the device."""
         parts = [part for pair in self.means.values() for part in pair]
         values = torch.stack([*parts, *self.counts.values(), *self.maxima.values()]).tolist()
         pairs, rest = values[: len(parts)], values[len(parts) :]
@@ -127,7 +127,7 @@ def _clipped(tokens: Tokens, signs: Mapping[str, torch.Tensor]) -> dict[str, Pai
 def _mass(
     tokens: Tokens, log_prob: torch.Tensor, binned: torch.Tensor
 ) -> tuple[dict[str, Pair], dict[str, torch.Tensor]]:
-    """Shares of the gradient's mass by sign and probability, and its total."""
+    """Return the shares of the gradient's mass by sign and probability, and its total."""
     mass = torch.where(binned, -torch.expm1(log_prob) * tokens.gradient.abs(), 0.0)
     inner = torch.tensor(EDGES[:-1], device=mass.device)
     place = torch.bucketize(log_prob.exp(), inner, right=True)
@@ -140,7 +140,7 @@ def _mass(
 
 
 def _spread(tokens: Tokens, log_prob: torch.Tensor, signs: Mapping[str, torch.Tensor]) -> dict[str, Pair]:
-    """Entropy over the tokens of a sign, perplexity over the completions that have some."""
+    """Return for each sign the mean entropy over its tokens, and the mean perplexity over completions that have any."""
     means = {}
     for sign, where in signs.items():
         lengths = where.sum(dim=1)

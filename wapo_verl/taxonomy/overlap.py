@@ -1,32 +1,32 @@
-"""How much the completions of one group have in common, by who won: where they part, and which tokens they share.
+"""Compare the completions of a group in pairs: how long their beginnings agree, and which tokens they share.
 
-    taxonomy/overlap/PAIR/divergence          own tokens before the first that differs
+    taxonomy/overlap/PAIR/divergence          number of tokens before the first that differs
     taxonomy/overlap/PAIR/divergence_share    the same, as a share of the shorter completion
     taxonomy/overlap/PAIR/jaccard             |tokens of both| / |tokens of either|, as sets
 
-PAIR is `winner_winner`, `winner_loser` or `loser_loser`. A completion is its own tokens, one after the other: what
-tools returned in between is not looked at. Where one completion begins with the whole other, they part at its end.
+PAIR is `winner_winner`, `winner_loser` or `loser_loser`. Only tokens that the policy wrote are compared, without tool
+results between them. Where one completion begins with all of the other, the divergence is the shorter one's length.
 """
 
 import torch
 
 PAIRS = ("loser_loser", "winner_loser", "winner_winner")
-"""By the number of winners in the pair."""
+"""Kinds of pairs, by the number of winners in them."""
 
 COMPARED = 1 << 24
-"""Tokens compared at a time: what bounds the memory of a group (16 MiB of booleans)."""
+"""Tokens compared at a time, which bounds the memory for a group (16 MiB of booleans)."""
 
 Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @torch.no_grad()
 def group_overlap(responses: torch.Tensor, mask: torch.Tensor, group_ids: torch.Tensor, winners: torch.Tensor) -> Sums:
-    """Return name -> (sum over pairs, number of pairs) of every measure and kind of pair, float64 scalars.
+    """Return metric name -> (sum over pairs, number of pairs), float64 scalars, for each kind of pair.
 
     Args:
-        responses: (R, T) int64, padded.
-        mask: (R, T) bool, true on tokens the policy wrote. A row without any is left out.
-        group_ids: (R,) int64, equal on the rows of a group.
+        responses: (R, T) int64, token ids, padded.
+        mask: (R, T) bool, true on tokens that the policy wrote; a row without any is skipped.
+        group_ids: (R,) int64, equal for the rows of a group.
         winners: (R,) bool.
     """
     mask = mask.bool()
@@ -44,7 +44,7 @@ def group_overlap(responses: torch.Tensor, mask: torch.Tensor, group_ids: torch.
 
 
 def _own_tokens(responses: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move each row's own tokens to its front: (R, L) with -1 behind them, and lengths (R,)."""
+    """Move the tokens that the policy wrote to the front of each row: (R, L) with -1 after them, and lengths (R,)."""
     lengths = mask.sum(dim=1)
     order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
     moved = responses.masked_fill(~mask, -1).gather(1, order)
@@ -62,7 +62,7 @@ def _group_totals(tokens: torch.Tensor, lengths: torch.Tensor, winners: torch.Te
 
 
 def _first_difference(tokens: torch.Tensor) -> torch.Tensor:
-    """Return where two rows (G, L) first differ, (G, G) int64; L where they never do."""
+    """Return the first place at which two of the (G, L) rows differ, (G, G) int64; L where none differs."""
     group, length = tokens.shape
     step = max(COMPARED // (group * length), 1)
     found = []
@@ -74,7 +74,7 @@ def _first_difference(tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _jaccard(tokens: torch.Tensor) -> torch.Tensor:
-    """Return the Jaccard index of the rows' token sets, (G, G) float64; a set knows the group's own tokens only."""
+    """Return the Jaccard index of each two rows' token sets, (G, G) float64."""
     group = len(tokens)
     known, index = tokens.unique(return_inverse=True)
     member = torch.zeros(group, len(known), device=tokens.device).scatter_(1, index, 1.0)

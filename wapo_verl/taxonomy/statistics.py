@@ -1,9 +1,8 @@
-"""Three sums over the next-token distribution, in one pass over the logits: what the taxonomy needs of it.
+"""Compute three sums over the next-token distribution in one pass over the logits.
 
-Logits are read tile by tile. On a CPU a tile stays in a core's own cache through every operation on it, so memory is
-read once; a vocabulary wider than a tile is stitched together from each tile's own maximum and sums. Powers are of two:
-torch's `exp2` is two to three times as fast as its `exp` on the CPUs measured. Left out: the sampled token's
-log-probability, which the actor computes anyway.
+Logits are read tile by tile. On a CPU a tile stays in a core's own cache for all operations, so memory is read once. A
+vocabulary wider than a tile is combined from each tile's maximum and sums. Powers of two are used, because torch's
+`exp2` is two to three times as fast as its `exp` on the CPUs measured.
 """
 
 import math
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 import torch
 
 CPU_TILE = 1 << 17
-"""Logits a tile holds, a thread; the two work buffers of its size are 1 MiB, about what a core's own cache holds."""
+"""Logits in a tile, for each thread; two work buffers of this size are 1 MiB, about the size of a core's own cache."""
 
 DEVICE_TILE = 1 << 24
-"""Logits a tile holds on an accelerator: two work buffers of 64 MiB, and few launches."""
+"""Logits in a tile on an accelerator: two work buffers of 64 MiB, and few kernel launches."""
 
 FLOOR = -62.0
-"""Powers of two below this are raised to it: its square is still a normal float32, and 10^6 of them add 2e-13 to 1."""
+"""The smallest exponent of two: its square is still a normal float32, and 10^6 such terms add 2e-13 to a sum of 1."""
 
 LOG2_E = math.log2(math.e)
 LN_2 = math.log(2)
@@ -43,21 +42,21 @@ class Statistics:
 def token_statistics(
     logits: torch.Tensor, temperature: float | torch.Tensor = 1.0, rows: torch.Tensor | None = None
 ) -> Statistics:
-    """Return the statistics of p = softmax(z / T) at each position, without gradient; the logits stay as they are.
+    """Return the statistics of p = softmax(z / T) at each position, without gradient; the logits are not changed.
 
     A logit of -inf is a token of probability 0. A position with a NaN, with +inf or with no finite logit gives NaN.
-    Beside the result, memory is two buffers of one tile, and a third where `rows` are gathered.
+    The memory used besides the result is two buffers of one tile, and a third where `rows` are gathered.
 
     Args:
         logits: (N, V) float32, bfloat16 or float16, any strides; z. float64 is read as float32.
         temperature: T > 0, a number or (N,) float.
-        rows: (M,) int64, the positions wanted; all of them when None.
+        rows: (M,) int64, the positions to compute; None computes all.
 
     Returns:
         Statistics of (N,) or (M,) float32.
 
     Raises:
-        ValueError: `logits` is not (N, V), or a tensor of temperatures is not (N,).
+        ValueError: `logits` is not of shape (N, V), or a tensor of temperatures not of shape (N,).
     """
     if logits.dim() != 2:
         raise ValueError(f"Logits of shape {tuple(logits.shape)} are given; flatten the tokens to (N, V).")
@@ -78,7 +77,7 @@ def token_statistics(
 
 
 def _indices(rows: torch.Tensor) -> torch.Tensor | slice:
-    """Return what indexes `rows` in a tensor: a slice where it is one row, for that copies nothing."""
+    """Return an index of `rows`: a slice where it is one row, which copies nothing."""
     if len(rows) > 1:
         return rows
     row = int(rows)
@@ -105,7 +104,7 @@ def _tile_sums(logits: torch.Tensor, scale: float | torch.Tensor, work: torch.Te
 
 
 def _stitch(sums: torch.Tensor) -> Statistics:
-    """Turn the sums of K tiles, (K, 5, N), into statistics of N whole distributions; float64 inside, it is small."""
+    """Combine the sums of K tiles, (K, 5, N), into statistics of N distributions, computed in float64."""
     sums = sums.double()
     tops = sums[:, 0]
     total, weighted, squares, weighted_squares = sums[:, 1:].masked_fill(tops[:, None] == -torch.inf, 0).unbind(1)

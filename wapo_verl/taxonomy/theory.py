@@ -1,4 +1,4 @@
-"""What one policy-gradient step does to a next-token distribution, to first order in the step.
+"""Compute what one policy-gradient step does to a next-token distribution, to first order in the step.
 
 At one position let p = softmax(z), s the sampled token, S = sum_j p_j^2, H = -sum_j p_j ln p_j. Ascending A ln p_s
 with a step eta in the logits moves them by dz = eta A (e_s - p), and with it
@@ -6,8 +6,8 @@ with a step eta in the logits moves them by dz = eta A (e_s - p), and with it
     dp_j = eta A p_j ([j = s] - p_j - p_s + S)
     dH   = eta A (sum_j p_j f(p_j) - f(p_s)),   f(x) = x (ln x + H)
 
-Everything here is per unit of eta; A is whatever multiplies the gradient of ln p_s in the direction of ascent, so
-with a loss it is minus the loss's gradient by ln p_s.
+Everything here is per unit of eta. A is the factor of the gradient of ln p_s in the direction of ascent; for a loss it
+is minus the derivative of the loss by ln p_s.
 
 **A sampled valley (p_s < S): always.** Reinforced, it raises the entropy; punished, it lowers it. Proof: f is
 convex, so by Jensen sum_j p_j f(p_j) >= f(sum_j p_j^2) = f(S). The logarithm is concave, so ln S >= sum_j p_j ln p_j
@@ -22,7 +22,7 @@ lowers the entropy, between S and tau it raises it, as a valley does. How often 
 with A < 0 it gains where p_j > S - p_s, so beside a punished peak all of them gain, beside a punished valley only
 the larger.
 
-Left out: steps that are not small, and what a step in shared weights does to other positions.
+This holds for small steps at one position; a step in shared weights changes other positions too.
 """
 
 import torch

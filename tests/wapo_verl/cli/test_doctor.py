@@ -1,4 +1,4 @@
-"""`wapo-verl doctor`: all well here, and a mend and a non-zero end for what is wrong. No GPU, no Ray."""
+"""`wapo-verl doctor`: all well here, and a fix and a non-zero end for what is wrong. No GPU, no Ray."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_all_is_well_in_this_environment() -> None:
         assert patched in done.stdout
 
 
-def test_mends_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fixes_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """Square brackets, as in an extra's name, are text and not markup."""
     from rich.console import Console
 
@@ -67,7 +67,7 @@ def test_a_folder_of_environments_that_is_not_there_is_named(capsys: pytest.Capt
 
 
 @pytest.mark.slow
-def test_another_verl_is_named_with_its_mend(tmp_path: Path) -> None:
+def test_another_verl_is_named_with_its_fix(tmp_path: Path) -> None:
     folder = tmp_path / "verl-0.8.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: verl\nVersion: 0.8.0\n")

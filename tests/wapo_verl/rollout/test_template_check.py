@@ -17,7 +17,7 @@ QWEN3, QWEN2_5, SMOLLM3, LLAMA3 = FAMILIES
 
 def found(family: Family, **arguments: bool) -> dict[str, str]:
     findings = check_template(tokenizer_of(family), arguments, family.model_type)
-    assert [finding.mend for finding in findings] == [""] * len(findings)
+    assert [finding.fix for finding in findings] == [""] * len(findings)
     return {finding.subject: finding.found for finding in findings}
 
 
@@ -53,7 +53,7 @@ def altered(family: Family, change: Callable[[str], str]) -> PreTrainedTokenizer
 
 
 @pytest.mark.parametrize(
-    ("change", "subject", "mend"),
+    ("change", "subject", "fix"),
     [
         (lambda _: "{{ messages[0].content }}", "turns", "custom_chat_template"),
         (lambda template: template.replace("<|im_end|>", "---"), "end of a turn", "no token of its own"),
@@ -66,9 +66,9 @@ def altered(family: Family, change: Callable[[str], str]) -> PreTrainedTokenizer
     ],
     ids=["forgets turns", "no end token", "another end than the tokenizer's", "writes into history"],
 )
-def test_a_template_at_fault_is_told_with_a_mend(change: Callable[[str], str], subject: str, mend: str) -> None:
+def test_a_template_at_fault_is_told_with_a_mend(change: Callable[[str], str], subject: str, fix: str) -> None:
     findings = check_template(altered(QWEN3, change), {}, "qwen3")
-    assert mend in next(finding.mend for finding in findings if finding.subject == subject)
+    assert fix in next(finding.fix for finding in findings if finding.subject == subject)
 
 
 def test_the_command_checks_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
