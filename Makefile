@@ -19,6 +19,9 @@ help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
 	@echo "make test         set up, then lint, types and every test, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
+	@echo "make lint         ruff, formatting and mypy"
+	@echo "make install      the set-up alone; make install-dev: with what tests and lint need"
+	@echo "make clean        remove .venv and runs/"
 	@echo "make benchmarks   measure retrieval on the real OTT-QA documents"
 
 install: $(VENV)/.installed

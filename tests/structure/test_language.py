@@ -45,7 +45,6 @@ KNOWN = {
     "wapo_verl/metrics",
     "wapo_verl/reward.py",
     "wapo_verl/rollout",
-    "wapo_verl/sampling",
     "wapo_verl/settings",
     "wapo_verl/training",
     "wapo_verl/verl_plugin",

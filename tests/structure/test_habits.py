@@ -1,0 +1,72 @@
+"""What people expect of a project is there, and says the same everywhere: versions, help, packaged files. No GPU."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.paths import ROOT
+
+from wapo_verl.verl_plugin import patches
+
+STACK = ROOT / "wapo_verl" / "cpu"
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> version of a file of pins."""
+    lines = (STACK / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if re.fullmatch(r"[\w.-]+==[\w.+-]+", line))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = project()["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert citation["license"] == project()["license"]
+    assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_one_verl_is_named_everywhere() -> None:
+    assert f"verl=={patches.VERSION}" in project()["dependencies"]
+    assert pins("cpu-stack.txt")["verl"] == patches.VERSION
+
+
+def test_pre_commit_runs_the_pinned_tools() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = {hook["id"]: hook for repo in config["repos"] for hook in repo["hooks"]}
+    pinned = f"ruff=={pins('dev-stack.txt')['ruff']}"
+    assert hooks["ruff-check"]["additional_dependencies"] == [pinned]
+    assert hooks["ruff-format"]["additional_dependencies"] == [pinned]
+    assert hooks["mypy"]["entry"] == ".venv/bin/mypy"
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert lint is not None
+    assert re.findall(r"\$\(BIN\)/(.+)", lint[1]) == ["ruff check .", "ruff format --check .", "mypy"]
+
+
+def test_help_names_every_target() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (help .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"make ([a-z-]+)", shown)) == set(phony.split()) - {"help"}
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_licence_types_and_environments(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, "."]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"wapo_verl/py.typed", "retrieval_index/py.typed"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "wapo_verl/environments/builtin/ottqa/__init__.py" in names
+    assert not [name for name in names if name.split("/")[0] in ("envs", "tests", "examples", "benchmarks", "docs")]
