@@ -15,9 +15,8 @@ from typing import Any
 import psutil
 import torch
 from verl.plugin.platform.platform_base import PlatformBase
-from verl.plugin.platform.platform_manager import PlatformRegistry
 
-NAME = "cpu"
+from wapo_verl.cpu.where import NAME, accelerator
 
 
 def _resident_bytes(*_: Any, **__: Any) -> int:
@@ -92,17 +91,6 @@ def _device_module() -> ModuleType:
 
 
 _DEVICE_MODULE = _device_module()
-
-
-def accelerator() -> str | None:
-    """Return the name of a registered platform, other than the CPU, whose accelerator this host has, else None."""
-    for name in PlatformRegistry.registered_names():
-        if name == NAME:
-            continue
-        platform_class = PlatformRegistry.get(name)
-        if platform_class is not None and platform_class().is_platform_available(use_smi_check=True):
-            return name
-    return None
 
 
 class PlatformCPU(PlatformBase):

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Default, algorithms
 from wapo_verl.cpu.defaults import CPU_DEFAULTS
+from wapo_verl.cpu.where import on_cpu
 from wapo_verl.engine.step_plan import GROUPS as PLAN_GROUPS
 from wapo_verl.engine.step_plan import SWITCH as PLAN_SWITCH
 from wapo_verl.engine.step_plan import StepPlanner, plan_groups
@@ -149,19 +150,3 @@ def _check_our_trainer(config: DictConfig, reason: str) -> None:
             f"{reason}: leave out wapo.trainer=false, and set "
             f"trainer.v1.trainer_mode to one of {', '.join(MODES)} (it is {mode})"
         )
-
-
-def on_cpu(config: DictConfig) -> bool:
-    """Tell whether the run computes on this machine's CPU.
-
-    A machine without an accelerator may also be the head of a cluster that has them: a Ray address, or more than one
-    node, says so, and then the CPU's settings are not applied unless `trainer.device=cpu` asks for them.
-    """
-    from verl.utils.device import get_device_name
-
-    if get_device_name() != "cpu":
-        return False
-    if config.trainer.device == "cpu":
-        return True
-    elsewhere = os.environ.get("RAY_ADDRESS") or OmegaConf.select(config, "ray_kwargs.ray_init.address", default=None)
-    return not elsewhere and int(config.trainer.nnodes) == 1

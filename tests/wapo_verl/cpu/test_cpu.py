@@ -5,7 +5,8 @@ import torch
 from verl.plugin.platform import platform_manager
 from verl.plugin.platform.platform_base import PlatformBase
 
-from wapo_verl.cpu.platform import NAME, PlatformCPU, accelerator
+from wapo_verl.cpu.platform import PlatformCPU
+from wapo_verl.cpu.where import NAME, accelerator
 
 REGISTRY = platform_manager.PlatformRegistry
 

@@ -7,7 +7,6 @@ import pytest
 import verl.trainer
 from hydra import compose, initialize_config_dir
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
-from verl.utils import device
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from retrieval_index import Document, build_index
@@ -32,13 +31,14 @@ def make_config(*overrides: str) -> Any:
 
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "get_device_name", lambda: "cpu")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("wapo_verl.cpu.where.accelerator", lambda: None)
+    for variable in ("RAY_ADDRESS", "VERL_PLATFORM"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "get_device_name", lambda: "cuda")
+    monkeypatch.setenv("VERL_PLATFORM", "nvidia")
 
 
 def test_wapo_alone_on_a_cpu_is_a_valid_run(cpu: None) -> None:

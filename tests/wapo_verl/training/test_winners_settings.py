@@ -9,7 +9,6 @@ import pytest
 import verl.trainer
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from verl.utils import device
 
 from wapo_verl.algorithms import algorithms
 from wapo_verl.settings import run as run_settings
@@ -64,7 +63,7 @@ def resolved(*overrides: str) -> Any:
 def ready() -> Any:
     """WAPO's settings on a GPU, resolved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "get_device_name", lambda: "cuda")
+        patch.setenv("VERL_PLATFORM", "nvidia")
         return resolved("algorithm.adv_estimator=wapo")
 
 
@@ -87,7 +86,7 @@ def test_a_kl_loss_that_leaves_losers_out_is_let_in(ready: Any) -> None:
 
 def test_the_printed_table_says_why_it_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """The whole reason, however long, and the other columns beside it."""
-    monkeypatch.setattr(device, "get_device_name", lambda: "cuda")
+    monkeypatch.setenv("VERL_PLATFORM", "nvidia")
     resolved("algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=separate_async")
     reason = "trainer.v1.trainer_mode=separate_async is not built nor tested for it; sync mode is"
     assert f"wapo.winners_only False wapo off: {reason}" in " ".join(capsys.readouterr().out.split())

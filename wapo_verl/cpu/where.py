@@ -1,0 +1,72 @@
+"""Whether a run computes on this machine's CPU: it says so, or it uses this package where there is nothing else."""
+
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+NAME = "cpu"
+"""The platform's name, and its device's."""
+
+PLATFORM_VARIABLE = "VERL_PLATFORM"
+"""veRL's own variable: the name of the platform that a process takes, in place of looking for one."""
+
+RAY_ADDRESS_VARIABLE = "RAY_ADDRESS"
+
+
+def on_cpu(config: DictConfig) -> bool:
+    """Tell whether a run that uses this package computes on this machine's CPU.
+
+    It does where it asks for that, and where this machine has no accelerator and nothing says that the devices are
+    elsewhere: a driver without a GPU may be a cluster's head, or a pod beside one.
+    """
+    return asks_for_cpu(config) or (elsewhere(config) is None and accelerator() is None)
+
+
+def asks_for_cpu(config: DictConfig) -> bool:
+    """Tell whether a run asks for the CPU: `trainer.device=cpu`, or VERL_PLATFORM=cpu for this process."""
+    return OmegaConf.select(config, "trainer.device", default=None) == NAME or _chosen_platform() == NAME
+
+
+def elsewhere(config: DictConfig) -> str | None:
+    """Return what says that the run's devices are not this machine's own, or None."""
+    import ray
+
+    if _chosen_platform():
+        return f"{PLATFORM_VARIABLE}={_chosen_platform()}"
+    if address := os.environ.get(RAY_ADDRESS_VARIABLE):
+        return f"{RAY_ADDRESS_VARIABLE}={address}"
+    given = OmegaConf.select(config, "ray_kwargs.ray_init.address", default=None)
+    if given not in (None, "local"):
+        return f"ray_kwargs.ray_init.address={given}"
+    if int(OmegaConf.select(config, "trainer.nnodes", default=1)) > 1:
+        return f"trainer.nnodes={config.trainer.nnodes}"
+    if ray.is_initialized():
+        return "this process has already joined a Ray cluster"
+    if given is None and (address := running_ray()):
+        return f"a Ray cluster runs on this machine ({address})"
+    return None
+
+
+def running_ray() -> str | None:
+    """Return the address of the cluster that `ray start` left on this machine, which `ray.init()` joins, or None."""
+    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    left = Path(temporary) / "ray" / "ray_current_cluster"
+    return left.read_text().strip() or None if left.is_file() else None
+
+
+def _chosen_platform() -> str:
+    return os.environ.get(PLATFORM_VARIABLE, "").strip().lower()
+
+
+def accelerator() -> str | None:
+    """Return the name of a registered platform, other than the CPU, whose accelerator this host has, else None."""
+    from verl.plugin.platform import PlatformRegistry
+
+    for name in PlatformRegistry.registered_names():
+        if name == NAME:
+            continue
+        platform_class = PlatformRegistry.get(name)
+        if platform_class is not None and platform_class().is_platform_available(use_smi_check=True):
+            return name
+    return None
