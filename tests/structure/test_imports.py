@@ -23,6 +23,7 @@ ROOMS: dict[str, str] = {
     "settings": "reads and decides a run's settings, with the models that lie beside each feature",
     "training": "the trainer: it obeys decisions",
     "engine": "computes an update by the plan it is given",
+    "evaluation": "tells what a model can do and whether another can do more",
     "env_tools": "checks, plays and makes environments",
     "rollout": "plays episodes in a run",
     "reward": "what veRL calls to score an episode",
