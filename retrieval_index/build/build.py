@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_index.backends import backend as find_backend
-from retrieval_index.build.checked import CheckedDocuments
-from retrieval_index.documents import Document
 from retrieval_index.backends.engine import Backend
-from retrieval_index.errors import CorpusError, IndexStateError, RetrievalError
+from retrieval_index.build.checked import CheckedDocuments
 from retrieval_index.build.half_built import HalfBuilt, OtherDocuments, Recipe
+from retrieval_index.documents import Document
+from retrieval_index.errors import CorpusError, IndexStateError, RetrievalError
 from retrieval_index.index import open_index
 from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, file_sizes
 

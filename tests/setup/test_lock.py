@@ -6,7 +6,7 @@ Nothing is resolved anew, which would need an index: each requirement is compare
 import re
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import distribution
+from importlib.metadata import distribution, distributions
 
 import pytest
 from packaging.requirements import Requirement
@@ -86,8 +86,8 @@ def test_the_makefile_and_the_cpu_extra_name_one_torch():
 
 
 def test_the_pins_are_what_is_installed():
-    there = {name: distribution(name).version for name in EVERYTHING}
-    other = {name: (version, there[name]) for name, version in EVERYTHING.items() if there[name] != version}
+    there = {canonicalize_name(package.name): package.version for package in distributions()}
+    other = {name: (pin, there.get(name)) for name, pin in EVERYTHING.items() if there.get(name) != pin}
     assert not other, "(pinned, installed): run `make install-dev`"
 
 

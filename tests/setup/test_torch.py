@@ -1,26 +1,17 @@
 """Which torch `make` takes, from which index, and what it says: the real Makefile on indexes of dummy wheels."""
 
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.dummy_index import add_torch, add_wheel
+from support.offline_make import UNREACHABLE, run_make
 from support.paths import ROOT
 
 VERSION = re.search(r"^TORCH = torch==(\S+)$", (ROOT / "Makefile").read_text(), re.M).group(1)
-UNREACHABLE = "http://127.0.0.1:9/whl/cpu"
-
-
-@pytest.fixture(scope="module")
-def bare_environment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    return folder
 
 
 class Machine:
@@ -37,12 +28,10 @@ class Machine:
 
     def make_torch(self, cpu_index: str, torch_index: str = "", **pip: str) -> subprocess.CompletedProcess[str]:
         """Run the Makefile's torch step; `pip` are further settings of pip's, as in its environment variables."""
-        settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": self.default.as_uri(), **pip}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "MAKE"))}
-        command = ["make", "-C", str(ROOT), f"VENV={self.venv}", f"TORCH_CPU_INDEX={cpu_index}", f"{self.venv}/.torch"]
+        arguments = [f"VENV={self.venv}", f"TORCH_CPU_INDEX={cpu_index}", f"{self.venv}/.torch"]
         if torch_index:
-            command.append(f"TORCH_INDEX={torch_index}")
-        return subprocess.run(command, env=kept | settings, capture_output=True, text=True, timeout=120)
+            arguments.append(f"TORCH_INDEX={torch_index}")
+        return run_make(ROOT, *arguments, default_index=self.default, **pip)
 
     def installed(self) -> str:
         """Return the version of the torch that is installed, as torch itself says it."""

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def add_wheel(index: Path, name: str, version: str, files: Mapping[str, str], requires: tuple[str, ...] = ()) -> str:
+def add_wheel(
+    index: Path, name: str, version: str, files: Mapping[str, str | bytes], requires: tuple[str, ...] = ()
+) -> str:
     """Put a wheel of pure Python into a folder that pip and uv read as an index.
 
     Args:
         index: The index's folder; made where it is missing.
         name: The distribution's name, normalised.
         version: Its version, a local part such as `+cpu` included.
-        files: The text of each file by its path inside site-packages.
+        files: The content of each file by its path inside site-packages.
         requires: What it depends on, as in `Requires-Dist`.
 
     Returns:
@@ -28,13 +30,14 @@ def add_wheel(index: Path, name: str, version: str, files: Mapping[str, str], re
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{path},sha256={_record_hash(text)},{len(text.encode())}\n" for path, text in everything.items())
+    contents = {path: text.encode() if isinstance(text, str) else text for path, text in everything.items()}
+    record = "".join(f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in contents.items())
     folder = index / name
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in {**everything, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            archive.writestr(path, text)
+        for path, content in {**contents, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            archive.writestr(path, content)
     links = "".join(f'<a href="{other.name}">{other.name}</a>\n' for other in sorted(folder.glob("*.whl")))
     (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>", encoding="utf-8")
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -49,6 +52,6 @@ def add_torch(index: Path, version: str, cuda: str | None, requires: tuple[str, 
     add_wheel(index, "torch", version, files, requires)
 
 
-def _record_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
+def _record_hash(content: bytes) -> str:
+    digest = hashlib.sha256(content).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
