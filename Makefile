@@ -14,12 +14,13 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-dev quickstart test test-fast lint lock benchmarks clean
+.PHONY: help install install-dev quickstart test test-fast lint docs lock benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
 	@echo "make test         set up, then lint, types and every test, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
+	@echo "make docs         build the documentation site into build/site; a broken link or docstring fails"
 	@echo "make lint         ruff, formatting and mypy"
 	@echo "make install      the set-up alone; make install-dev: with what tests and lint need"
 	@echo "make lock         write the pinned packages anew from pyproject.toml"
@@ -72,11 +73,14 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+
 test-fast: install-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 # One run of veRL at a time, and beside it all tests that do not start Ray; what these print comes after.
-test: lint
+test: lint docs
 	@beside=$$(mktemp); $(BIN)/python -m pytest -m "not ray" $(ARGS) > $$beside 2>&1 & others=$$!; \
 	$(BIN)/python -m pytest -m ray $(ARGS); ray=$$?; \
 	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
@@ -94,4 +98,4 @@ benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -43,7 +43,7 @@ def compute_score(
         weights: reward part -> weight, in place of the environment's; a part not named weighs 0. A name of an
             environment -> such a mapping is for its rows alone, and wins there over the rest.
         verifier: limits of the mathematics verifier's worker processes (`wapo_verl.environments.math.workers.Limits`),
-        by name.
+            by name.
 
     Returns:
         `score` and every reward part of the environment, the same keys for each of its samples.

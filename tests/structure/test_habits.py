@@ -66,3 +66,11 @@ def test_the_wheel_has_the_licence_types_and_environments(tmp_path: Path) -> Non
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "wapo_verl/environments/builtin/ottqa/__init__.py" in names
     assert not [name for name in names if name.split("/")[0] in ("envs", "tests", "examples", "benchmarks", "docs")]
+
+
+def test_every_folder_with_code_is_a_package_that_is_installed() -> None:
+    files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {str(Path(file).parent) for file in files.split() if file.startswith(("wapo_verl/", "retrieval_index/"))}
+    assert [folder for folder in sorted(folders) if not (ROOT / folder / "__init__.py").is_file()] == []
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {*listed} - {"wapo_verl.environments.builtin"} == {folder.replace("/", ".") for folder in folders}

@@ -14,7 +14,8 @@ def repetition_metrics(responses: torch.Tensor, mask: torch.Tensor) -> dict[str,
     """`episode/repetition_rate`, the mean over completions; empty for an empty batch.
 
     Args:
-        responses, mask: as for `repetition_rates`.
+        responses: as for `repetition_rates`.
+        mask: as for `repetition_rates`.
     """
     return {"episode/repetition_rate": float(repetition_rates(responses, mask).mean())} if len(responses) else {}
 

@@ -65,7 +65,8 @@ class SearchToolAgentLoop(ToolAgentLoop):
         """Play one episode.
 
         Args:
-            sampling_params, priority: veRL's.
+            sampling_params: veRL's.
+            priority: veRL's.
             kwargs: the row's columns; `raw_prompt` holds the chat messages, `extra_info.split` may choose the index.
 
         Raises:

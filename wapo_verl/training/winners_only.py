@@ -104,7 +104,9 @@ def forward_rows(
     Args:
         chosen: numbers of rows in the whole batch.
         lengths: the tokens of each of the batch's rows, whose number is a multiple of `ranks`.
-        ranks, micro_batch_rows, partition: as `mini_batches` takes them.
+        ranks: as `mini_batches` takes it.
+        micro_batch_rows: as `mini_batches` takes it.
+        partition: as `mini_batches` takes it.
     """
     rows_a_rank, micro = _even(math.ceil(len(chosen) / ranks), micro_batch_rows)
     wanted = rows_a_rank * ranks

@@ -56,7 +56,8 @@ def compare(gold: str, answer: str, algebra: Algebra) -> str:
     """One of ``EQUAL``, ``DIFFERENT``, ``UNPARSED`` (the answer's doing) and ``GOLD_UNPARSED``.
 
     Args:
-        gold, answer: as written, without what surrounds them (see ``wapo_verl.environments.math.extraction``).
+        gold: as written, without what surrounds it (see ``wapo_verl.environments.math.extraction``).
+        answer: likewise.
         algebra: compares single expressions; what it raises beside ``Unreadable`` is passed on.
     """
     if gold.strip() == answer.strip():

@@ -31,7 +31,8 @@ def verify(gold: str, answer: str, match: str = EQUIVALENT) -> str:
     """The verdict on an answer; blocks while a worker looks at it.
 
     Args:
-        gold, answer: as written.
+        gold: as written.
+        answer: as written.
         match: ``EQUIVALENT``, or ``EXACT`` for equal strings (white space at the ends aside).
 
     Raises:
