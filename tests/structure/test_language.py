@@ -17,7 +17,6 @@ INSTEAD = {
 """What not to write -> what to write."""
 
 READ = (
-    "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs",
@@ -30,7 +29,6 @@ READ = (
 """What people read; the parts of `wapo_verl/` count one by one."""
 
 KNOWN = {
-    "README.md",
     "benchmarks",
     "docs",
     "envs",
