@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from wapo_verl.cli.check_env import check_env
+from wapo_verl.cli.compare import compare
 from wapo_verl.cli.new_env import new_env
 from wapo_verl.cli.score import score
 from wapo_verl.cli.try_env import try_env
@@ -76,6 +77,7 @@ def prepare(
         raise typer.Exit(1) from error
 
 
+app.command()(compare)
 app.command()(score)
 app.command()(new_env)
 app.command()(check_env)

@@ -65,6 +65,8 @@ class Environment(ABC):
         row_options: which ``options`` go into each row's ``extra_info``, since its prompt or its score hangs on them.
         generates_documents: True when rows and documents are made here, not read: ``prepare`` then writes
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
+        undecided: reward parts that, where they are 1, say that the verifier came to no verdict. Such a sample says
+            nothing about the policy: an evaluation counts it by that name and leaves it out of its means.
         hub_repo: "owner/name" of its data set on the Hugging Face hub, if it has one in a layout that it reads.
     """
 
@@ -78,6 +80,7 @@ class Environment(ABC):
     least: ClassVar[Mapping[str, int]] = {}
     row_options: ClassVar[tuple[str, ...]] = ()
     generates_documents: ClassVar[bool] = False
+    undecided: ClassVar[tuple[str, ...]] = ()
     hub_repo: ClassVar[str | None] = None
 
     @abstractmethod
@@ -152,6 +155,14 @@ class Environment(ABC):
                 f"reward weight {unknown[0]!r} names no reward part of {self.name!r}; its parts are {', '.join(parts)}"
             )
         return {"score": float(sum(weight * parts[name] for name, weight in weights.items())), **parts}
+
+    def given_answer(self, episode: Episode, ground_truth: Any) -> str | None:
+        """The answer that an episode gives, as it is counted in a vote among samples; None for no answer."""
+        return episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
+
+    def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
+        """Whether two given answers to one question are the same, as a vote among samples counts them."""
+        return first.strip() == second.strip()
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
         """Score a file of predictions as the benchmark's own script does, both files in upstream's formats.

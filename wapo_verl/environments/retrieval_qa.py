@@ -7,7 +7,7 @@ An environment that takes this as its base says only where its examples come fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from wapo_verl.environments.environment import Environment, Example
 from wapo_verl.environments.episode import Episode
@@ -68,6 +68,10 @@ class RetrievalQA(Environment):
     def f1(self, prediction: str, gold: str) -> float:
         """The benchmark's own F1 of an answer against one gold answer."""
         return ottqa_f1(prediction, gold)
+
+    def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
+        """Whether two answers normalise to the same text, as exact match has it."""
+        return normalise_answer(first) == normalise_answer(second)
 
     def document_id(self, id_: str) -> str:
         """One spelling of a document's id, where indexes spell it in several."""

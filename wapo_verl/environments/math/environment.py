@@ -15,8 +15,10 @@ from wapo_verl.environments.environment import Example, RowError
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.from_files import FromFiles
 from wapo_verl.environments.math.echo import is_copied
+from wapo_verl.environments.math.equivalence import GOLD_UNPARSED
 from wapo_verl.environments.math.extraction import BOXED, FORMATS, THINK, extract_answer, written
 from wapo_verl.environments.math.verifier import DIFFERENT, EQUAL, EQUIVALENT, MATCHES, UNDECIDED, exactly, verify
+from wapo_verl.environments.math.workers import TIMED_OUT, WORKER_DIED
 from wapo_verl.environments.raw_rows import WHOLE_ROW, RawRow
 
 INSTRUCTIONS = {
@@ -53,6 +55,7 @@ class MathEnvironment(FromFiles):
     reward_weights: ClassVar[Mapping[str, float]] = {"correct": 1.0}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {"answer_format": THINK, "match": EQUIVALENT}
     row_options: ClassVar[tuple[str, ...]] = ("answer_format", "match")
+    undecided: ClassVar[tuple[str, ...]] = (GOLD_UNPARSED, TIMED_OUT, WORKER_DIED)
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
         """The split's problems in a fixed order; by default every row of its files."""
@@ -99,6 +102,14 @@ class MathEnvironment(FromFiles):
             "copied": float(copied),
             **{name: float(verdict == name) for name in UNDECIDED},
         }
+
+    def given_answer(self, episode: Episode, ground_truth: Mapping[str, Any]) -> str | None:
+        """The answer that stands where the row's format wants it."""
+        return extract_answer(episode.completion, ground_truth["answer_format"]) if episode.answered else None
+
+    def same_answer(self, first: str, second: str, ground_truth: Mapping[str, Any]) -> bool:
+        """Whether two answers mean the same by the row's match; blocks while a worker looks at them."""
+        return verify(first, second, ground_truth["match"]) == EQUAL
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
         """A completion that gives the gold answer in the row's format."""

@@ -1,0 +1,178 @@
+"""Reads what veRL dumps of rollouts and validations: one JSON line a sample, `STEP.jsonl`.
+
+A dump says neither the data source nor the row's id. Rows with the same prompt and ground truth are one question; the
+environment, which tells which answers are the same, is the caller's to name. veRL's own dumps hold the text alone,
+those of this project's trainer the episode's record as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from wapo_verl.environments.environment import Environment
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.evaluation.answers import Ballot
+from wapo_verl.evaluation.records import VERSION, Line, row_hash
+from wapo_verl.evaluation.samples import SCORE, SampleColumns, Samples
+
+TEXTS = frozenset({"input", "output", "gts"})
+NO_PARTS = TEXTS | {"step", "uid", "episode", "reward"}
+"""Keys of a dump's line that hold no part of the reward; veRL writes the score twice, as `score` and `reward`."""
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """One line of a dump.
+
+    Attributes:
+        number: of the line in the file, from 1.
+        values: the line's object.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+
+    @cached_property
+    def question(self) -> str:
+        """What tells the line's question from others."""
+        return row_hash("", self.values["input"], self.values.get("gts"))
+
+    @property
+    def group(self) -> str:
+        """The prompt that was sampled from: in training, the group that shares its advantage's mean."""
+        return str(self.values.get("uid", self.question)).rsplit("_", 2)[0]
+
+    def episode(self, environment: Environment) -> Episode | None:
+        """Return the episode; None where the dump does not hold what the environment scores."""
+        record = self.values.get("episode")
+        if record is not None:
+            return Episode.from_record(record)
+        if environment.agent_name == "single_turn_agent":
+            return Episode(answer=None, completion=self.values["output"])
+        return None
+
+
+def is_dump(values: Mapping[str, Any]) -> bool:
+    """Tell whether a line's object is one of a dump's."""
+    return {"input", "output", SCORE} <= set(values)
+
+
+def dumped_lines(file: Path) -> list[Dumped]:
+    """Read a dump: of the outputs of one session the last, and no line that was cut off.
+
+    Raises:
+        ValueError: for a line that is no JSON or not one of a dump's; the sentence names the line.
+        OSError: when it cannot be read.
+    """
+    last: dict[object, Dumped] = {}
+    for dumped in _every_line(file):
+        uid = dumped.values.get("uid")
+        session = str(uid).rsplit("_", 1)[0] if str(uid).count("_") >= 2 else dumped.number
+        last[session] = dumped
+    return sorted(last.values(), key=lambda dumped: dumped.number)
+
+
+def _every_line(file: Path) -> Iterator[Dumped]:
+    *lines, _ = file.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = msgspec.json.decode(line)
+        except msgspec.MsgspecError:  # it takes no NaN, which Python's json writes
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON ({error}); take the line out") from error
+        if not isinstance(values, dict) or not is_dump(values):
+            raise ValueError(f"line {number} is not one of a dump, whose lines have input, output and score")
+        yield Dumped(number, values)
+
+
+def read_dump(file: Path, environment: str | None = None) -> tuple[dict[str, Samples], list[str]]:
+    """Return the samples of a dump, all of one data source, and sentences about what was left out.
+
+    Args:
+        file: the dump.
+        environment: the environment whose rows these are, where it is known.
+
+    Raises:
+        ValueError: for a damaged line, a score that is no number, or an unknown environment.
+        OSError: when it cannot be read.
+    """
+    lines = dumped_lines(file)
+    if not lines:
+        raise ValueError("it holds no whole sample")
+    parts, numbers = _parts(lines), _sample_numbers(lines)
+    votes = _votes(lines, numbers, find_environment(environment)) if environment else None
+    episodes = [dumped.values.get("episode") for dumped in lines]
+    columns = SampleColumns(environment or "")
+    columns.add(
+        [
+            Line(
+                version=VERSION,
+                data_source=environment or "",
+                question_id=dumped.question,
+                row=dumped.question,
+                sample=sample,
+                scores={name: _number(dumped, name) for name in parts},
+                failure=None,
+                vote=votes[place] if votes else None,
+                turns=episode["turns"] if episode else 0,
+                searches=len(episode["queries"]) if episode else 0,
+                tokens=0,
+            )
+            for place, (dumped, sample, episode) in enumerate(zip(lines, numbers, episodes, strict=True))
+        ],
+        np.array([dumped.number for dumped in lines]),
+    )
+    samples = columns.samples(known_sizes=("turns", "searches") if all(episodes) else (), votes_known=votes is not None)
+    cut = not file.read_bytes().endswith(b"\n")
+    return {environment or "": samples}, [f"{file}: its last line is cut off and was left out"] if cut else []
+
+
+def _parts(lines: Sequence[Dumped]) -> list[str]:
+    """Return the names of the scores that every line has; rows of several environments share no more than those."""
+    names = [name for name in lines[0].values if name not in NO_PARTS]
+    return [name for name in names if all(isinstance(dumped.values.get(name), int | float) for dumped in lines)]
+
+
+def _number(dumped: Dumped, name: str) -> float:
+    value = float(dumped.values[name])
+    if not isfinite(value):
+        raise ValueError(
+            f"line {dumped.number}: the score {name!r} is {value}; score it again with `wapo-verl rescore`"
+        )
+    return value
+
+
+def _sample_numbers(lines: Sequence[Dumped]) -> list[int]:
+    """Return for each line how many lines of the same question stand before it."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for dumped in lines:
+        numbers.append(seen[dumped.question])
+        seen[dumped.question] += 1
+    return numbers
+
+
+def _votes(lines: Sequence[Dumped], numbers: Sequence[int], environment: Environment) -> list[int | None] | None:
+    """Return the labels of the lines' answers; None where a line does not hold what the environment scores."""
+    ballots: dict[str, Ballot] = {}
+    votes = []
+    for dumped, number in zip(lines, numbers, strict=True):
+        episode, truth = dumped.episode(environment), dumped.values.get("gts")
+        if episode is None:
+            return None
+        ballot = ballots.setdefault(dumped.question, Ballot(environment, truth))
+        votes.append(ballot.vote(environment.given_answer(episode, truth), number))
+    return votes
