@@ -115,7 +115,7 @@ def p_text(p_value: float) -> str:
     """Return a p-value as text: three decimals, small ones as a bound."""
     if math.isnan(p_value):
         return NOTHING
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def methods(comparison: Comparison) -> str:
@@ -147,9 +147,12 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the tables, how the numbers were made, and what was left out."""
     for grid in grids(comparison):
         paired = grid.title.startswith("differences")  # whose second column stays on one line
-        table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        )
         for column, name in enumerate(grid.header):
-            table.add_column(Text(name), justify="right" if column else "left", no_wrap=column < 1 + paired)
+            kept = column < 1 + paired  # on one line
+            table.add_column(Text(name), justify="right" if column else "left", no_wrap=kept, overflow="fold")
         for row in grid.rows:
             table.add_row(*map(Text, row))
         console.print(table)
