@@ -17,8 +17,9 @@ from torch import Tensor
 from benchmarks.study.policy import Cache, Policy
 from benchmarks.study.task import Library, Question, Task
 from examples.quickstart.settings import QuickstartSettings
-from wapo_verl.environments.episode import ANSWERED, Episode, Recorder
-from wapo_verl.environments.protocol import STOP_STRINGS, Answer, Invalid, Search, parse_turn
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.episode_rules import EpisodeLimits, EpisodeRules
+from wapo_verl.environments.protocol import STOP_STRINGS, Search
 from wapo_verl.environments.registry import environment
 from wapo_verl.rollout.trajectory import Trajectory
 
@@ -46,21 +47,17 @@ class Played:
     Attributes:
         trajectory: ids, mask and log-probs.
         measures: one for each of the policy's own tokens, in order, of the distribution it was drawn from.
-        record: what the verifier will read, while it grows.
-        episode: the same, once it is over.
+        rules: of the episode, with what the verifier will read while it grows.
+        episode: the finished record, once it is over.
         reward: its score, once it is over.
     """
 
     question: Question
     trajectory: Trajectory
+    rules: EpisodeRules
     measures: list[Measure] = field(default_factory=list)
-    record: Recorder = field(default_factory=Recorder)
     episode: Episode | None = None
     reward: float = 0.0
-
-    def end(self, outcome: str, answer: str | None = None) -> None:
-        """Note how the episode ended."""
-        self.episode = self.record.end(outcome, answer)
 
 
 class Player:
@@ -90,8 +87,15 @@ class Player:
             split: whose documents are searched.
             generator: of the sampling.
         """
+        limits = EpisodeLimits(
+            max_turns=self.settings.max_turns, max_turn_tokens=self.settings.max_turn_tokens, announce_budget=False
+        )
         episodes = [
-            Played(question, Trajectory(list(question.prompt), self.settings.max_response_tokens))
+            Played(
+                question,
+                Trajectory(list(question.prompt), self.settings.max_response_tokens),
+                EpisodeRules.of("search_agent", limits),
+            )
             for question in questions
         ]
         running, cache = episodes, policy.new_cache(len(episodes))
@@ -121,7 +125,7 @@ class Player:
         ids, lengths = padded(unfed)
         hidden = policy.feed(ids, fed, cache)
         hidden, fed = hidden[torch.arange(len(ids)), lengths - 1], fed + lengths
-        limits = torch.tensor([min(self.settings.max_turn_tokens, played.trajectory.room) for played in running])
+        limits = torch.tensor([played.rules.turn_budget(played.trajectory.room) for played in running])
         active = torch.ones(len(running), dtype=torch.bool)
         written: list[Tensor] = []
         noted: list[Tensor] = []
@@ -160,39 +164,27 @@ class Player:
         counts: list[int],
     ) -> None:
         for played, row, measures, count in zip(running, tokens, noted, counts, strict=True):
-            found = [Measure(*numbers) for numbers in measures[:count]]
-            played.trajectory.add_turn(row[:count], [measure.log_prob for measure in found])
-            played.measures += found
-            played.record.wrote(self._decode(row[:count]))
+            kept = [Measure(*numbers) for numbers in measures[:count]]
+            played.trajectory.add_turn(row[:count], [measure.log_prob for measure in kept])
+            played.measures += kept
 
     def _conclude(self, played: Played, library: Library) -> None:
-        """What follows from an episode's newest turn, as the agent loop has it."""
-        trajectory, text = played.trajectory, played.record.texts[-1]
+        """Do what follows from an episode's newest turn, as the agent loop does."""
+        trajectory, rules = played.trajectory, played.rules
         count = _last_turn_length(trajectory)
-        limit = min(self.settings.max_turn_tokens, trajectory.room + count)
-        stopped = trajectory.ids[-1] in self.task.boundary.ends or any(stop in text for stop in STOP_STRINGS)
-        if count >= limit and not stopped:
-            played.end("turn_truncated" if limit == self.settings.max_turn_tokens else "context_full")
+        ended = trajectory.ids[-1] in self.task.boundary.ends
+        text = self._decode(trajectory.ids[-count:])
+        step = rules.turn(text, tokens=count, room=trajectory.room + count, ended=ended)
+        if not isinstance(step, Search):
+            assert isinstance(step, Episode), "the text protocol has no call that could be malformed"
+            played.episode = step
             return
-        match parse_turn(text):
-            case Answer(answer):
-                played.end(ANSWERED, answer)
-            case Invalid(outcome):
-                played.end(outcome)
-            case Search(query):
-                self._search(played, query, library)
-
-    def _search(self, played: Played, query: str, library: Library) -> None:
-        if played.record.turns >= self.settings.max_turns:
-            played.end("turn_limit")
-            return
-        document_ids, shown = library.search(query)
-        information = self.task.boundary.ids(shown, last=played.trajectory.ids[-1])
-        if len(information) >= played.trajectory.room:
-            played.end("context_full")
-            return
-        played.trajectory.add_environment(information)
-        played.record.searched(query, document_ids)
+        document_ids, shown = library.search(step.queries[0])
+        information = self.task.boundary.ids(shown, last=trajectory.ids[-1])
+        found = [(step.queries[0], document_ids)]
+        played.episode = rules.show(found, tokens=len(information), room=trajectory.room)
+        if played.episode is None:
+            trajectory.add_environment(information)
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self.task.tokenizer.decode(ids, skip_special_tokens=False)

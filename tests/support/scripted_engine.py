@@ -122,6 +122,7 @@ def play(
     tools: Sequence[Any] = (),
     tokenizer: PreTrainedTokenizerFast | None = None,
     model_type: str = "qwen3",
+    extra_info: dict[str, Any] | None = None,
     **engine_options: Any,
 ) -> tuple[AgentLoopOutput, ScriptedEngine]:
     """One episode of a loop in which the policy writes `turns`; with the byte tokenizer where none is given."""
@@ -140,7 +141,7 @@ def play(
             tools=ToolListWrap(list(tools)),
         )
         sampling = {"temperature": 1.0, "logprobs": True}
-        return await loop.run(sampling, raw_prompt=list(messages), priority=7), engine
+        return await loop.run(sampling, raw_prompt=list(messages), priority=7, extra_info=extra_info), engine
 
     return asyncio.run(episode())
 

@@ -64,8 +64,8 @@ def show(name: str, agent_name: str, found: Soundness, console: Console) -> None
     console.print(table)
     if agent_name not in PLAYED:
         console.print(f"no attack was tried: the loop {agent_name} cannot be played here", soft_wrap=True)
-    for finding in found.findings:
-        line = Text(f"{finding.split} row {finding.row}, {finding.check}: {finding.problem}")
+    for failure in found.failures:
+        line = Text(f"{failure.split} row {failure.row}, {failure.check}: {failure.problem}")
         console.print(line, style="red", soft_wrap=True)
     failed = sum(tally.failed > 0 for check, tally in found.tallies.items() if check not in NOTES)
     console.print(f"{name} is sound" if found.sound else f"{name} fails {failed} check(s)")

@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from wapo_verl.env_tools.play import PLAYED, PROTOCOLS, Row
+from wapo_verl.env_tools.play import PLAYED, Row
 from wapo_verl.environments.environment import Example
 from wapo_verl.environments.math.echo import is_copied
-from wapo_verl.environments.protocol import render_answer
+from wapo_verl.environments.protocol import PROTOCOLS, render_answer
 
 NONSENSE = "qwzx qwzx"
 LONG = 20_000

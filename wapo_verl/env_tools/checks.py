@@ -18,7 +18,7 @@ from functools import partial
 
 from wapo_verl.data.row_schema import check_alike, check_row
 from wapo_verl.env_tools.attacks import Attack, Script, attacks_on, disarmed, target
-from wapo_verl.env_tools.play import SINGLE, Limits, Row, play_script, score
+from wapo_verl.env_tools.play import SINGLE, Row, play_script, rules_for, score
 from wapo_verl.environments.environment import Environment, Example, RowError
 from wapo_verl.environments.episode import OUTCOMES, Episode
 
@@ -82,8 +82,7 @@ class Subject:
         """What a policy earns that writes this and finds, with every search, the documents with the evidence."""
         if self.single:
             return self.score(Episode(None, completion="\n".join(script)))["score"]
-        played = play_script(self.row["agent_name"], script, Limits.of(self.row), self.example.document_ids)
-        return self.score(played)["score"]
+        return self.score(play_script(rules_for(self.row), script, self.example.document_ids))["score"]
 
 
 def check_one(subject: Subject) -> Iterator[Problem]:

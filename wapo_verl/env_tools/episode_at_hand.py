@@ -23,11 +23,12 @@ from rich.text import Text
 
 from retrieval_index import CorpusError, build_index
 from retrieval_index.client import connect
-from wapo_verl.env_tools.play import PLAYED, PROTOCOLS, SINGLE, Limits, Play, Row, score
-from wapo_verl.env_tools.soundness import Rows
+from wapo_verl.env_tools.play import PLAYED, SINGLE, Row, rules_for, score, until
+from wapo_verl.env_tools.soundness import RowChoice
 from wapo_verl.environments.environment import Environment, Example
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.protocol import render_answer
+from wapo_verl.environments.episode_rules import ToolError
+from wapo_verl.environments.protocol import PROTOCOLS, render_answer
 from wapo_verl.rollout.chat import TurnBoundary
 from wapo_verl.rollout.episode_search import EpisodeSearch
 from wapo_verl.rollout.settings import SearchAgentConfig
@@ -65,7 +66,7 @@ class Game:
     top_k: int
 
     @classmethod
-    def of(cls, rows: Rows, number: int, index: str | None, top_k: int) -> Game:
+    def of(cls, rows: RowChoice, number: int, index: str | None, top_k: int) -> Game:
         """The game of a row of the first of these splits.
 
         Raises:
@@ -116,26 +117,22 @@ def _single_turn(write: Write, console: Console) -> tuple[str, Episode]:
 
 
 def _several_turns(game: Game, index: str | None, write: Write, console: Console) -> tuple[str, Episode]:
-    limits = Limits.of(game.row)
-    episode_of = Play(game.row["agent_name"], limits)
-    settings = SearchAgentConfig(
-        index=str(index),
-        top_k=game.top_k,
-        max_turns=limits.max_turns,
-        queries_per_call=limits.queries_per_call,
+    rules = rules_for(game.row)
+    search = EpisodeSearch(
+        connect(str(index)), SearchAgentConfig(index=str(index), top_k=game.top_k), _FourBytesAToken()
     )
-    search = EpisodeSearch(connect(str(index)), settings, _FourBytesAToken())
     while True:
-        text = write(episode_of.record.turns + 1) or ""
-        outcome = episode_of.turn(text)
-        _panel(console, f"policy, turn {episode_of.record.turns}", episode_of.record.texts[-1], "green")
-        if isinstance(outcome, Episode):
-            return outcome.completion, outcome
-        results = asyncio.run(search.ask(outcome))
-        for found in results:
-            episode_of.found(found.query, found.document_ids)
-        shown = episode_of.protocol.shown([found.passages for found in results])
-        ids = ", ".join(document_id for found in results for document_id in found.document_ids)
+        step = rules.turn(until(write(rules.turns + 1) or "", rules.protocol.ends))
+        _panel(console, f"policy, turn {rules.turns}", rules.texts[-1], "green")
+        if isinstance(step, Episode):
+            return step.completion, step
+        if isinstance(step, ToolError):
+            _panel(console, "error", rules.with_budget(step.message), "yellow")
+            continue
+        results = asyncio.run(search.ask(step.queries))
+        rules.show((result.query, result.document_ids) for result in results)
+        ids = ", ".join(document_id for result in results for document_id in result.document_ids)
+        shown = rules.results([result.passages for result in results])
         _panel(console, f"results: {ids or 'none'}", shown, "yellow")
 
 
@@ -188,7 +185,7 @@ def _typed(console: Console) -> Write:
 
 
 @contextmanager
-def _own_index(rows: Rows) -> Iterator[str]:
+def _own_index(rows: RowChoice) -> Iterator[str]:
     """An index of the environment's own documents, for the time of the block.
 
     They are looked for in the source, and then in the file of the rows, which may bring theirs along.

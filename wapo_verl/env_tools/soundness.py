@@ -39,7 +39,7 @@ NOTES = frozenset({DUPLICATES})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Failure:
     """What is wrong with a row."""
 
     check: str
@@ -54,7 +54,7 @@ class Tally:
 
     checked: int = 0
     failed: int = 0
-    first: list[Finding] = field(default_factory=list)
+    first: list[Failure] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,14 +65,14 @@ class Soundness:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @property
-    def findings(self) -> list[Finding]:
+    def failures(self) -> list[Failure]:
         """The first failures of each check, notes left out."""
-        return [found for name, tally in self.tallies.items() if name not in NOTES for found in tally.first]
+        return [failure for name, tally in self.tallies.items() if name not in NOTES for failure in tally.first]
 
     @property
     def sound(self) -> bool:
         """Whether no check failed."""
-        return not self.findings
+        return not self.failures
 
     def note(self, check: str, split: str, row: int, problem: str | None) -> None:
         """Count a check of a row, and its failure where there is a problem."""
@@ -81,11 +81,11 @@ class Soundness:
         if problem:
             tally.failed += 1
             if len(tally.first) < NAMED:
-                tally.first.append(Finding(check, split, row, problem))
+                tally.first.append(Failure(check, split, row, problem))
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowChoice:
     """Which rows of an environment: their source, options and splits, and at most so many of each split."""
 
     env: Environment
@@ -106,7 +106,7 @@ def rows_of(
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     agent: str | None = None,
-) -> Rows:
+) -> RowChoice:
     """The rows that the user asked for, of the environment's own sample where no source is given.
 
     Args:
@@ -127,7 +127,7 @@ def rows_of(
     for split in chosen:
         if split not in env.splits:
             raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(env.splits)}")
-    return Rows(env, source, tuple(dict.fromkeys(chosen)), env.resolve_options(options or {}), limit)
+    return RowChoice(env, source, tuple(dict.fromkeys(chosen)), env.resolve_options(options or {}), limit)
 
 
 def _place(env: Environment, source: Path | str, splits: tuple[str, ...]) -> Path:
@@ -136,7 +136,7 @@ def _place(env: Environment, source: Path | str, splits: tuple[str, ...]) -> Pat
 
 
 def check_environment(
-    rows: Rows,
+    rows: RowChoice,
     begin: Callable[[str, int], None] = lambda split, count: None,
     advance: Callable[[], None] = lambda: None,
     twice: bool = True,
@@ -180,7 +180,7 @@ def _of_one_split(digests: Iterator[str]) -> Iterator[str | None]:
     yield from repeat(None)
 
 
-def _survey(rows: Rows, found: Soundness) -> tuple[str, ...]:
+def _survey(rows: RowChoice, found: Soundness) -> tuple[str, ...]:
     """Count rows, note equal questions, and return some answers of rows, each once."""
     answers: dict[str, None] = {}
     places: dict[bytes, tuple[str, int]] = {}

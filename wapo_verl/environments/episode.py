@@ -7,8 +7,8 @@ Token ids, masks and log-probs are left out: they belong to the agent loop's out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 ANSWERED = "answered"
@@ -24,6 +24,8 @@ OUTCOMES = (
     "context_full",
     "turn_limit",
 )
+TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
+"""The outcomes of an episode that a limit of tokens has cut off."""
 
 
 _NOT_KNOWING = frozenset(
@@ -77,6 +79,8 @@ class Episode:
         turns: number of assistant turns.
         outcome: one of ``OUTCOMES``; every one but "answered" ended the episode without an answer.
         completion: the policy's own text, without any retrieved passage (single-turn environments).
+        tool_errors: turns whose malformed call was answered with an error.
+        repaired_calls: turns whose malformed call was repaired and carried out.
 
     Raises:
         ValueError: for an unknown outcome, or an answer beside an outcome other than "answered".
@@ -88,6 +92,8 @@ class Episode:
     turns: int = 1
     outcome: str = ANSWERED
     completion: str = ""
+    tool_errors: int = 0
+    repaired_calls: int = 0
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
@@ -124,42 +130,3 @@ class Episode:
         if "document_ids" in values:
             values["document_ids"] = tuple(tuple(ids) for ids in values["document_ids"])
         return cls(**values)
-
-
-@dataclass(slots=True)
-class Recorder:
-    """Notes an episode while it is played, and gives the record when it is over. One for each episode.
-
-    Attributes:
-        texts: what the policy wrote, a turn each.
-        queries, document_ids: as in ``Episode``; they grow together, by ``searched``.
-    """
-
-    texts: list[str] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
-    document_ids: list[tuple[str, ...]] = field(default_factory=list)
-
-    @property
-    def turns(self) -> int:
-        """How many turns the policy has taken."""
-        return len(self.texts)
-
-    def wrote(self, text: str) -> None:
-        """Note a turn of the policy."""
-        self.texts.append(text)
-
-    def searched(self, query: str, document_ids: Sequence[str]) -> None:
-        """Note a search whose results the policy was shown, and the documents in it, best first."""
-        self.queries.append(query)
-        self.document_ids.append(tuple(document_ids))
-
-    def end(self, outcome: str, answer: str | None = None) -> Episode:
-        """The finished episode; raises ValueError as ``Episode`` does."""
-        return Episode(
-            answer=answer,
-            queries=tuple(self.queries),
-            document_ids=tuple(self.document_ids),
-            turns=self.turns,
-            outcome=outcome,
-            completion="\n".join(self.texts),
-        )

@@ -1,41 +1,36 @@
 """What a turn of the policy means in a search episode, and how results are written back to it: two protocols.
 
 Every turn is an optional ``<think>..</think>``, then exactly one action. In the text protocol (`parse_turn`) that is
-``<search>query</search>`` or ``<answer>text</answer>``; in the tool protocol (`parse_tool_turn`) it is
-``<tool_call>{"name": "search", "arguments": {"query_list": ["query"]}}</tool_call>`` (the Hermes form, with the
-argument of veRL's former search tool) or the same ``<answer>``. Both parsers are total: every string is a search, an
-`Answer` or an `Invalid` with one named outcome, in linear time.
+``<search>query</search>`` or ``<answer>text</answer>``; in the tool protocol (`parse_tool_turn`) it is one or more
+``<tool_call>..</tool_call>`` (`wapo_verl.environments.tool_calls` reads what stands in them) or the same ``<answer>``.
+Both parsers are total: every string is a `Search`, an `Answer` or an `Invalid` with one named outcome, in linear time.
 
 What counts, rule by rule, in both:
 
 - What stands inside a think block is thought: tags in it are ignored. A block that is never closed swallows the rest of
   the turn. Chat templates may open the block in the prompt, so a ``</think>`` before any ``<think>`` closes one too.
-- Free text around the one action is ignored, and so is a closing tag that closes nothing.
+- Free text around the action is ignored, and so is a closing tag that closes nothing.
 - Any tag of the protocol inside an action, or an action closed by another one's tag: ``nested_tags``.
-- A second action, finished or only begun: ``two_tags``. No finished action: ``no_tag``.
+- A second action, finished or only begun: ``two_tags``; several calls are one action. No finished action: ``no_tag``.
 - An action with nothing but white space in it: ``empty_query`` or ``empty_answer``; so is a call with a blank query.
-- A call that is no JSON, names another tool, or has no list of queries, or too long a one: ``bad_call``.
+- A call that is not closed, no JSON, names another tool, or has no list of queries, or too long a one: ``bad_call``.
 - An ``<information>`` or ``<tool_response>`` written by the policy is text like any other. Results exist only where the
   agent loop put them: a policy that writes its own gains nothing by it.
 - Tags are these characters and no others: look-alikes (full-width brackets, letters of other scripts) are plain text.
 
-Left out: outcomes that no text can show (a turn cut by a length limit, a full context, the last turn); the agent loops
-know them and name them.
+Outcomes that no text can show (a turn cut by a length limit, a full context, the last turn) are those of
+`wapo_verl.environments.episode_rules`.
 """
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wapo_verl.environments.tool_calls import QUERIES_KEY, SEARCH_TOOL, CallError, read_calls
 
 STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
 """Generation of a turn ends at the first of these, the string itself included."""
-
-SEARCH_TOOL = "search"
-"""The name of the tool protocol's one tool."""
-
-QUERIES_KEY = "query_list"
-"""Its one argument: a list of queries."""
 
 _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
 _TOOL_TAG = re.compile(r"<(/?)(think|tool_call|answer|tool_response)>")
@@ -44,16 +39,15 @@ _ANY_TAG = re.compile(r"<(/?)(think|search|answer|information|tool_call|tool_res
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A turn that asks the retriever; `query` is stripped and not empty."""
+    """A turn that asks the retriever.
 
-    query: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolSearch:
-    """A turn that calls the search tool; each of `queries` is stripped and not empty, and there is at least one."""
+    Attributes:
+        queries: at least one, each stripped and not empty; exactly one in the text protocol.
+        repaired: whether a malformed call was read all the same.
+    """
 
     queries: tuple[str, ...]
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +59,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """A turn outside the protocol: `no_tag`, `two_tags`, `nested_tags`, `empty_query`, `empty_answer`, `bad_call`."""
+    """A turn outside the protocol.
+
+    Attributes:
+        outcome: `no_tag`, `two_tags`, `nested_tags`, `empty_query`, `empty_answer` or `bad_call`.
+        error: what the policy is told of a malformed call; "" where the turn ends the episode.
+    """
 
     outcome: str
+    error: str = field(default="", compare=False)
 
 
 Turn = Search | Answer | Invalid
-ToolTurn = ToolSearch | Answer | Invalid
+_Action = tuple[str, str]
+"""The name of an action's tag, and its content, stripped."""
 
 
 def parse_turn(text: str) -> Turn:
@@ -80,32 +81,40 @@ def parse_turn(text: str) -> Turn:
     Args:
         text: what the policy wrote in this turn, decoded, special tokens kept or not.
     """
-    action = _the_action(text, _TAG, ("search", "answer"))
-    if isinstance(action, Invalid):
-        return action
-    name, content = action
+    actions = _actions(text, _TAG, ("search", "answer"))
+    if isinstance(actions, Invalid):
+        return actions
+    if len(actions) > 1:
+        return Invalid("two_tags")
+    name, content = actions[0]
     if name == "search":
-        return Search(content) if content else Invalid("empty_query")
+        return Search((content,)) if content else Invalid("empty_query")
     return _answer(content)
 
 
-def parse_tool_turn(text: str, most_queries: int) -> ToolTurn:
+def parse_tool_turn(text: str, most_queries: int) -> Turn:
     """Read one turn of the policy in the tool protocol. Never raises; one pass over `text`.
 
     Args:
         text: as for `parse_turn`.
-        most_queries: how many queries one call may have.
+        most_queries: how many queries a turn may have.
     """
-    action = _the_action(text, _TOOL_TAG, ("tool_call", "answer"))
-    if isinstance(action, Invalid):
-        return action
-    name, content = action
-    return _tool_search(content, most_queries) if name == "tool_call" else _answer(content)
+    actions = _actions(text, _TOOL_TAG, ("tool_call", "answer"))
+    if isinstance(actions, Invalid):
+        return actions
+    if actions[0][0] == "answer" and len(actions) == 1:
+        return _answer(actions[0][1])
+    if any(name == "answer" for name, _ in actions):
+        return Invalid("two_tags")
+    try:
+        return Search(*read_calls((content for _, content in actions), most_queries))
+    except CallError as error:
+        return Invalid(error.outcome, str(error))
 
 
-def _the_action(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> tuple[str, str] | Invalid:
-    """The turn's one action: its name and its content, stripped."""
-    actions: list[tuple[str, str]] = []
+def _actions(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> list[_Action] | Invalid:
+    """Return the turn's finished actions, at least one, or what is wrong with its tags."""
+    actions: list[_Action] = []
     opened: tuple[str, int] | None = None  # the action we are inside of, and where its content starts
     thinking = False
     body = _without_thought_opened_by_the_prompt(text)
@@ -113,7 +122,7 @@ def _the_action(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> tup
         closing, name = tag.group(1) == "/", tag.group(2)
         if opened is not None:
             if not (closing and name == opened[0]):
-                return Invalid("nested_tags")
+                return _unfinished("nested_tags", [*actions, (opened[0], "")], "a call holds another tag")
             actions.append((name, body[opened[1] : tag.start()].strip()))
             opened = None
         elif thinking:
@@ -122,9 +131,17 @@ def _the_action(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> tup
             thinking = not closing
         elif name in names and not closing:
             opened = (name, tag.end())
-    if len(actions) + (opened is not None) > 1:
-        return Invalid("two_tags")
-    return actions[0] if actions else Invalid("no_tag")
+    if opened is not None:
+        return _unfinished("two_tags" if actions else "no_tag", [*actions, (opened[0], "")], "a call is not closed")
+    return actions or Invalid("no_tag")
+
+
+def _unfinished(outcome: str, begun: Sequence[_Action], problem: str) -> Invalid:
+    """Return what a turn is whose last action is broken: a malformed call where it does nothing but call."""
+    if any(name != "tool_call" for name, _ in begun):
+        return Invalid(outcome)
+    error = CallError(problem)
+    return Invalid(outcome if outcome == "nested_tags" else error.outcome, str(error))
 
 
 def _without_thought_opened_by_the_prompt(text: str) -> str:
@@ -134,26 +151,6 @@ def _without_thought_opened_by_the_prompt(text: str) -> str:
 
 def _answer(content: str) -> Answer | Invalid:
     return Answer(content) if content else Invalid("empty_answer")
-
-
-def _tool_search(content: str, most_queries: int) -> ToolSearch | Invalid:
-    if not content:
-        return Invalid("empty_query")
-    try:
-        call = json.loads(content)
-    except (ValueError, RecursionError):
-        return Invalid("bad_call")
-    arguments = call.get("arguments") if isinstance(call, dict) and call.get("name") == SEARCH_TOOL else None
-    queries = arguments.get(QUERIES_KEY) if isinstance(arguments, dict) else None
-    if not isinstance(queries, list) or len(queries) > most_queries or not all(map(_is_text, queries)):
-        return Invalid("bad_call")
-    stripped = tuple(query.strip() for query in queries)
-    return ToolSearch(stripped) if stripped and all(stripped) else Invalid("empty_query")
-
-
-def _is_text(value: object) -> bool:
-    """Tell whether a JSON value is text: a string, and no half of a surrogate pair in it, which JSON can spell."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def neutralise(text: str, markers: Iterable[str] = ()) -> str:
@@ -213,3 +210,32 @@ def render_answer(text: str, thought: str = "") -> str:
 
 def _render_thought(thought: str) -> str:
     return f"<think>{thought}</think>" if thought else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How turns of an agent loop are read and written.
+
+    Attributes:
+        ends: strings at which the engine ends a turn.
+        read: a turn's text and the most queries it may have -> what it means.
+        write: queries -> a turn that searches for them.
+        results: the passages of each query -> what the policy is shown.
+    """
+
+    ends: tuple[str, ...]
+    read: Callable[[str, int], Turn]
+    write: Callable[[Sequence[str]], str]
+    results: Callable[[Sequence[Sequence[str]]], str]
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "search_agent": Protocol(
+        ends=STOP_STRINGS,
+        read=lambda text, _: parse_turn(text),
+        write=lambda queries: render_search(queries[0]),
+        results=lambda passages: render_information(passages[0]),
+    ),
+    "search_tool_agent": Protocol((), parse_tool_turn, render_tool_search, render_tool_response),
+}
+"""The agent loops with several turns, by their name in a row."""

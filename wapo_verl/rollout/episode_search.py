@@ -1,9 +1,7 @@
 """The searches of one episode, the same for every protocol: from queries to passages as the policy is shown them.
 
-A loop makes one `EpisodeSearch` an episode, asks it, writes what it got between two turns in its own way, and notes in
-the episode's record what was shown. A search that fails after its retries raises: it never becomes an empty result.
-Left out: how a query is written and how passages are wrapped (`wapo_verl.environments.protocol`), and when an episode
-ends (the loops).
+A loop makes one `EpisodeSearch` an episode and asks it. A search that fails after its retries raises: it never becomes
+an empty result. How a query is written and how passages are wrapped is in `wapo_verl.environments.protocol`.
 """
 
 import asyncio
@@ -22,13 +20,13 @@ from wapo_verl.rollout.settings import SearchAgentConfig
 
 @cache
 def retriever_for(address: str, **options: Any) -> Retriever:
-    """The process's one retriever for an address: veRL makes a loop object per episode, an index is opened once."""
+    """Return the process's one retriever for an address: veRL makes a loop per episode, an index is opened once."""
     return connect(address, **options)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one query found.
+class SearchResult:
+    """What one query brought.
 
     Attributes:
         query: as the policy wrote it.
@@ -59,25 +57,25 @@ class EpisodeSearch:
 
     @classmethod
     def for_split(cls, split: str | None, settings: SearchAgentConfig, boundary: TurnBoundary) -> Self:
-        """The search of an episode whose row is of that split; raises ValueError for a split without an index."""
+        """Return the search for a row of that split; raises ValueError for a split without an index."""
         address = settings.address_for(split)
         return cls(retriever_for(address, **settings.client_options(address)), settings, boundary)
 
-    async def ask(self, queries: Sequence[str]) -> list[Found]:
-        """What each query finds.
+    async def ask(self, queries: Sequence[str]) -> list[SearchResult]:
+        """Search for each query.
 
         Raises:
             RetrievalError: when the search failed after its retries.
         """
         answers = await self.retriever.search(list(queries), self.settings.top_k, self.attempts)
-        hits = [hit for found in answers for hit in found]
-        if all(self._surely_fits(hit.document.text) for hit in hits):
-            shown = iter([self._shown(hit) for hit in hits])
+        every = [hit for hits in answers for hit in hits]
+        if all(self._surely_fits(hit.document.text) for hit in every):
+            shown = iter([self._shown(hit) for hit in every])
         else:  # cutting long documents takes its time
-            shown = iter(await asyncio.to_thread(lambda: [self._shown(hit) for hit in hits]))
+            shown = iter(await asyncio.to_thread(lambda: [self._shown(hit) for hit in every]))
         return [
-            Found(query, tuple(hit.document.id for hit in found), tuple(next(shown) for _ in found))
-            for query, found in zip(queries, answers, strict=True)
+            SearchResult(query, tuple(hit.document.id for hit in hits), tuple(next(shown) for _ in hits))
+            for query, hits in zip(queries, answers, strict=True)
         ]
 
     def _shown(self, hit: Hit) -> str:

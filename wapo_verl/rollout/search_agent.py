@@ -2,19 +2,13 @@
 
 Token ids in, token ids out: the prompt is tokenised once, a turn's ids stay what the engine returned, results are
 tokenised once as they are written. Decoded text is read (to see what the policy asked for) and never encoded again.
+What follows from a turn, and how an episode ends, is in `wapo_verl.environments.episode_rules`.
 
-How an episode ends (`wapo_verl.environments.episode.OUTCOMES`), beside what `wapo_verl.environments.protocol` reads in
-a turn:
-
-- `turn_truncated`: the turn reached `max_turn_tokens` before its closing tag;
-- `context_full`: the turn ran into the end of the response (`rollout.response_length` or `rollout.max_model_len`), or
-  the results and one more token did not fit; the results are then neither shown nor recorded;
-- `turn_limit`: a search in the last turn allowed; it is not carried out.
-
-A search that fails after its retries raises: an episode never goes on with an empty result that was an error. What
-makes the run stop then is in `fail_fast`. Left out: reward (the environment's), images, engines other than vLLM.
+A search that fails after its retries raises: an episode never continues with an empty result that was an error. What
+makes the run stop then is in `fail_fast`. There are no images, and no engine but vLLM.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -24,12 +18,16 @@ from verl.experimental.agent_loop.tool_agent_loop import SPEC_DECODE_EXTRA_KEYS
 from verl.utils.profiler import simple_timer
 from verl.utils.rollout_trace import rollout_trace_op
 
-from wapo_verl.environments.episode import ANSWERED, Episode, Recorder
-from wapo_verl.environments.protocol import STOP_STRINGS, Answer, Invalid, Search, parse_turn, render_information
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.episode_rules import EpisodeRules
+from wapo_verl.environments.protocol import STOP_STRINGS, Search
 from wapo_verl.rollout.chat import TurnBoundary
-from wapo_verl.rollout.episode_search import EpisodeSearch
+from wapo_verl.rollout.episode_limits import limits_for, say_full
+from wapo_verl.rollout.episode_search import EpisodeSearch, SearchResult
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.rollout.trajectory import Trajectory, room_for_response
+
+AGENT_NAME = "search_agent"
 
 
 @dataclass(slots=True)
@@ -41,13 +39,13 @@ class _State:
     boundary: TurnBoundary
     request_id: str
     priority: int
-    record: Recorder = field(default_factory=Recorder)
+    rules: EpisodeRules
     engine_fields: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     routed_experts: Any = None
 
 
-@register("search_agent")
+@register(AGENT_NAME)
 class SearchAgentLoop(AgentLoopBase):
     """Plays one episode of the protocol in `wapo_verl.environments.protocol`; veRL makes one object per episode."""
 
@@ -57,7 +55,7 @@ class SearchAgentLoop(AgentLoopBase):
         server_manager: Any,
         tokenizer: Any,
         data_config: Any,
-        name: str = "search_agent",
+        name: str = AGENT_NAME,
         processor: Any = None,
         dataset_cls: Any = None,
         hf_model_type: str | None = None,
@@ -95,20 +93,21 @@ class SearchAgentLoop(AgentLoopBase):
         Args:
             sampling_params: veRL's (temperature, top_p, top_k, logprobs); the loop adds its stop strings and limits.
             priority: order of the request in the engine's queue.
-            kwargs: the row's columns; `raw_prompt` holds the chat messages, `extra_info.split` may choose the index.
+            **kwargs: the row's columns; `raw_prompt` holds the chat messages, `extra_info.split` may choose the index.
 
         Raises:
             RetrievalError: when a search failed after its retries.
             ValueError: for a prompt longer than `rollout.prompt_length`, or a split that has no index.
         """
         determined = getattr(self.rollout_config, "full_determinism", False)
-        messages = list(kwargs["raw_prompt"])
+        messages, extra_info = list(kwargs["raw_prompt"]), kwargs.get("extra_info") or {}
         state = _State(
             trajectory=self._start(messages),
-            search=EpisodeSearch.for_split((kwargs.get("extra_info") or {}).get("split"), self.settings, self.boundary),
+            search=EpisodeSearch.for_split(extra_info.get("split"), self.settings, self.boundary),
             boundary=self.boundary.opened_by(messages),
             request_id=f"det-{int(priority)}" if determined else uuid4().hex,
             priority=int(priority),
+            rules=EpisodeRules.of(AGENT_NAME, limits_for(self.settings, self.rollout_config, extra_info)),
         )
         episode = None
         while episode is None:
@@ -120,21 +119,38 @@ class SearchAgentLoop(AgentLoopBase):
         return Trajectory(prompt, limit=room_for_response(len(prompt), self.rollout_config))
 
     async def _turn(self, state: _State, sampling_params: dict[str, Any]) -> Episode | None:
-        """One turn of the policy and what follows from it; the episode when it is over."""
-        limit = min(self.settings.max_turn_tokens, state.trajectory.room)
-        text, cut = await self._generate(state, sampling_params, limit)
-        if cut:
-            return state.record.end("turn_truncated" if limit == self.settings.max_turn_tokens else "context_full")
-        match parse_turn(text):
-            case Answer(answer):
-                return state.record.end(ANSWERED, answer)
-            case Invalid(outcome):
-                return state.record.end(outcome)
-            case Search(query):
-                return await self._search(state, query)
+        """Play one turn of the policy and what follows from it; return the episode when it is over."""
+        trajectory, rules = state.trajectory, state.rules
+        room = trajectory.room
+        ids, text = await self._generate(state, sampling_params, rules.turn_budget(room))
+        step = rules.turn(text, tokens=len(ids), room=room, ended=ids[-1] in self.boundary.ends)
+        if not isinstance(step, Search):
+            assert isinstance(step, Episode), "the text protocol has no call that could be malformed"
+            return step
+        with simple_timer("tool_calls", state.metrics):
+            results = await state.search.ask(step.queries)
+        information = self._information(state, results)
+        ended = rules.show(
+            [(result.query, result.document_ids) for result in results], tokens=len(information), room=trajectory.room
+        )
+        if ended is None:
+            trajectory.add_environment(information)
+        else:
+            say_full(len(information), trajectory.room, trajectory.limit)
+        return ended
 
-    async def _generate(self, state: _State, sampling_params: dict[str, Any], limit: int) -> tuple[str, bool]:
-        """The turn's text, and whether the limit cut it (veRL reports a turn that was cut as "completed" too)."""
+    @staticmethod
+    def _information(state: _State, results: Sequence[SearchResult]) -> list[int]:
+        """Return the ids of the user turn with the results, up to where the policy writes again."""
+        room, last = state.trajectory.room, state.trajectory.ids[-1]
+        passages = [result.passages for result in results]
+        ids = state.boundary.ids(state.rules.results(passages, room), last)
+        if state.rules.limits.announce_budget:  # now that its length is known; a smaller number is not longer
+            ids = state.boundary.ids(state.rules.results(passages, room - len(ids)), last)
+        return ids
+
+    async def _generate(self, state: _State, sampling_params: dict[str, Any], limit: int) -> tuple[list[int], str]:
+        """Have the engine write a turn of at most `limit` tokens; return its ids and its text."""
         trajectory = state.trajectory
         with simple_timer("generate_sequences", state.metrics):
             output = await self.server_manager.generate(
@@ -151,14 +167,11 @@ class SearchAgentLoop(AgentLoopBase):
             )
         trajectory.add_turn(output.token_ids, output.log_probs)
         self._keep_engine_fields(state, output)
-        text = self.tokenizer.decode(output.token_ids, skip_special_tokens=False)
-        state.record.wrote(text)
-        stopped = output.token_ids[-1] in self.boundary.ends or any(stop in text for stop in STOP_STRINGS)
-        return text, len(output.token_ids) >= limit and not stopped
+        return output.token_ids, self.tokenizer.decode(output.token_ids, skip_special_tokens=False)
 
     @staticmethod
     def _keep_engine_fields(state: _State, output: Any) -> None:
-        """The first turn's fields, with the newest weights' version and sums over turns where they are counts."""
+        """Keep the first turn's fields, with the newest weights' version and sums over turns where they are counts."""
         preempted = output.num_preempted if output.num_preempted is not None else -1
         if not state.engine_fields:
             state.engine_fields = dict(output.extra_fields)
@@ -174,19 +187,6 @@ class SearchAgentLoop(AgentLoopBase):
         if output.routed_experts is not None:
             state.routed_experts = output.routed_experts
 
-    async def _search(self, state: _State, query: str) -> Episode | None:
-        if state.record.turns >= self.settings.max_turns:
-            return state.record.end("turn_limit")
-        with simple_timer("tool_calls", state.metrics):
-            (found,) = await state.search.ask([query])
-        trajectory = state.trajectory
-        information = state.boundary.ids(render_information(found.passages), last=trajectory.ids[-1])
-        if len(information) >= trajectory.room:
-            return state.record.end("context_full")
-        trajectory.add_environment(information)
-        state.record.searched(query, found.document_ids)
-        return None
-
     def _output(self, state: _State, episode: Episode) -> AgentLoopOutput:
         trajectory = state.trajectory
         return AgentLoopOutput(
@@ -195,7 +195,7 @@ class SearchAgentLoop(AgentLoopBase):
             response_mask=trajectory.mask,
             response_logprobs=trajectory.log_probs if trajectory.has_log_probs else None,
             routed_experts=state.routed_experts,
-            num_turns=1 + state.record.turns + len(state.record.queries),
+            num_turns=1 + state.rules.turns + len(state.rules.queries),
             metrics=AgentLoopMetrics(**state.metrics),
             # The same keys for every episode; the last two are what veRL's own loops always give.
             extra_fields={

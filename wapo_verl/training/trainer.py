@@ -34,6 +34,7 @@ from verl.workers.utils.padding import response_to_nested
 from wapo_verl.algorithms import Batch, algorithm
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.algorithms.groups import group_advantages, group_metrics
+from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
@@ -45,7 +46,6 @@ from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.winners_trainer import WinnersOnlyTrainer
 
 POLL_SECONDS = 0.05
-TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
 
 
 class StableTrainer(WinnersOnlyTrainer):

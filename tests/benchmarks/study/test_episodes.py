@@ -104,7 +104,7 @@ LIMITS = {
 def test_an_episode_is_the_agent_loops_token_for_token(seed: Seed, limits: dict[str, int]) -> None:
     sizes = QuickstartSettings(**limits)
     _, episodes = play(seed, sizes)
-    assert len({played.record.turns for played in episodes}) > 1, "all episodes are equally long: the test shows little"
+    assert len({played.rules.turns for played in episodes}) > 1, "all episodes are equally long: the test shows little"
     for played in episodes:
         output = replayed(played, seed, sizes)
         assert output.prompt_ids == played.trajectory.prompt
@@ -124,7 +124,7 @@ def test_the_limits_above_are_reached(seed: Seed) -> None:
 @torch.no_grad()
 def test_what_is_noted_while_sampling_is_the_plain_forwards(seed: Seed) -> None:
     policy, episodes = play(seed, QuickstartSettings())
-    assert max(played.record.turns for played in episodes) == 3
+    assert max(played.rules.turns for played in episodes) == 3
     for played in episodes:
         trajectory = played.trajectory
         whole = torch.tensor([trajectory.prompt + trajectory.ids])

@@ -59,7 +59,7 @@ def check(name: str, twice: bool = False) -> Soundness:
 
 
 def failed(found: Soundness) -> set[str]:
-    return {finding.check for finding in found.findings}
+    return {finding.check for finding in found.failures}
 
 
 @pytest.mark.parametrize("kind", ["math", "retrieval"])
@@ -93,7 +93,7 @@ def test_a_verifier_that_hangs_over_a_number_is_found(new: Make, monkeypatch: py
     monkeypatch.setattr("wapo_verl.env_tools.checks.HANGS_S", 0.5)
     found = check(new("math", single=HANGING))
     assert failed(found) == {"hostile number"}
-    assert {finding.problem for finding in found.findings} == {
+    assert {finding.problem for finding in found.failures} == {
         "raises TimeoutError: no score after 0.5 s; bound its time, or refuse such answers"
     }
 
@@ -124,7 +124,7 @@ def test_a_naive_reading_of_a_completion_is_found(body: str, fails: set[str], ne
 
 def test_a_verifier_that_raises_is_found(new: Make) -> None:
     found = check(new("math", single="        answer = episode.completion.split()[-1]\n"))
-    problem = next(item.problem for item in found.findings if item.check == "empty")
+    problem = next(item.problem for item in found.failures if item.check == "empty")
     assert problem == "raises IndexError: list index out of range"
 
 
@@ -142,7 +142,7 @@ def test_a_verifier_that_raises_is_found(new: Make) -> None:
 )  # fmt: skip
 def test_a_verifier_that_can_be_hacked_is_found(body: str, fails: set[str], new: Make) -> None:
     found = check(new("retrieval", search=SEARCH + PARTS.format(body=body)))
-    assert fails <= failed(found), found.findings
+    assert fails <= failed(found), found.failures
 
 
 def test_weights_that_add_up_to_1_but_for_rounding_are_sound(new: Make) -> None:
@@ -168,7 +168,7 @@ def test_a_verifier_that_remembers_is_found(new: Make) -> None:
 def test_rows_that_parquet_cannot_hold_are_found(new: Make) -> None:
     found = check(new("retrieval", search=SEARCH.replace("(documents))", "(documents), extra={'note': None})")))
     assert failed(found) == {"schema"}
-    assert "extra_info.note" in found.findings[0].problem
+    assert "extra_info.note" in found.failures[0].problem
 
 
 def write_rows(name: str, split: str, questions: list[str], tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_overlap_fails_and_duplicates_are_told(new: Make, tmp_path: Path) -> Non
     write_rows(name, "test", ["What is 5-1?", "what is 3+1?"], tmp_path)
     found = check(name)
     assert failed(found) == {"overlap"}
-    assert [(item.split, item.row, item.problem) for item in found.findings] == [
+    assert [(item.split, item.row, item.problem) for item in found.failures] == [
         ("train", 1, "asks what test row 1 asks")
     ]
     (told,) = NOTES
@@ -193,7 +193,7 @@ def test_a_gold_completion_without_the_answer_word_for_word_is_named(new: Make) 
     name = new("math")
     file = Path(os.environ[registry.VARIABLE]) / name / "__init__.py"
     file.write_text(file.read_text().replace("Answer: {answer}", "Answer: {float(_number(answer))}"))
-    assert any("cannot be tried" in finding.problem for finding in check(name).findings)
+    assert any("cannot be tried" in finding.problem for finding in check(name).failures)
 
 
 def test_look_alikes_look_alike_and_are_other_letters() -> None:

@@ -15,9 +15,10 @@ from support.scripted_engine import play as play_loop
 
 from retrieval_index import Document, build_index
 from retrieval_index.client import connect
-from wapo_verl.env_tools.play import PROTOCOLS, QUERIES_PER_CALL, Limits, Play, play_script, score, until
+from wapo_verl.env_tools.play import play_script, rules_for, score, until
 from wapo_verl.environments.episode import OUTCOMES, Episode
-from wapo_verl.environments.protocol import render_answer, render_search, render_tool_search
+from wapo_verl.environments.episode_rules import DEFAULT_QUERIES_PER_CALL, EpisodeLimits, EpisodeRules, ToolError
+from wapo_verl.environments.protocol import PROTOCOLS, render_answer, render_search, render_tool_search
 from wapo_verl.rollout.search_agent import SearchAgentLoop
 from wapo_verl.rollout.search_tool_agent import SearchToolAgentLoop
 
@@ -33,6 +34,9 @@ TURNS = st.sampled_from(
         render_tool_search(["Nimbus", "Vale"]),
         render_tool_search(["a", "b", "c", "d"]),
         "<tool_call>no json</tool_call>",
+        render_tool_search(["Nimbus"]).replace("query_list", "query"),
+        render_tool_search(["Nimbus"]) * 2,
+        "<tool_call><function=search><parameter=query_list>Vale</parameter></function></tool_call>",
         render_answer("Ada Vale", "I know."),
         "<answer>one</answer><answer>two</answer>",
         "<answer><search>x</search></answer>",
@@ -53,13 +57,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def from_text(agent: str, turns: list[str], index: str, max_turns: int) -> Episode:
-    episode = Play(agent, Limits(max_turns))
+    rules = EpisodeRules.of(agent, EpisodeLimits(max_turns))
     for text in turns:
-        outcome = episode.turn(text)
-        if isinstance(outcome, Episode):
-            return outcome
-        for query, hits in zip(outcome, asyncio.run(connect(index).search(outcome, 1)), strict=True):
-            episode.found(query, [hit.document.id for hit in hits])
+        step = rules.turn(until(text, rules.protocol.ends))
+        if isinstance(step, Episode):
+            return step
+        if isinstance(step, ToolError):
+            continue
+        for query, hits in zip(step.queries, asyncio.run(connect(index).search(step.queries, 1)), strict=True):
+            rules.show([(query, [hit.document.id for hit in hits])])
     raise AssertionError("the script ended before the episode")
 
 
@@ -80,7 +86,7 @@ def test_the_record_is_the_loops(agent: str, written: list[str], max_turns: int,
 def test_the_limit_of_queries_is_the_loops() -> None:
     from wapo_verl.rollout.settings import SearchAgentConfig
 
-    assert SearchAgentConfig(index="x").queries_per_call == QUERIES_PER_CALL
+    assert SearchAgentConfig(index="x").queries_per_call == DEFAULT_QUERIES_PER_CALL
 
 
 def test_a_turn_ends_where_the_engine_would_end_it() -> None:
@@ -90,7 +96,7 @@ def test_a_turn_ends_where_the_engine_would_end_it() -> None:
 
 @given(st.lists(st.text(max_size=30) | TURNS, max_size=12), st.integers(1, 10), st.sampled_from(sorted(PROTOCOLS)))
 def test_every_script_ends_in_an_episode(turns: list[str], max_turns: int, agent: str) -> None:
-    episode = play_script(agent, turns, Limits(max_turns), ("d1",))
+    episode = play_script(EpisodeRules.of(agent, EpisodeLimits(max_turns)), turns, ("d1",))
     assert episode.outcome in OUTCOMES
     assert 1 <= episode.turns <= min(max_turns, len(turns) + 1)
     assert all(ids == ("d1",) for ids in episode.document_ids)
@@ -103,3 +109,9 @@ def test_a_score_is_verls() -> None:
         "extra_info": {"split": "dev"},
     }
     assert score(row, "", Episode("ada vale"))["score"] == 1.0
+
+
+def test_a_rows_limits_are_obeyed() -> None:
+    row = {"agent_name": "search_tool_agent", "extra_info": {"max_turns": 2, "queries_per_call": 1}}
+    assert rules_for(row).limits == EpisodeLimits(2, 1, None, announce_budget=False)
+    assert rules_for({**row, "extra_info": {}}).limits == EpisodeLimits(announce_budget=False)

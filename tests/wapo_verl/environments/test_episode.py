@@ -1,27 +1,10 @@
-"""The record of an episode: what is noted while it is played, and which answers give none. No veRL, no GPU."""
+"""The record of an episode: which answers give none. No veRL, no GPU."""
 
 from __future__ import annotations
 
 import pytest
 
-from wapo_verl.environments.episode import Episode, Recorder, says_nothing
-
-
-def test_what_is_noted_is_what_the_record_holds() -> None:
-    record = Recorder()
-    record.wrote("<search>a</search>")
-    record.searched("a", ["d1", "d2"])
-    assert record.turns == 1
-    record.wrote("<answer>b</answer>")
-    assert record.end("answered", "b") == Episode(
-        answer="b",
-        queries=("a",),
-        document_ids=(("d1", "d2"),),
-        turns=2,
-        completion="<search>a</search>\n<answer>b</answer>",
-    )
-    with pytest.raises(ValueError, match="'no_tag' has no answer"):
-        record.end("no_tag", "b")
+from wapo_verl.environments.episode import says_nothing
 
 
 @pytest.mark.parametrize(

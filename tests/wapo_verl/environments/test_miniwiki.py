@@ -199,7 +199,7 @@ def test_a_wrong_decision_scores_zero_and_stays_within_the_protocol(finder: Find
         truth = {"answers": [question.answer], "document_ids": list(question.document_ids)}
         assert ENVIRONMENT.score(played.episode, truth)["score"] == 0.0
         turns = [parse_turn(message["content"]) for message in played.messages if message["role"] == "assistant"]
-        assert turns == [*(Search(query) for query in played.episode.queries), Answer(str(played.episode.answer))]
+        assert turns == [*(Search((query,)) for query in played.episode.queries), Answer(str(played.episode.answer))]
 
 
 def test_the_share_of_mistakes_is_about_what_was_asked_for(finder: Finder) -> None:

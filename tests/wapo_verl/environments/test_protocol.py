@@ -10,8 +10,6 @@ from wapo_verl.environments.protocol import (
     Answer,
     Invalid,
     Search,
-    ToolSearch,
-    ToolTurn,
     Turn,
     neutralise,
     parse_tool_turn,
@@ -34,18 +32,18 @@ plain = st.text(st.characters(blacklist_characters="<>"), min_size=1, max_size=2
 @pytest.mark.parametrize(
     ("text", "turn"),
     [
-        ("<search>who wrote it</search>", Search("who wrote it")),
+        ("<search>who wrote it</search>", Search(("who wrote it",))),
         ("<think>I know.</think>\n<answer> Ada </answer>", Answer("Ada")),
         ("<think>a</think><think>b</think><answer>c</answer>", Answer("c")),
-        ("well: <search>a</search>, please", Search("a")),
-        ("<search>a</search><|im_end|>", Search("a")),
+        ("well: <search>a</search>, please", Search(("a",))),
+        ("<search>a</search><|im_end|>", Search(("a",))),
         # thought
         ("<think>maybe <answer>x</answer> or <search>y</search></think><answer>z</answer>", Answer("z")),
-        ("opened by the prompt <search>no</search></think><search>yes</search>", Search("yes")),
+        ("opened by the prompt <search>no</search></think><search>yes</search>", Search(("yes",))),
         ("<think>never closed <answer>x</answer>", Invalid("no_tag")),
         ("<think>only a thought</think>", Invalid("no_tag")),
         ("<answer>x</answer></think>", Invalid("no_tag")),
-        ("<search>a</search><think>late", Search("a")),
+        ("<search>a</search><think>late", Search(("a",))),
         # no action
         ("", Invalid("no_tag")),
         ("The answer is Ada.", Invalid("no_tag")),
@@ -84,7 +82,7 @@ def test_every_string_is_one_of_the_three(text: str) -> None:
     if isinstance(turn, Invalid):
         assert turn.outcome in {"no_tag", "two_tags", "nested_tags", "empty_query", "empty_answer"}
     else:
-        content = turn.query if isinstance(turn, Search) else turn.text
+        content = turn.queries[0] if isinstance(turn, Search) else turn.text
         assert content
         assert content == content.strip()
         assert not any(tag in content for tag in TEXT_TAGS)
@@ -100,31 +98,63 @@ BAD_CALLS = [
     '{"arguments": {"query_list": ["a"]}}',
     '{"name": "browse", "arguments": {"query_list": ["a"]}}',
     '{"name": ["search"], "arguments": {"query_list": ["a"]}}',
-    '{"name": "search", "arguments": ["a"]}',
-    '{"name": "search", "arguments": "{\\"query_list\\": [\\"a\\"]}"}',
-    '{"name": "search", "arguments": {"query_list": "a"}}',
+    '{"name": "search", "arguments": {"words": ["a"]}}',
+    '{"name": "search", "arguments": "{query_list: a"}',
+    '{"name": "search", "arguments": 3}',
     '{"name": "search", "arguments": {"query_list": ["a", 1]}}',
     '{"name": "search", "arguments": {"query_list": ["a", "b", "c", "d"]}}',
     r'{"name": "search", "arguments": {"query_list": ["\ud800"]}}',  # half a surrogate pair is no text
     "[" * 100_000,  # deeper than Python's stack
     "1" * 5_000,  # longer than Python reads numbers
     '{"name": "search", "arguments": {"query_list": ["a"]}} {"name": "search"}',
+    '{"name": "search", "arguments": {"query_list": ["a"]}} and more',
+    "<function=browse><parameter=query_list>a</parameter></function>",
+    "<function=search></function>",
+    "<function=search",
+]
+REPAIRED = [
+    '{"name": "search", "arguments": "{\\"query_list\\": [\\"a\\"]}"}',  # arguments as a JSON string
+    '{"name": "search", "arguments": {"query": "a"}}',  # another key
+    '{"name": "search", "arguments": {"query": ["a"]}}',
+    '{"name": "search", "arguments": {"queries": ["a"], "top_k": 5}}',
+    '{"name": "search", "arguments": {"query_list": "a"}}',  # a bare string
+    '{"name": "search", "arguments": {"query_list": "[\\"a\\"]"}}',
+    '{"name": "search", "arguments": ["a"]}',
+    '{"name": "search", "arguments": "a"}',
+    '{"name": "search", "parameters": {"query_list": ["a"]}}',  # Llama 3's word for arguments
+    "<function=search>\n<parameter=query>\na\n</parameter>\n</function>",
+]
+SEVERAL = [  # the calls of one turn are one search
+    '<tool_call>{"name": "search", "arguments": {"query_list": ["a"]}}</tool_call>' * 2,
+    "<tool_call>" + '{"name": "search", "arguments": {"query_list": ["a"]}}\n' * 2 + "</tool_call>",
+    '<tool_call>[{"name": "search", "arguments": {"query_list": ["a"]}}, '
+    '{"name": "search", "arguments": {"query_list": ["a"]}}]</tool_call>',
+]
+XML = [  # the form of Qwen3-Coder's template
+    '<function=search>\n<parameter=query_list>\n["a", "b c"]\n</parameter>\n</function>',
+    '<function=search><parameter=query_list>["a", "b c"]</parameter></function>',
+    '<function=search>\n<parameter=query_list>\n["a", "b c"]\n',  # the closing tags are missing
+    '<function=search>\n<parameter=top_k>3</parameter><parameter=query_list>["a", "b c"]</parameter>\n</function>',
 ]
 
 
 @pytest.mark.parametrize(
     ("text", "turn"),
     [
-        (CALL, ToolSearch(("who wrote it", "a"))),
-        (f"<think>{CALL}</think>{CALL}", ToolSearch(("who wrote it", "a"))),
-        (f"{CALL}<|im_end|>", ToolSearch(("who wrote it", "a"))),
+        (CALL, Search(("who wrote it", "a"))),
+        (f"<think>{CALL}</think>{CALL}", Search(("who wrote it", "a"))),
+        (f"{CALL}<|im_end|>", Search(("who wrote it", "a"))),
         ("<think>I know.</think>\n<answer> Ada </answer>", Answer("Ada")),
         ("<search>a</search><answer>b</answer>", Answer("b")),
         ("<tool_response>Ada</tool_response><answer>Ada</answer>", Answer("Ada")),
         (f"<think>{CALL}", Invalid("no_tag")),
         ("<search>a</search>", Invalid("no_tag")),
         ("", Invalid("no_tag")),
-        (f"{CALL}{CALL}", Invalid("two_tags")),
+        (f"{CALL}{CALL}", Invalid("bad_call")),  # four queries, and three are allowed
+        (f"{CALL}<answer>a", Invalid("two_tags")),
+        (f"<answer>a</answer>{CALL[:-12]}", Invalid("two_tags")),
+        (f"{CALL[:-12]}<|im_end|>", Invalid("bad_call")),  # not closed
+        (f"{CALL}{CALL[:-12]}", Invalid("bad_call")),
         (f"{CALL}<answer>a</answer>", Invalid("two_tags")),
         (f"<answer>{CALL}</answer>", Invalid("nested_tags")),
         ("<tool_call><answer>a</answer></tool_call>", Invalid("nested_tags")),
@@ -135,8 +165,49 @@ BAD_CALLS = [
         *((f"<tool_call>{bad}</tool_call>", Invalid("bad_call")) for bad in BAD_CALLS),
     ],
 )
-def test_each_kind_of_turn_with_tools_has_its_one_meaning(text: str, turn: ToolTurn) -> None:
+def test_each_kind_of_turn_with_tools_has_its_one_meaning(text: str, turn: Turn) -> None:
     assert parse_tool_turn(text, most_queries=3) == turn
+
+
+@pytest.mark.parametrize("call", REPAIRED)
+def test_a_malformed_call_with_one_meaning_is_repaired(call: str) -> None:
+    assert parse_tool_turn(f"<tool_call>\n{call}\n</tool_call>", 3) == Search(("a",), repaired=True)
+
+
+@pytest.mark.parametrize("text", SEVERAL)
+def test_several_calls_in_a_turn_are_one_search(text: str) -> None:
+    assert parse_tool_turn(text, 3) == Search(("a", "a"))
+    assert parse_tool_turn(text, 1) == Invalid("bad_call")
+
+
+@pytest.mark.parametrize("call", XML)
+def test_calls_in_qwens_xml_form_are_read(call: str) -> None:
+    assert parse_tool_turn(f"<tool_call>\n{call}\n</tool_call>", 3) == Search(("a", "b c"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"<tool_call>{bad}</tool_call>" for bad in BAD_CALLS),
+        "<tool_call></tool_call>",
+        "<tool_call><tool_call>",
+        "<tool_call><answer>a</answer></tool_call>",
+        CALL[:-12],
+    ],
+)
+def test_a_malformed_call_is_told_what_is_wrong_and_nothing_of_its_own(text: str) -> None:
+    turn = parse_tool_turn(text, 3)
+    assert isinstance(turn, Invalid)
+    assert turn.error.startswith("Error: ")
+    assert "<" not in turn.error, "a tag would be a control token of some tokenizers"
+    assert "browse" not in turn.error
+    answered = parse_tool_turn(f"<answer>a</answer>{text}", 3)
+    assert isinstance(answered, Invalid)
+    assert not answered.error, "beside an answer no call is repaired or explained"
+    for ends in ("", "<answer></answer>", f"{CALL}<answer>a</answer>"):
+        ended = parse_tool_turn(ends, 3)
+        assert isinstance(ended, Invalid)
+        assert not ended.error, "what is no malformed call ends the episode"
 
 
 @given(st.one_of(turns, turns.map(lambda text: f"<tool_call>{text}</tool_call>"), turns.map(lambda text: CALL + text)))
@@ -148,30 +219,46 @@ def test_every_string_with_tools_is_one_of_the_three(text: str) -> None:
         case Answer(answer):
             assert answer == answer.strip() != ""
             assert not any(tag in answer for tag in TOOL_TAGS)
-        case ToolSearch(queries):
+        case Search(queries):
             assert 0 < len(queries) <= 3
             assert all(query == query.strip() != "" for query in queries)
 
 
 @given(st.lists(plain, min_size=1, max_size=3), st.one_of(st.just(""), plain))
 def test_rendered_calls_are_read_back(queries: list[str], thought: str) -> None:
-    assert parse_tool_turn(render_tool_search(queries, thought), 3) == ToolSearch(tuple(map(str.strip, queries)))
+    assert parse_tool_turn(render_tool_search(queries, thought), 3) == Search(tuple(map(str.strip, queries)))
 
 
 @given(plain, st.one_of(st.just(""), plain))
 def test_rendered_turns_are_read_back(content: str, thought: str) -> None:
-    assert parse_turn(render_search(content, thought)) == Search(content.strip())
+    assert parse_turn(render_search(content, thought)) == Search((content.strip(),))
     assert parse_turn(render_answer(content, thought)) == Answer(content.strip())
 
 
 @pytest.mark.parametrize(
-    "piece", ["<search>", "<think></think>", "<search>a</search>", "</think>", "<", "<tool_call>["]
+    "piece",
+    [
+        "<search>",
+        "<think></think>",
+        "<search>a</search>",
+        "</think>",
+        "<",
+        "<tool_call>[",
+        "<tool_call>{}</tool_call>",
+        "<tool_call> ",
+        "<function=a><parameter=b>",
+        "{} ",
+        "<parameter=",
+        "<function=",
+    ],
 )
 def test_long_turns_take_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     start = time.perf_counter()
     parse_turn(text)
     parse_tool_turn(text, 3)
+    parse_tool_turn(f"<tool_call><function=search>{text}</tool_call>", 3)
+    parse_tool_turn(f"<tool_call>{text}</tool_call>", 3)
     assert time.perf_counter() - start < 5.0  # a quadratic parser needs hours
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 
 from retrieval_index import Document, RetrievalError, build_index
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.protocol import ToolSearch, parse_tool_turn, render_answer, render_tool_search
+from wapo_verl.environments.protocol import Search, parse_tool_turn, render_answer, render_tool_search
 from wapo_verl.environments.registry import environment
 from wapo_verl.reward import RewardError, compute_score
 from wapo_verl.rollout.search_agent import SearchAgentLoop
@@ -114,18 +115,19 @@ def call(**changes: Any) -> str:
         ([FIRST, LAST], "answered", {}),
         ([LAST], "answered", {}),
         ([FIRST, f"I give up.{END}"], "no_tag", {}),
-        ([FIRST.removesuffix(END) + SECOND], "two_tags", {}),
         ([FIRST.removesuffix(END) + LAST], "two_tags", {}),
         ([f"<think>{SECOND.removesuffix(END)}</think>I am done.{END}"], "no_tag", {}),
-        ([f"<tool_call><answer>x</answer></tool_call>{END}"], "nested_tags", {}),
-        ([f"<tool_call> </tool_call>{END}"], "empty_query", {}),
-        ([call(arguments={"query_list": ["  "]})], "empty_query", {}),
-        ([call(arguments={"query_list": []})], "empty_query", {}),
+        ([f"<tool_call><answer>x</answer></tool_call>{END}"], "nested_tags", {TURN_LIMIT: 1}),
+        ([f"<tool_call> </tool_call>{END}"], "empty_query", {TURN_LIMIT: 1}),
+        ([call(arguments={"query_list": ["  "]})], "empty_query", {TURN_LIMIT: 1}),
+        ([call(arguments={"query_list": []})], "empty_query", {TURN_LIMIT: 1}),
         ([FIRST, f"<answer></answer>{END}"], "empty_answer", {}),
-        ([f"<tool_call>search(Nimbus)</tool_call>{END}"], "bad_call", {}),
-        ([call(name="browse")], "bad_call", {}),
-        ([call(arguments={"query": "a"})], "bad_call", {}),
-        ([call(arguments={"query_list": ["a"] * 4})], "bad_call", {}),
+        ([FIRST, f"<tool_call>search(Nimbus)</tool_call>{END}"], "bad_call", {TURN_LIMIT: 2}),
+        ([call(name="browse")], "bad_call", {TURN_LIMIT: 1}),
+        ([call(arguments={"words": "a"})], "bad_call", {TURN_LIMIT: 1}),
+        ([call(arguments={"query_list": ["a"] * 4})], "bad_call", {TURN_LIMIT: 1}),
+        ([call().replace("</tool_call>", "")], "bad_call", {TURN_LIMIT: 1}),
+        ([call(name="browse")], "context_full", {"actor_rollout_ref__rollout__response_length": 120}),
         (["x" * 200], "turn_truncated", {"wapo__search_agent__max_turn_tokens": 50}),
         (["x" * 200], "context_full", {"actor_rollout_ref__rollout__response_length": 100}),
         ([FIRST, LAST], "context_full", {"actor_rollout_ref__rollout__response_length": len(FIRST) + 20}),
@@ -146,6 +148,71 @@ def test_each_way_an_episode_ends_has_its_name(index: str, turns: list, expected
     assert episode.turns == len(engine.written)
     shown = text_of(output, engine).count("</tool_response>")
     assert len(episode.queries) == len(episode.document_ids) == shown
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (f"<tool_call>search(Nimbus)</tool_call>{END}", "the call is not valid JSON"),
+        (call(name="browse"), 'the only tool is named "search"'),
+        (call(arguments={"query_list": [" "]}), "the call has no query"),
+        (call(arguments={"query_list": ["a"] * 4}), "at most 3 queries, and this one has 4"),
+        (f"<tool_call><answer>x</answer></tool_call>{END}", "a call holds another tag"),
+        (call().replace("</tool_call>", ""), "a call is not closed"),
+    ],
+)
+def test_a_malformed_call_is_answered_with_an_error_and_the_policy_may_go_on(index: str, turn: str, told: str) -> None:
+    output, engine = play(make_tool_config(index), [turn, FIRST, LAST])
+    assert_consistent(output, engine, 4096)
+    episode = episode_of(output)
+    assert (episode.answer, episode.queries, episode.turns, episode.tool_errors) == ("Torrin", ("novel Nimbus",), 3, 1)
+    text = text_of(output, engine)
+    assert f"{turn}\n<|im_start|>user\n<tool_response>\nError: " in text
+    assert told in text
+    assert output.num_turns == 6, "the error is a turn of the tool's"
+    messages = [*PROMPT, {"role": "assistant", "content": turn.removesuffix(END)}]
+    messages.append({"role": "tool", "content": text.split("<tool_response>\n")[1].split("\n</tool_response>")[0]})
+    schema = shipped_tool().tool_schema.model_dump(exclude_unset=True, exclude_none=True)
+    rendered = engine.tokenizer.apply_chat_template(
+        messages, tools=[schema], tokenize=False, add_generation_prompt=True
+    )
+    assert engine.requests[1]["prompt_ids"] == engine.tokenizer(rendered)["input_ids"], "as the template writes it"
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        call(arguments=json.dumps({"query_list": ["novel Nimbus"]})),
+        call(arguments={"query": "novel Nimbus"}),
+        call(arguments={"query_list": "novel Nimbus"}),
+        call(arguments="novel Nimbus"),
+    ],
+)
+def test_a_call_with_one_meaning_is_repaired_and_counted(index: str, turn: str) -> None:
+    output, engine = play(make_tool_config(index), [turn, LAST])
+    assert_consistent(output, engine, 4096)
+    episode = episode_of(output)
+    assert (episode.answer, episode.document_ids, episode.repaired_calls) == ("Torrin", (("d1",),), 1)
+
+
+def test_several_calls_in_a_turn_are_one_search(index: str) -> None:
+    output, engine = play(make_tool_config(index), [FIRST.removesuffix(END) + SECOND, LAST])
+    assert_consistent(output, engine, 4096)
+    assert episode_of(output).queries == ("novel Nimbus", "Ada Vale born")
+    assert text_of(output, engine).count("</tool_response>") == 1
+    assert output.extra_fields["search_attempts"]["calls"] == 1
+
+
+@pytest.mark.parametrize("form", ["hermes", "qwen3_coder"])
+def test_calls_in_qwens_xml_form_are_made_whatever_verls_parser(index: str, form: str) -> None:
+    turn = (
+        f'<tool_call>\n<function=search>\n<parameter=query_list>\n["novel Nimbus", "Ada Vale born"]\n</parameter>\n'
+        f"</function>\n</tool_call>{END}"
+    )
+    config = make_tool_config(index, actor_rollout_ref__rollout__multi_turn__format=form)
+    output, engine = play(config, [turn, FIRST, LAST])
+    assert_consistent(output, engine, 4096)
+    assert episode_of(output).document_ids == (("d1",), ("d2",), ("d1",))
 
 
 def test_a_call_inside_a_thought_is_not_made(index: str) -> None:
@@ -212,6 +279,12 @@ def test_a_prompt_that_is_too_long_is_refused_not_cut(index: str) -> None:
         play(make_tool_config(index, actor_rollout_ref__rollout__prompt_length=20), [LAST])
 
 
+def test_another_tool_named_search_is_refused(index: str) -> None:
+    other = SimpleNamespace(name="search", tool_schema=shipped_tool().tool_schema)
+    with pytest.raises(ValueError, match=r"class_name wapo_verl\.rollout\.search_tool\.SearchTool"):
+        play(make_tool_config(index), [LAST], tools=[other])
+
+
 def test_another_tool_format_is_refused(index: str) -> None:
     with pytest.raises(ValueError, match=r"multi_turn\.format=gpt-oss"):
         play(make_tool_config(index, actor_rollout_ref__rollout__multi_turn__format="gpt-oss"), [LAST])
@@ -229,7 +302,7 @@ def test_rows_of_the_tool_protocol_name_the_loop_and_ask_for_calls() -> None:
     assert row["agent_name"] == "search_tool_agent"
     assert 'call the tool "search"' in row["prompt"][0]["content"]
     assert parse_tool_turn(re.findall(r"<tool_call>.*</tool_call>", row["prompt"][0]["content"])[0], 1) == (
-        ToolSearch(("a query",))
+        Search(("a query",))
     ), "the example in the prompt is a call"
     assert hotpotqa.row(example, "dev", 0)["agent_name"] == "search_agent"
     with pytest.raises(ValueError, match="not played by 'tool_agent'; choose search_agent, search_tool_agent"):
