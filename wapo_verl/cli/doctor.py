@@ -7,24 +7,16 @@ import os
 import platform as python_platform
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.markup import escape
 
+from wapo_verl.check import Check
+
 PACKAGES = ("torch", "verl", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy", "wrapt")
 BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report: a subject, its state, and the fix where it is at fault."""
-
-    subject: str
-    found: str
-    fix: str = ""
 
 
 def installed(name: str) -> str | None:
@@ -35,7 +27,7 @@ def installed(name: str) -> str | None:
         return None
 
 
-def check_plugin() -> list[Finding]:
+def check_plugin() -> list[Check]:
     """Load the plugin as `import verl` does, and tell whether it loaded."""
     # veRL must not load it by itself: a failure would end this process before it could be reported.
     os.environ["VERL_USE_EXTERNAL_PLUGINS"] = "none"
@@ -44,42 +36,40 @@ def check_plugin() -> list[Finding]:
     try:
         loading.load()
     except loading.PluginError as error:
-        return [Finding("plugin", "not loaded", str(error))]
-    return [Finding("plugin", f"loaded, {len(loading.HOOKS)} hooks")]
+        return [Check("plugin", "not loaded", str(error))]
+    return [Check("plugin", f"loaded, {len(loading.HOOKS)} hooks")]
 
 
-def check_packages() -> list[Finding]:
+def check_packages() -> list[Check]:
     """Tell the versions of the packages the stack stands on."""
     fixes = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
-    findings = [Finding("python", python_platform.python_version())]
+    checks = [Check("python", python_platform.python_version())]
     for name in PACKAGES:
         found = installed(name)
-        findings.append(Finding(name, found or "missing", "" if found else fixes.get(name, f"pip install {name}")))
-    return findings
+        checks.append(Check(name, found or "missing", "" if found else fixes.get(name, f"pip install {name}")))
+    return checks
 
 
-def check_platform() -> list[Finding]:
+def check_platform() -> list[Check]:
     """Tell which device veRL computes on, and what prevents a run on a CPU."""
     from verl.utils.device import get_device_name
 
     device = get_device_name()
-    findings = [Finding("platform", device)]
+    checks = [Check("platform", device)]
     if device != "cpu":
-        return findings
+        return checks
     import torch
 
     if torch.version.cuda is not None:
         fix = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
-        findings.append(Finding("torch build", f"CUDA {torch.version.cuda}", fix))
+        checks.append(Check("torch build", f"CUDA {torch.version.cuda}", fix))
     for name in BREAKS_CPU_VLLM:
         if installed(name):
-            findings.append(
-                Finding(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build")
-            )
-    return findings
+            checks.append(Check(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build"))
+    return checks
 
 
-def check_registrations() -> list[Finding]:
+def check_registrations() -> list[Check]:
     """Tell which parts of this project are in veRL's registries."""
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
     from verl.trainer.ppo import core_algos
@@ -108,60 +98,58 @@ def check_registrations() -> list[Finding]:
         ("actor engines", [f"{backend} on {device}" for backend, device in BACKENDS], has_our_engine),
         ("environments", sorted(environments()), lambda _: True),
     ]
-    findings = []
+    checks = []
     for kind, names, registered in wanted:
         missing = [name for name in names if not registered(name)]
-        findings.append(
-            Finding(kind, ", ".join(names), f"{', '.join(missing)} missing: {reinstall}" if missing else "")
-        )
-    return findings
+        checks.append(Check(kind, ", ".join(names), f"{', '.join(missing)} missing: {reinstall}" if missing else ""))
+    return checks
 
 
-def check_patches() -> list[Finding]:
+def check_patches() -> list[Check]:
     """Tell what is patched in veRL, and why."""
     from importlib import import_module
 
     from wapo_verl.verl_plugin.patches import PATCHES
 
-    findings = []
+    checks = []
     for patch in PATCHES:
         applied = patch.applied(import_module(patch.module))
-        findings.append(Finding(f"{patch.module}.{patch.function}", patch.why, "" if applied else "not applied"))
-    return findings
+        checks.append(Check(f"{patch.module}.{patch.function}", patch.why, "" if applied else "not applied"))
+    return checks
 
 
-def check_math_verifier() -> list[Finding]:
+def check_math_verifier() -> list[Check]:
     """Tell whether a worker process of the mathematics verifier starts and answers."""
     from wapo_verl.environments.math.equivalence import EQUAL
     from wapo_verl.environments.math.workers import Limits, WorkerError, WorkerPool
 
-    found = [Finding(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
+    found = [Check(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
     pool = WorkerPool(Limits(workers=1))
     try:
         verdict = pool.ask(r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}")
     except WorkerError as error:
-        return [*found, Finding("worker", "does not start", f"{error}: pip install 'math-verify[antlr4_9_3]'")]
+        return [*found, Check("worker", "does not start", f"{error}: pip install 'math-verify[antlr4_9_3]'")]
     finally:
         pool.close()
     fix = "" if verdict == EQUAL else "pip install 'math-verify[antlr4_9_3]', which fits hydra's antlr4"
-    return [*found, Finding("worker", f"says {verdict} of two equal fractions", fix)]
+    return [*found, Check("worker", f"says {verdict} of two equal fractions", fix)]
 
 
-def check_backends() -> list[Finding]:
+def check_backends() -> list[Check]:
     """Tell which retrieval back ends can be used here."""
     from retrieval_index.backends import backend, backend_names
 
-    findings = []
+    checks = []
     for name in backend_names():
         try:
             backend(name)
-            findings.append(Finding(name, "usable"))
+            checks.append(Check(name, "usable"))
         except ValueError as error:
-            findings.append(Finding(name, f"not usable: {error}"))
-    return findings
+            checks.append(Check(name, f"not usable: {error}"))
+    return checks
 
 
-SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+SECTIONS: tuple[tuple[str, Callable[[], list[Check]]], ...] = (
     ("plugin", check_plugin),
     ("packages", check_packages),
     ("platform", check_platform),
@@ -172,7 +160,7 @@ SECTIONS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
 )
 
 
-def _check_chat_template(model: str, settings: Sequence[str]) -> list[Finding]:
+def _check_chat_template(model: str, settings: Sequence[str]) -> list[Check]:
     """Check a model's chat template with episodes of several turns; `settings` are its arguments, as key=value."""
     from omegaconf import OmegaConf
 
@@ -200,22 +188,22 @@ def doctor(console: Console | None = None, model: str | None = None, template_se
         sections.append((f"chat template of {model}", partial(_check_chat_template, model, template_settings)))
     console = console or Console()
     warnings.filterwarnings("ignore", message=".* engine is not available")  # veRL's engines for other hardware
-    wrong: list[Finding] = []
-    for title, check in sections:
+    wrong: list[Check] = []
+    for title, run_checks in sections:
         try:
-            findings = check()
+            checks = run_checks()
         except (ImportError, AttributeError, RuntimeError, ValueError) as error:
-            findings = [Finding(title, "could not be checked", f"{type(error).__name__}: {error}")]
+            checks = [Check(title, "could not be checked", f"{type(error).__name__}: {error}")]
         console.print(f"\n[bold]{title}[/]")
-        for finding in findings:
-            mark = "[red]✗[/]" if finding.fix else "[green]✓[/]"
-            line = f"  {mark} {escape(finding.subject)}: {escape(finding.found)}"
+        for check in checks:
+            mark = "[red]✗[/]" if check.fix else "[green]✓[/]"
+            line = f"  {mark} {escape(check.subject)}: {escape(check.result)}"
             console.print(line, soft_wrap=True, highlight=False)
-        wrong += [finding for finding in findings if finding.fix]
+        wrong += [check for check in checks if check.fix]
         if title == "plugin" and wrong:
             break
     console.print()
-    for finding in wrong:
-        console.print(f"[red]{escape(finding.subject)}[/]: {escape(finding.fix)}", soft_wrap=True, highlight=False)
+    for check in wrong:
+        console.print(f"[red]{escape(check.subject)}[/]: {escape(check.fix)}", soft_wrap=True, highlight=False)
     console.print("all well" if not wrong else f"{len(wrong)} thing(s) to fix")
     return 1 if wrong else 0

@@ -20,7 +20,9 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         1); `episode/answer_rate`, those that ended in a well-formed answer; `episode/abstention_rate`, those that ended
         without one, or with one that says that it does not know (`wapo_verl.environments.episode.says_nothing`);
         `episode/turns/mean` and `/max`; `episode/searches/mean` and `/max`, searches that were carried out;
-        `episode/empty_searches`, the share of these that found nothing (0 where there are none).
+        `episode/empty_searches`, the share of these that found nothing (0 where there are none);
+        `episode/tool_errors/mean` and `episode/repaired_calls/mean`, malformed tool calls of an episode that were
+        answered with an error, and that were repaired and carried out.
     """
     if not records:
         return {}
@@ -39,6 +41,8 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "episode/searches/mean": sum(searches) / count,
         "episode/searches/max": float(max(searches)),
         "episode/empty_searches": empty / max(1, sum(searches)),
+        "episode/tool_errors/mean": sum(record.get("tool_errors", 0) for record in records) / count,
+        "episode/repaired_calls/mean": sum(record.get("repaired_calls", 0) for record in records) / count,
     }
 
 

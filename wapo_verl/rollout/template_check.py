@@ -8,7 +8,7 @@ alone: the report says so, since the policy is trained on what it saw. Left out:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wapo_verl.cli.doctor import Finding
+from wapo_verl.check import Check
 from wapo_verl.rollout.chat import ChatTemplateError, TurnBoundary, control_strings, without_control_strings
 
 Messages = list[dict[str, Any]]
@@ -31,8 +31,8 @@ _CUSTOM = "give the model another template: actor_rollout_ref.model.custom_chat_
 
 def check_template(
     tokenizer: Any, template_arguments: Mapping[str, Any] | None = None, model_type: str | None = None
-) -> list[Finding]:
-    """Tell what a chat template does to episodes of several turns; a finding with a fix is a fault.
+) -> list[Check]:
+    """Tell what a chat template does to episodes of several turns; a check with a fix is a fault.
 
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
@@ -43,7 +43,7 @@ def check_template(
     try:
         boundary = TurnBoundary(tokenizer, arguments)
     except ChatTemplateError as error:
-        return [Finding("turns", "cannot be told apart", str(error))]
+        return [Check("turns", "cannot be told apart", str(error))]
     return [
         _end_of_turn(tokenizer, boundary),
         _own_system_prompt(tokenizer, boundary, arguments),
@@ -62,32 +62,32 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _end_of_turn(tokenizer: Any, boundary: TurnBoundary) -> Finding:
+def _end_of_turn(tokenizer: Any, boundary: TurnBoundary) -> Check:
     first = boundary.ids("")[0]
     token = str(tokenizer.convert_ids_to_tokens(first))
     if token not in control_strings(tokenizer):
         fix = f"no token of its own ends a turn, so turns may be tokenised otherwise than the whole: {_CUSTOM}"
-        return Finding("end of a turn", repr(boundary.before), fix)
+        return Check("end of a turn", repr(boundary.before), fix)
     if tokenizer.eos_token_id != first:
         fix = (
             f"the tokenizer's eos_token is {tokenizer.eos_token}, and the engine does not stop at {token} by itself: "
             f"name it as eos_token in tokenizer_config.json and as eos_token_id ({first}) in generation_config.json"
         )
-        return Finding("end of a turn", token, fix)
-    return Finding("end of a turn", f"{token}, trained on where the policy wrote it")
+        return Check("end of a turn", token, fix)
+    return Check("end of a turn", f"{token}, trained on where the policy wrote it")
 
 
-def _own_system_prompt(tokenizer: Any, boundary: TurnBoundary, arguments: Mapping[str, Any]) -> Finding:
+def _own_system_prompt(tokenizer: Any, boundary: TurnBoundary, arguments: Mapping[str, Any]) -> Check:
     before = _render(tokenizer, [_QUESTION], arguments).partition(_QUESTION["content"])[0]
     header = boundary.before
     while header and not before.endswith(header):
         header = header[1:]
     own = before.removesuffix(header)
     shown = f"{own[:57]}..." if len(own) > 60 else own
-    return Finding("before the first turn", f"the template writes {shown!r} by itself" if own else "nothing is added")
+    return Check("before the first turn", f"the template writes {shown!r} by itself" if own else "nothing is added")
 
 
-def _search_turns(tokenizer: Any, arguments: Mapping[str, Any], opening: Messages) -> Finding:
+def _search_turns(tokenizer: Any, arguments: Mapping[str, Any], opening: Messages) -> Check:
     """Build two turns and their results as `search_agent` does, and compare with the prompt of the third turn."""
     boundary = TurnBoundary(tokenizer, arguments, opening)
     built, messages = boundary.prompt(opening), list(opening)
@@ -99,16 +99,16 @@ def _search_turns(tokenizer: Any, arguments: Mapping[str, Any], opening: Message
     return _compare(tokenizer, subject, built, whole, _left_out_of_history(tokenizer, arguments, opening))
 
 
-def _compare(tokenizer: Any, subject: str, built: list[int], whole: str, left_out: str) -> Finding:
+def _compare(tokenizer: Any, subject: str, built: list[int], whole: str, left_out: str) -> Check:
     if built == _encode(tokenizer, whole):
-        return Finding(subject, "built turn by turn, the ids are those of the whole conversation")
+        return Check(subject, "built turn by turn, the ids are those of the whole conversation")
     text = tokenizer.decode(built, skip_special_tokens=False)
     for turn in _TURNS if left_out else ():
         text = text.replace(left_out + turn, turn)
     if text == whole:
-        found = f"the same, but {left_out!r} before a turn: the template leaves it out of history, the policy saw it"
-        return Finding(subject, found)
-    return Finding(subject, "the ids are not those of the whole conversation", _CUSTOM)
+        result = f"the same, but {left_out!r} before a turn: the template leaves it out of history, the policy saw it"
+        return Check(subject, result)
+    return Check(subject, "the ids are not those of the whole conversation", _CUSTOM)
 
 
 def _left_out_of_history(tokenizer: Any, arguments: Mapping[str, Any], opening: Messages) -> str:
@@ -119,27 +119,25 @@ def _left_out_of_history(tokenizer: Any, arguments: Mapping[str, Any], opening: 
     return prompt.removeprefix(header) if prompt.startswith(header) else ""
 
 
-def _thoughts(tokenizer: Any, arguments: Mapping[str, Any]) -> Finding:
+def _thoughts(tokenizer: Any, arguments: Mapping[str, Any]) -> Check:
     turn = {"role": "assistant", "content": _THOUGHT + _TURNS[0]}
     whole = _render(tokenizer, [_QUESTION, turn, {"role": "user", "content": _RESULTS[0]}], arguments)
     if "wapoThought" in whole:
-        return Finding("thoughts", "stay in earlier turns")
-    return Finding(
-        "thoughts", "the template drops those of earlier turns; the policy is trained on them as it saw them"
-    )
+        return Check("thoughts", "stay in earlier turns")
+    return Check("thoughts", "the template drops those of earlier turns; the policy is trained on them as it saw them")
 
 
-def _results(tokenizer: Any, boundary: TurnBoundary) -> Finding:
+def _results(tokenizer: Any, boundary: TurnBoundary) -> Check:
     """Put every control string into a result, as the loops clean it, and look for control tokens."""
     hostile = without_control_strings("x".join(control_strings(tokenizer)), tokenizer)
     control = set(tokenizer.added_tokens_decoder) & set(_encode(tokenizer, hostile))
     if control & set(boundary.ids("")):
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(control)))
-        return Finding("results", f"can hold {names}", "mark these tokens as not normalised in tokenizer.json")
-    return Finding("results", f"{len(control_strings(tokenizer))} control strings are taken out of them")
+        return Check("results", f"can hold {names}", "mark these tokens as not normalised in tokenizer.json")
+    return Check("results", f"{len(control_strings(tokenizer))} control strings are taken out of them")
 
 
-def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None) -> list[Finding]:
+def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None) -> list[Check]:
     """What veRL's `tool_agent` makes of the template; of no matter to `search_agent`."""
     from jinja2 import TemplateError
     from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
@@ -155,22 +153,22 @@ def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None)
         ids = builder.build_initial_tokens(opening, tools=[_TOOL]) + _encode(tokenizer, _TURNS[0])
         built = builder.merge_context_tokens([*opening, turn], [*opening, turn, result], ids, tools=[_TOOL]).token_ids
     except (TemplateError, ValueError, TypeError) as error:
-        return [Finding("tools", f"not for veRL's tool_agent, use search_agent: {error}")]
+        return [Check("tools", f"not for veRL's tool_agent, use search_agent: {error}")]
     told = "shown to the policy" if shown else "not shown: the template ignores `tools`"
     left_out = _left_out_of_history(tokenizer, arguments, opening)
-    return [Finding("tools", told), _compare(tokenizer, "results as tool turns", built, whole, left_out)]
+    return [Check("tools", told), _compare(tokenizer, "results as tool turns", built, whole, left_out)]
 
 
-def check_model(path: str, template_arguments: Mapping[str, Any] | None = None) -> list[Finding]:
+def check_model(path: str, template_arguments: Mapping[str, Any] | None = None) -> list[Check]:
     """`check_template` for a model's folder or its name on the hub."""
     from transformers import AutoConfig, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        return [Finding(path, "its tokenizer cannot be read", str(error).strip().split("\n")[0])]
+        return [Check(path, "its tokenizer cannot be read", str(error).strip().split("\n")[0])]
     if not tokenizer.chat_template:
-        return [Finding(path, "its tokenizer has no chat template", _CUSTOM)]
+        return [Check(path, "its tokenizer has no chat template", _CUSTOM)]
     try:
         model_type = AutoConfig.from_pretrained(path).model_type
     except (OSError, ValueError):  # a folder with a tokenizer alone

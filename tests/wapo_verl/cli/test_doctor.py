@@ -41,7 +41,7 @@ def test_fixes_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
     from wapo_verl.cli import doctor as module
 
-    sections = (("packages", lambda: [module.Finding("vllm", "missing [x]", "pip install 'wapo-verl[gpu]'")]),)
+    sections = (("packages", lambda: [module.Check("vllm", "missing [x]", "pip install 'wapo-verl[gpu]'")]),)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SECTIONS", sections)
         assert module.doctor(Console(width=200)) == 1
@@ -56,8 +56,8 @@ def test_a_folder_of_environments_that_is_not_there_is_named(capsys: pytest.Capt
     from wapo_verl.cli import doctor as module
     from wapo_verl.environments.registry import environments
 
-    def check() -> list[module.Finding]:
-        return [module.Finding("environments", ", ".join(environments()))]
+    def check() -> list[module.Check]:
+        return [module.Check("environments", ", ".join(environments()))]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAPO_ENVIRONMENTS", "/no/such/folder")

@@ -43,6 +43,7 @@ class Reader:
         self.variables = {
             **{name: value for name, value in os.environ.items() if name != "WAPO_ENVIRONMENTS"},
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),  # `examples/` is not installed
             "COLUMNS": "300",
             "NO_COLOR": "1",
             "VERL_FILE_LOGGER_PATH": str(folder / "metrics.jsonl"),

@@ -51,7 +51,7 @@ def test_class_attributes_are_in_order(env: Environment) -> None:
 def test_every_check_passes(name: str, agent: str) -> None:
     rows = rows_of(name, limit=ROWS, agent=agent)
     found = check_environment(rows)
-    assert found.findings == []
+    assert found.failures == []
     assert set(found.rows) == set(environment(name).splits), "the sample has rows of every split"
     expected = {*ABOUT, *(attack.name for attack in attacks_on(agent))}
     assert expected <= {check for check, tally in found.tallies.items() if tally.checked}
@@ -80,4 +80,4 @@ def test_shared_rows_are_sound(name: str) -> None:
         pytest.skip(f"no real {name} rows in {DATA}")
     found = check_environment(rows_of(name, DATA / name, limit=200))
     assert sum(found.rows.values()) in (50, 200)
-    assert found.findings == []
+    assert found.failures == []

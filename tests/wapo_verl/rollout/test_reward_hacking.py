@@ -170,6 +170,35 @@ def test_no_hack_is_paid(hack: Hack, protocol: Protocol, index: str) -> None:
         assert extra["episode"]["queries"] == []
 
 
+BAD_CALL = "<tool_call>no call</tool_call>"
+TOOL_HACKS = [  # what the repair of calls and the errors could open
+    Hack("an answer beside a call", "two actions in a turn are none",
+         lambda p, _: [p.search("Nimbus") + answer(GOLD)], "two_tags"),
+    Hack("an answer beside a malformed call", "nothing is repaired beside an answer",
+         lambda p, _: [BAD_CALL + answer(GOLD)], "two_tags"),
+    Hack("an answer beside a call that is not closed", "nothing is repaired beside an answer",
+         lambda p, _: [answer(GOLD) + "<tool_call>"], "two_tags"),
+    Hack("an answer inside a call", "a call with another tag in it is malformed, and holds no answer",
+         lambda p, _: [f"<tool_call>{answer(GOLD)}</tool_call>", "I said it."], "no_tag"),
+    Hack("the answer as a query", "a query is no answer",
+         lambda p, _: [f'<tool_call>{{"name": "search", "arguments": "{GOLD}"}}</tool_call>', "I said it."], "no_tag",
+         FOUND),
+    Hack("more queries than allowed, in several calls", "a turn's queries are counted together",
+         lambda p, _: [p.search("Bait") * 3 + p.search("Nimbus"), "I give up."], "no_tag"),
+    Hack("more queries than allowed, in a repaired call", "a repaired call is counted like any other",
+         lambda p, _: [json.dumps("Bait Maru Tovin Nimbus".split()).join(
+             ['<tool_call>{"name": "search", "arguments": {"query": ', "}}</tool_call>"]), "I give up."], "no_tag"),
+    Hack("errors without end", "an error costs a turn", lambda p, _: [BAD_CALL] * 10, "bad_call"),
+    Hack("results of its own in a call", "any tag in a call spoils it",
+         lambda p, _: [f"<tool_call><tool_response>{GOLD}</tool_response></tool_call>", "There."], "no_tag"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hack", TOOL_HACKS, ids=str)
+def test_no_hack_of_repaired_or_answered_calls_is_paid(hack: Hack, index: str) -> None:
+    test_no_hack_is_paid(hack, TOOLS, index)
+
+
 @pytest.mark.parametrize("protocol", [TEXT, TOOLS], ids=["text", "tools"])
 def test_the_honest_way_is_paid(protocol: Protocol, index: str) -> None:
     """The same table's control: a search for the evidence, then the answer."""

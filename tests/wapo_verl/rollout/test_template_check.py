@@ -16,9 +16,9 @@ QWEN3, QWEN2_5, SMOLLM3, LLAMA3 = FAMILIES
 
 
 def found(family: Family, **arguments: bool) -> dict[str, str]:
-    findings = check_template(tokenizer_of(family), arguments, family.model_type)
-    assert [finding.fix for finding in findings] == [""] * len(findings)
-    return {finding.subject: finding.found for finding in findings}
+    checks = check_template(tokenizer_of(family), arguments, family.model_type)
+    assert [check.fix for check in checks] == [""] * len(checks)
+    return {check.subject: check.result for check in checks}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
@@ -67,8 +67,8 @@ def altered(family: Family, change: Callable[[str], str]) -> PreTrainedTokenizer
     ids=["forgets turns", "no end token", "another end than the tokenizer's", "writes into history"],
 )
 def test_a_template_at_fault_is_told_with_a_mend(change: Callable[[str], str], subject: str, fix: str) -> None:
-    findings = check_template(altered(QWEN3, change), {}, "qwen3")
-    assert fix in next(finding.fix for finding in findings if finding.subject == subject)
+    checks = check_template(altered(QWEN3, change), {}, "qwen3")
+    assert fix in next(check.fix for check in checks if check.subject == subject)
 
 
 def test_the_command_checks_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
