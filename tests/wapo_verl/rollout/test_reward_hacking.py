@@ -186,7 +186,7 @@ TOOL_HACKS = [  # what the repair of calls and the errors could open
     Hack("more queries than allowed, in several calls", "a turn's queries are counted together",
          lambda p, _: [p.search("Bait") * 3 + p.search("Nimbus"), "I give up."], "no_tag"),
     Hack("more queries than allowed, in a repaired call", "a repaired call is counted like any other",
-         lambda p, _: [json.dumps("Bait Maru Tovin Nimbus".split()).join(
+         lambda p, _: [json.dumps(["Bait", "Maru", "Tovin", "Nimbus"]).join(
              ['<tool_call>{"name": "search", "arguments": {"query": ', "}}</tool_call>"]), "I give up."], "no_tag"),
     Hack("errors without end", "an error costs a turn", lambda p, _: [BAD_CALL] * 10, "bad_call"),
     Hack("results of its own in a call", "any tag in a call spoils it",
