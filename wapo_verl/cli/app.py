@@ -13,6 +13,7 @@ import typer
 from wapo_verl.cli.check_env import check_env
 from wapo_verl.cli.compare import compare
 from wapo_verl.cli.new_env import new_env
+from wapo_verl.cli.rescore import rescore
 from wapo_verl.cli.score import score
 from wapo_verl.cli.try_env import try_env
 
@@ -78,6 +79,7 @@ def prepare(
 
 
 app.command()(compare)
+app.command()(rescore)
 app.command()(score)
 app.command()(new_env)
 app.command()(check_env)

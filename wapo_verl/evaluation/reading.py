@@ -59,7 +59,7 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
         raise ValueError(
             f"{place} is no evaluation, {hint}: give a folder that `wapo-verl eval` wrote, or a dump STEP.jsonl"
         )
-    first = _first_value(file)
+    first = first_value(file)
     try:
         if "version" in first:
             sources, notes = _read_samples(file)
@@ -79,7 +79,8 @@ def _name(place: Path) -> str:
     return parent.parent.name if parent.name == SAMPLES_FILE else parent.stem if place.is_file() else parent.name
 
 
-def _first_value(file: Path) -> dict[str, Any]:
+def first_value(file: Path) -> dict[str, Any]:
+    """Return the object on a file's first line; raises ValueError, naming the file, where there is none."""
     with file.open("rb") as stream:
         line = stream.readline()
     try:

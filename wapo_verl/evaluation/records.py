@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from wapo_verl.environments.environment import Environment
+
 VERSION = 1
 """Of the format. A reader refuses any other."""
 
@@ -59,7 +61,7 @@ class Sample:
         finish_reason: how it ended: an outcome of `wapo_verl.environments.episode`, or the engine's own word.
         answer: what the policy gave as its answer; None for no answer.
         seed: of the sampling.
-        output: the response as text, special tokens included.
+        output: the response as the verifier reads it: text without special tokens.
         prompt_ids: token ids of the prompt.
         response_ids: token ids of the response, the environment's tokens among them.
         response_mask: 1 for a token of the policy, 0 for one of the environment.
@@ -97,3 +99,8 @@ def row_hash(data_source: str, question: Any, ground_truth: Any) -> str:
     """Return 16 hexadecimal digits that two rows share if they ask the same and count the same as right."""
     text = orjson.dumps([data_source, question, ground_truth], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def failure_of(environment: Environment, scores: Mapping[str, float]) -> str | None:
+    """Return why scores say nothing about the model: the part that says so; None where they do."""
+    return next((name for name in environment.undecided if scores.get(name)), None)

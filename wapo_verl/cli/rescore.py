@@ -1,0 +1,45 @@
+"""``wapo-verl rescore DUMP``: verify recorded episodes again, after a verifier or its weights changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wapo_verl.cli.one_sentence import one_sentence, options_in
+
+
+def rescore(
+    recorded: Annotated[
+        Path,
+        typer.Argument(help="A folder of `wapo-verl eval`, or a dump of veRL (STEP.jsonl of training or validation)."),
+    ],
+    env: Annotated[str | None, typer.Option(help="The environment of a dump's rows.")] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="part=weight of the reward, in place of the environment's; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for rescore.json and the file with the new scores, under its own name.", file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Score recorded episodes again: which scores moved, and where an advantage would have had another sign."""
+    from rich.console import Console
+
+    from wapo_verl.evaluation.recorded import samples_file
+    from wapo_verl.evaluation.rescore import rescore as run_rescore
+    from wapo_verl.evaluation.rescore_report import as_json, print_rescoring
+
+    with one_sentence() as errors:
+        weights = {part: float(value) for part, value in options_in(weight).items()} or None
+        file = samples_file(recorded)
+        with errors.status("scoring again"):
+            found = run_rescore(file, env, weights, out)
+        print_rescoring(found, Console())
+        if out is not None:
+            (out / "rescore.json").write_text(as_json(found), encoding="utf-8")
+            errors.print(f"written: {out / 'rescore.json'}, {out / file.name}", highlight=False, soft_wrap=True)
