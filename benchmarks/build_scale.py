@@ -1,11 +1,11 @@
-"""Builds an index of five million synthetic documents, kills the build on the way, goes on, and measures all of it.
+"""Build an index of five million synthetic documents, kill the build on the way, resume it, and measure all of it.
 
     python -m benchmarks.build_scale run PLACE [--documents 5000000] [--ottqa FOLDER] [--note "..."]
 
 writes benchmarks/build_scale.md. PLACE is a folder on a disk with about 5 GB free; what is built there is removed at
 the end. The build is a process of its own, so that its time and memory are its alone. Documents are generated as a
 stream: 46 words each, drawn by Zipf's law from a vocabulary of 500,000. With `--ottqa` the opening of an index of the
-real OTT-QA documents is measured too. Left out: other engines, and real text at this size.
+real OTT-QA documents is measured too. Other engines, and real text of this size, are not.
 """
 
 from __future__ import annotations

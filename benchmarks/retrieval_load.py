@@ -1,11 +1,11 @@
-"""Loads an index with concurrent callers, in process and over HTTP, and writes benchmarks/retrieval_load.md.
+"""Load an index with concurrent callers, in process and over HTTP, and write benchmarks/retrieval_load.md.
 
     python -m benchmarks.retrieval_load INDEX FOLDER_OF_OTTQA [--address http://host:8000 ...] [--note "..."]
 
 Callers are coroutines of one process, each asking one query at a time through `retrieval_index.client` without a cache,
 the next as soon as the last is answered; they share the cores with what they ask. Services are started for the
 measurement and ended after it, unless addresses are given. Queries are the first six content words of OTT-QA's dev
-questions. Each line is the median round of three by queries a second. Left out: callers on several machines.
+questions. Each line is the median round of three by queries per second.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Measures what the token taxonomy adds to an actor's update, and writes the tables of benchmarks/taxonomy.md.
+"""Measure what the token taxonomy adds to an actor's update, and write the tables of benchmarks/taxonomy.md.
 
     OMP_NUM_THREADS=1 python -m benchmarks.taxonomy [--repeats 9] [--note "..."]
 
 An update is what veRL 0.9.1 does on a CPU with dense logits: a Qwen3 model's forward pass, veRL's log-probabilities, a
 clipped loss, backward, gradient clipping, an AdamW step. The kinds of update take turns, so that whatever else the
-machine does hits them alike; times are this process's CPU seconds, on one thread. Left out: GPUs, and everything in a
-training step that is not the update (rollout, old log-probabilities, weight sync), which the taxonomy does not touch.
+machine does hits them alike; times are this process's CPU seconds, on one thread. The rest of a
+training step (rollout, old log-probabilities, weight sync) is not measured: the taxonomy does not change it.
 """
 
 import multiprocessing

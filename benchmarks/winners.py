@@ -1,11 +1,11 @@
-"""Measures the actor's update on the whole batch and on its winners alone, side by side, and writes what it found.
+"""Measure the actor's update on the whole batch and on its winners alone, side by side, and write the results.
 
     OMP_NUM_THREADS=2 python -m benchmarks.winners [--note "..."] [--quick]
 
 An update is all that veRL's own training worker does for one batch: the batch's tensors made, forward, WAPO's loss,
 backward, gradient clipping, AdamW, for each mini-batch, on one rank of FSDP2 on the CPU; with the winners alone also
 choosing them and one call for each mini-batch. Whole and winners-only updates take turns in one process. Results:
-benchmarks/winners.md and docs/winners.png. Left out: rollout, log-probabilities outside the update, Ray and its queue.
+benchmarks/winners.md and docs/winners.png. Rollout, log-probabilities outside the update, and Ray are not measured.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""The page and the figure of `benchmarks.winners`, and what they are made of. Left out: measuring."""
+"""Write the page and the figure of `benchmarks.winners`."""
 
 import os
 import platform

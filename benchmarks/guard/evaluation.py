@@ -1,8 +1,8 @@
-"""How good the detector is on recorded runs: how often it alarms in a sound one, how often and when in a collapsed one.
+"""Measure the detector on recorded runs: how often it alarms in sound ones, and when in collapsed ones.
 
 A run's label comes from outside (`benchmarks.study.collapse`, which sees the whole run); the detector sees one step
 after another. In a collapsed run the first alarm counts as a detection from `EARLY_STEPS` before the labelled step on;
-one before that is premature, a mistake like a false alarm. Left out: reading files and printing (`evaluate`).
+one before that is premature, a mistake like a false alarm.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Many search episodes at once: every turn is sampled for all of them in lockstep, with a cache of keys and values.
+"""Play many search episodes at once: each turn is sampled for all of them together, with a cache of keys and values.
 
 Token for token what the agent loop `search_agent` plays with vLLM: the same turn ends, the same results between turns,
 the same limits and outcomes. Sampling is at temperature 1 from the whole vocabulary; log-probs and entropies are noted
-as the tokens are drawn. Left out: the reward's use, and engines.
+as the tokens are drawn.
 """
 
 from __future__ import annotations

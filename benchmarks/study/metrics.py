@@ -1,4 +1,4 @@
-"""A step's metrics under the names that veRL runs give them. Left out: what the update measures (`update.Trainer`)."""
+"""Compute a step's metrics under the names of veRL runs; those of the update are in `update.Trainer`."""
 
 from __future__ import annotations
 

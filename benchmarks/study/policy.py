@@ -1,7 +1,7 @@
-"""The tiny model's forward pass, written once for training and for sampling with a cache.
+"""Compute the tiny model's forward pass, written once for training and for sampling with a cache.
 
 It reads the weights of the Hugging Face module and computes what that module computes, for rows of different lengths:
-a row's tokens stand at places 0, 1, 2 ... whatever the others do. Left out: everything but Qwen3's dense layers.
+a row's tokens stand at places 0, 1, 2 ... whatever the others do. Only Qwen3's dense layers are written.
 """
 
 from __future__ import annotations

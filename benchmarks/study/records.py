@@ -73,7 +73,7 @@ def read_record(file: Path) -> Record:
     """Read a run's file.
 
     Raises:
-        ValueError: where it is no complete record; the message names the file and the mend.
+        ValueError: where it is no complete record; the message names the file and the fix.
     """
     try:
         header, *steps = read_json_lines(file)

@@ -1,7 +1,4 @@
-"""The study's tables in markdown: an overview, an algorithm a row, and every number, a condition a row.
-
-Left out: what to make of them, which is written by a person.
-"""
+"""Write the study's tables in Markdown: an overview, a row per algorithm, and every number, a row per condition."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the runs of one seed share: questions, an index for each split, the tokenizer and the warm-started model.
+"""Make what the runs of one seed share: questions, an index for each split, the tokenizer and the warm-started model.
 
-All of it is made by the quickstart's own code, in the quickstart's sizes. Left out: playing episodes (`episodes`).
+All of it is made by the quickstart's own code, in the quickstart's sizes.
 """
 
 from __future__ import annotations

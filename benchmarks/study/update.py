@@ -1,8 +1,8 @@
-"""One training step's update: the algorithm's advantages, veRL's registered loss, AdamW as veRL sets it.
+"""Make one training step's update: the algorithm's advantages, veRL's registered loss, AdamW as veRL sets it.
 
 The loss function comes out of veRL's registry under the name that the algorithm's defaults resolve to, and gets a real
 `ActorConfig`, so what trains here is the code that trains in veRL. A batch without a winner takes no step, as in
-`wapo_verl.training.trainer`. Left out: reference models (KL losses), padding rows, several ranks.
+`wapo_verl.training.trainer`. There are no reference models (KL losses), padding rows or several ranks.
 """
 
 from __future__ import annotations

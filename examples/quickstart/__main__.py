@@ -1,4 +1,4 @@
-"""``python -m examples.quickstart``: only the arguments are here, the work is imported when it runs."""
+"""`python -m examples.quickstart`: read the arguments; what they need is imported when it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends by an exception, so that veRL's processes are ended too."""
+    """End this process by an exception, so that veRL's processes are ended too."""
     sys.exit(128 + number)
 
 

@@ -1,7 +1,6 @@
-"""The veRL command line of the quickstart, made of its settings and folders.
+"""Make the veRL command line of the quickstart from its settings and folders.
 
-Only what is the quickstart's own is named: WAPO's settings and the CPU's are applied by the plugin in veRL itself. Left
-out: running it (`training`).
+It has only what belongs to the quickstart: the plugin itself sets the keys of WAPO and of the CPU. `training` runs it.
 """
 
 from __future__ import annotations
@@ -26,50 +25,64 @@ _PLAIN = re.compile(r"[\w./+:@-]+")
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where everything of a run lies under ``out``, an absolute path: Ray's processes work in folders of their own."""
+    """The files and folders of a run. `out` is absolute, because Ray's processes work in folders of their own."""
 
     out: Path
 
     @property
     def data(self) -> Path:
+        """Parquet files and documents, as `wapo-verl prepare` writes them."""
         return self.out / "data"
 
     @property
     def index(self) -> Path:
+        """One index for each split."""
         return self.out / "index"
 
     @property
     def model(self) -> Path:
+        """The tiny model and its tokenizer."""
         return self.out / "model"
 
     @property
     def validation(self) -> Path:
+        """One file of samples for each validation."""
         return self.out / "validation"
 
     @property
     def log(self) -> Path:
+        """The output of veRL's process."""
         return self.out / "train.log"
 
     @property
     def metrics(self) -> Path:
+        """The lines of veRL's file logger."""
         return self.out / "metrics.jsonl"
 
     @property
     def report(self) -> Path:
+        """The report as JSON."""
         return self.out / "report.json"
 
     @property
     def curves(self) -> Path:
+        """The figure."""
         return self.out / "curves.png"
 
 
 def training_command(
     folders: Folders, settings: QuickstartSettings, seed: int, overrides: Sequence[str] = ()
 ) -> list[str]:
-    """The command as a list of arguments; an override takes the place of the quickstart's own value of its key.
+    """Return the command as a list of arguments.
+
+    Args:
+        folders: where the run reads and writes.
+        settings: the sizes of the run.
+        seed: of the data's order and of the sampling.
+        overrides: Hydra overrides, which replace the quickstart's own values.
 
     Raises:
-        ValueError: for an override that is none, or of a key in ``KEPT``.
+        ValueError: for a text that is no override, or an override of a key in `KEPT`.
     """
     given = {override_key(override) for override in overrides}
     for key in KEPT:
@@ -86,7 +99,7 @@ def training_command(
 
 
 def override_key(override: str) -> str:
-    """The key of a Hydra override: ``+a.b=1`` -> ``a.b``.
+    """Return the key of a Hydra override: `+a.b=1` -> `a.b`.
 
     Raises:
         ValueError: for a text that is no override.
@@ -100,7 +113,7 @@ def override_key(override: str) -> str:
 
 
 def hydra_value(value: object) -> str:
-    """A value as Hydra's override grammar reads it back: quoted where it holds more than plain characters."""
+    """Write a value as Hydra's override grammar reads it: quoted where it has more than plain characters."""
     text = str(value)
     if isinstance(value, list):
         return "[" + ",".join(hydra_value(item) for item in value) + "]"
@@ -112,14 +125,14 @@ def hydra_value(value: object) -> str:
 
 
 def copyable(command: Sequence[str], file_logger: Path) -> str:
-    """The command as a block for a shell, one argument a line, with the variable that veRL's file logger reads."""
+    """Write the command for a shell, one argument per line, with the variable that veRL's file logger reads."""
     program, *arguments = command
     head = f"VERL_FILE_LOGGER_PATH={shlex.quote(str(file_logger))} {shlex.quote(program)} {' '.join(arguments[:2])}"
     return " \\\n  ".join([head, *map(shlex.quote, arguments[2:])])
 
 
 def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[str, object]:
-    """veRL's keys and their values, in the order in which they are shown."""
+    """Return the keys of veRL and their values, in the order in which they are shown."""
     completions = settings.prompts_per_step * settings.group_size
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     return {

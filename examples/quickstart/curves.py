@@ -1,4 +1,4 @@
-"""The picture of a run: four small plots over the training step. No window is opened, whatever backend is set."""
+"""Draw a run as four small plots over the training step, without opening a window."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Points = list[tuple[int, float]]
 
 
 def curve(rows: Sequence[Row], key: str) -> Points:
-    """(step, value) wherever the metric was logged."""
+    """Return (step, value) of each step that logged the metric."""
     return [(row.step, row.values[key]) for row in rows if key in row.values]
 
 
 def held_out_curve(rows: Sequence[Row]) -> Points:
-    """(step, held-out exact match) wherever there was a validation."""
+    """Return (step, held-out exact match) of each validation."""
     return [(row.step, row.held_out) for row in rows if row.held_out is not None]
 
 
 def draw(rows: Sequence[Row], file: Path, title: str) -> None:
-    """Writes the PNG: reward, held-out exact match, entropy, winner fraction."""
+    """Write the PNG: reward, held-out exact match, entropy, winner fraction."""
     figure = Figure(figsize=(9.0, 6.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     FigureCanvasAgg(figure)
     figure.suptitle(title)
@@ -51,7 +51,7 @@ def draw(rows: Sequence[Row], file: Path, title: str) -> None:
 
 
 def _plot(axes: Axes, points: Points, title: str, unit: str, *, share: bool = False, colour: str = _LINE) -> None:
-    """One plot; a metric that was never logged says so in its place."""
+    """Draw one plot, or "not logged" where there are no points."""
     axes.set(title=title, ylabel=unit, xlabel="training step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)

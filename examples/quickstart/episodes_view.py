@@ -1,7 +1,6 @@
-"""One held-out question played before training and after it, side by side in time, from veRL's validation dumps.
+"""Show one held-out question as it was played before and after training, from veRL's validation dumps.
 
-The dumps hold decoded text without the turns' markers; the protocol's tags are in it, and an episode is read by them.
-Left out: scoring, which veRL's dump brings along.
+The dumps hold decoded text without the markers of turns, and the scores. An episode is read by the protocol's tags.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _STYLES = {"search": "cyan", "information": "dim", "answer": "bold", "": "yellow
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of an episode: the tag it stood in, or "" for text outside of any tag, and its text."""
+    """A piece of an episode: the tag around it ("" for text outside of any tag), and its text."""
 
     tag: str
     text: str
 
 
 def pieces(output: str) -> list[Piece]:
-    """The decoded response in its pieces, without the role names that its turns' headers left between them."""
+    """Split a decoded response into pieces, without the role names that the headers of turns leave between them."""
     return [piece for piece in _split(output) if piece.tag or piece.text]
 
 
@@ -48,7 +47,7 @@ def _split(output: str) -> Iterator[Piece]:
 
 
 def question(prompt: str) -> str:
-    """The question in a decoded prompt, without the names of the roles around it."""
+    """Return the question of a decoded prompt, without the role names around it."""
     words = prompt.split()
     if words and words[0] == "user":
         words = words[1:]
@@ -58,12 +57,12 @@ def question(prompt: str) -> str:
 
 
 def read_dump(file: Path) -> list[dict[str, Any]]:
-    """The samples of a validation, one a line; none for a file that is not there."""
+    """Read the samples of a validation, one per line; returns none for a missing file."""
     return read_json_lines(file) if file.is_file() else []
 
 
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many questions of both were right in both, came right, went wrong, or were wrong in both."""
+    """Count the questions that are in both validations by whether they were right before and after."""
     names = {(True, True): "right both times", (False, True): "wrong, then right"}
     names |= {(True, False): "right, then wrong", (False, False): "wrong both times"}
     counts = dict.fromkeys(names.values(), 0)
@@ -75,16 +74,17 @@ def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 def choose(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """A question's sample before and after: one that came right where there is one, else any; None if none is in both.
+    """Choose a question that is in both validations, and return its sample before and after; None where there is none.
 
-    Of several the first by the alphabet, so that the same dumps always show the same one.
+    A question that was wrong before and right after is preferred. Of several, the first by the alphabet is taken, so
+    that the same dumps always show the same question.
     """
     pairs = sorted(_paired(before, after), key=lambda pair: str(pair[0]["input"]))
     return next((pair for pair in pairs if not _right(pair[0]) and _right(pair[1])), next(iter(pairs), None))
 
 
 def episode_panel(sample: Mapping[str, Any], title: str) -> Panel:
-    """One episode, turn by turn, with the right answer and the reward."""
+    """Make a panel of one episode, turn by turn, with the right answer and the reward."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
@@ -98,7 +98,7 @@ def episode_panel(sample: Mapping[str, Any], title: str) -> Panel:
 
 
 def show(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """A question before and after, and how the others changed."""
+    """Print a question before and after training, and how many of the others changed."""
     pair = choose(before, after)
     if pair is None:
         console.print("no held-out question was played both before and after training, so no episode is shown")

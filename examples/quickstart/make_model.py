@@ -1,7 +1,7 @@
-"""``python -m examples.quickstart.make_model OUT SEED``: the warm start in a process of its own.
+"""`python -m examples.quickstart.make_model OUT SEED`: run `warm_start` in a process of its own.
 
-Torch and transformers take most of a gigabyte once imported; this way the quickstart's own process, which then only
-watches veRL, never holds it. Left out: everything else, see `warm_start`.
+Imported, torch and transformers take most of a gigabyte. The quickstart's own process, which later only watches veRL,
+never holds it this way.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def make_model(directory: Path, seed: int) -> None:
-    """Runs this module, its output on the terminal, and waits for it.
+    """Run this module in a process, with its output on the terminal, and wait for it.
 
     Raises:
-        ChildProcessError: when it failed; it has said why.
+        ChildProcessError: when it failed; it has printed why.
     """
     command = [sys.executable, "-m", "examples.quickstart.make_model", str(directory), str(seed)]
     status = subprocess.run(command, check=False).returncode

@@ -1,6 +1,6 @@
-"""The memory that this process and all it started hold together, sampled while something runs.
+"""Measure the memory of this process and all processes that it started.
 
-Left out: telling shared pages apart. They count in each process that maps them, so the sum is an upper bound.
+Shared pages count in each process that maps them, so the sum is an upper bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EVERY_SECONDS = 1.0
 
 
 def family_bytes() -> int:
-    """Sum of the resident sizes of this process and its descendants."""
+    """Return the sum of the resident sizes of this process and its descendants, in bytes."""
     parent = psutil.Process()
     total = 0
     for process in [parent, *parent.children(recursive=True)]:
@@ -26,7 +26,7 @@ def family_bytes() -> int:
 
 
 class PeakMemory:
-    """Samples `family_bytes` once a second in a thread, from ``with`` to its end; ``peak_bytes`` is the greatest."""
+    """A context that calls `family_bytes` once a second in a thread; `peak_bytes` is the largest value."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0

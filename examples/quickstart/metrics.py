@@ -1,7 +1,4 @@
-"""What veRL's file logger writes, one JSON line a step, and the few of its keys that the quickstart shows.
-
-Left out: where they come from (`training`) and what is concluded from them (`report`).
-"""
+"""Read the lines of veRL's file logger, one JSON object per step, and format what the quickstart shows."""
 
 from __future__ import annotations
 
@@ -49,17 +46,17 @@ class Row:
 
     @property
     def trained(self) -> bool:
-        """Whether a training step was logged, not a validation alone."""
+        """Whether this row is of a training step, not of a validation alone."""
         return STEP_SECONDS in self.values
 
     @property
     def held_out(self) -> float | None:
-        """Exact match on the held-out questions, where this step ended with a validation."""
+        """Exact match on the held-out questions where this step ended with a validation, else None."""
         return next((value for key, value in self.values.items() if _HELD_OUT.fullmatch(key)), None)
 
 
 class Lines:
-    """The complete lines that a file has grown by since they were last asked for; the file need not be there yet."""
+    """Reads a growing file: the lines completed since the last call. The file need not exist yet."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -67,7 +64,7 @@ class Lines:
         self._rest = b""
 
     def new(self) -> list[str]:
-        """The lines finished since the last call, without their ends."""
+        """Return the lines completed since the last call, without line ends."""
         if not self._file.is_file():
             return []
         with self._file.open("rb") as stream:
@@ -79,7 +76,7 @@ class Lines:
 
 
 def parse_row(line: str) -> Row:
-    """One line of veRL's file logger; what is not a number (a NaN arrives as null) is left out.
+    """Read one line of veRL's file logger; values that are no numbers (a NaN arrives as null) are skipped.
 
     Raises:
         ValueError: for a line that is no such record.
@@ -93,17 +90,17 @@ def parse_row(line: str) -> Row:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """All rows of a metrics file, in order; none for a file that is not there."""
+    """Read all rows of a metrics file, in order; returns none for a missing file."""
     return [parse_row(line) for line in Lines(file).new()]
 
 
 def header_line() -> str:
-    """The names over the columns of `step_line`."""
+    """Return the header of the columns of `step_line`."""
     return "".join(name.rjust(width) for name, width in COLUMNS)
 
 
 def step_line(row: Row) -> str:
-    """One step on one line, in the columns of `COLUMNS`; a value that was not logged is a dash."""
+    """Write one step as one line with the columns of `COLUMNS`; a value that was not logged is a dash."""
     formats = {
         "reward": (REWARD, ".3f"),
         "EM": (EXACT_MATCH, ".3f"),

@@ -1,7 +1,7 @@
-"""The tiny Qwen3-style model of the quickstart: a quarter of a million weights, made here, loadable by every engine.
+"""Make the quickstart's tiny Qwen3-type model: a quarter of a million random weights, loadable by every engine.
 
-Only its shape and its random start; what it learns first is in ``warm_start``. Not Qwen2: transformers 5 takes Qwen2's
-own tokenizer class for every model of that type, whatever tokenizer lies beside it.
+`warm_start` trains it first. It is not a Qwen2 model, because transformers 5 uses Qwen2's own tokenizer class for every
+model of that type, whatever tokenizer lies beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ WEIGHT_DEVIATION = 0.1  # about 1/sqrt(hidden size); at the usual 0.02 this smal
 def make_model(
     tokenizer: PreTrainedTokenizerFast, seed: int, heads: int = 3, layers: int = 2, positions: int = 2048
 ) -> Qwen3ForCausalLM:
-    """A randomly started model in float32 for the tokenizer's vocabulary, the same for the same arguments.
+    """Make a random model in float32 for the tokenizer's vocabulary; the same arguments give the same weights.
 
-    Its hidden size is 32 x ``heads``. Embeddings are tied.
+    Args:
+        tokenizer: its vocabulary is the model's.
+        seed: of the weights.
+        heads: attention heads; the hidden size is 32 times this.
+        layers: transformer layers.
+        positions: the longest sequence, in tokens.
     """
     config = Qwen3Config(
         vocab_size=len(tokenizer),

@@ -1,8 +1,8 @@
-"""A tiny random model and a tokenizer for real text, for runs that only show that everything works on real data.
+"""Make a tiny random model and a tokenizer for real text, for runs that show that everything works on real data.
 
 `python -m examples.quickstart.real_text_model OUT ROWS.parquet...` trains a byte-level BPE tokenizer on the prompts of
-some prepared rows, with the quickstart's special tokens, tags and chat template, and writes it beside a model of the
-quickstart's shape. Left out: any training of the model.
+prepared rows, with the quickstart's special tokens, tags and chat template, and writes it beside a model of the
+quickstart's shape. The model is not trained.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from examples.quickstart.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TO
 
 POSITIONS = 2048
 ROWS = 4000
-"""Rows whose text the tokenizer is trained on; more would not change the few hundred words it learns."""
+"""Rows on which the tokenizer is trained; more would not change the few hundred words it learns."""
 
 LEAST_VOCABULARY = 256 + len(SPECIAL_TOKENS) + len(TAGS)
 EMBEDDING_SCALE = 0.1
-"""What the random model's tied embeddings are multiplied by. With tied embeddings a random model repeats its last
-token; small embeddings make every token about equally likely instead, so that a tag is written now and then."""
+"""The random model's tied embeddings are multiplied by this. With tied embeddings a random model repeats its last
+token; with small ones every token is about equally likely, so that a tag is written now and then."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def prompts(files: Sequence[Path]) -> Iterator[str]:
-    """The text of every message of every prompt in veRL's parquet files.
+    """Yield the text of every message of every prompt in veRL's parquet files.
 
     Raises:
         ValueError: for a file without rows in veRL's schema, naming it.
@@ -59,10 +59,15 @@ def prompts(files: Sequence[Path]) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, tags: Sequence[str] = TAGS) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, trained on ``texts``; any text comes back whole.
+    """Train a byte-level BPE tokenizer, which encodes and decodes any text without loss.
 
-    The protocol's tags are ordinary tokens, the chat template's are special, as in the quickstart's own tokenizer. A
-    line break is one token, as veRL wants it of templates in Qwen's style.
+    The protocol's tags are ordinary tokens, those of the chat template are special, as in the quickstart's own
+    tokenizer. A line break is one token, which veRL expects of templates in Qwen's style.
+
+    Args:
+        texts: what it is trained on.
+        vocabulary: the most tokens it may have.
+        tags: texts that are one token each.
 
     Raises:
         ValueError: for a vocabulary that has no room for the 256 bytes and the added tokens.
@@ -93,7 +98,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, tags: Sequence[str] =
 
 
 def make_flat_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """The quickstart's model at its random start, with about the same probability for every next token."""
+    """Make the quickstart's model with random weights and about the same probability for every next token."""
     model = make_model(tokenizer, seed, positions=POSITIONS)
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(EMBEDDING_SCALE)

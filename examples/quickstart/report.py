@@ -1,7 +1,6 @@
-"""What came of a run: held-out exact match by step, the weight sync's proof, where the time went.
+"""Report on a run: held-out exact match by step, whether vLLM had the actor's weights, and where the time went.
 
-`build` is pure: rows of metrics in, one plain dict out, which is what ``report.json`` holds and `show` prints.
-Left out: the curves (`curves`) and the two episodes (`episodes_view`).
+`build` turns rows of metrics into one plain dict, which `report.json` holds and `show` prints.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from examples.quickstart.metrics import ROLLOUT_GAP, STEP_SECONDS, TIMING, Row
 from examples.quickstart.training import FIRST_STEP
 
 START_AT_MOST, END_AT_LEAST = 0.5, 0.8
-"""Held-out exact match before and after, between which the quickstart shows something."""
+"""Held-out exact match before and after training that counts as success."""
 GAP_LIMIT = 1e-3
-"""The rollout's and the actor's probabilities must be this close, or the weights vLLM has are not the actor's."""
+"""A larger difference of the rollout's and the actor's probabilities means that vLLM has other weights."""
 
 BAR_WIDTH = 30
 
@@ -30,15 +29,15 @@ _OUTSIDE_THE_STEP = ("step", "testing", "dump_rollout_generations")
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the metrics do not tell.
+    """The facts of a run that are not in its metrics.
 
     Attributes:
         seed: of the world, the warm start and the training.
         questions: held-out questions of a validation.
         preparation: seconds of each piece before veRL's command.
         start_up: phases of veRL's start, each with the seconds from the command to its end.
-        training_seconds: from the command to its end.
-        peak_memory_bytes: greatest sum of the resident sizes of all processes.
+        training_seconds: seconds of veRL's command.
+        peak_memory_bytes: largest sum of the resident sizes of all processes.
         command: veRL's command.
     """
 
@@ -52,7 +51,7 @@ class Circumstances:
 
 
 def build(rows: Sequence[Row], around: Circumstances) -> dict[str, Any]:
-    """The report as plain JSON types; seconds, gigabytes (10^9 bytes) and shares are named so in the keys."""
+    """Return the report as plain JSON types; the keys name seconds, gigabytes (10^9 bytes) and shares."""
     held_out = [
         {"step": row.step, "exact_match": row.held_out, "standard_error": _error(row.held_out, around.questions)}
         for row in rows
@@ -90,9 +89,9 @@ def build(rows: Sequence[Row], around: Circumstances) -> dict[str, Any]:
 
 
 def step_phases(rows: Sequence[Row]) -> dict[str, float]:
-    """Medians over steps of the seconds of each of a step's parts, and ``step``, the whole; ``other`` is what is left.
+    """Return the median seconds of each part of a step; `step` is the whole and `other` what the parts leave.
 
-    The parts' medians need not add up to the whole's; ``other`` is the median of what each step's parts leave.
+    The medians of the parts need not add up to that of the whole.
     """
     names = list(
         dict.fromkeys(key.removeprefix(TIMING) for row in rows for key in row.values if key.startswith(TIMING))
@@ -110,12 +109,12 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _error(share: float, count: int) -> float | None:
-    """Standard error of a share of ``count`` independent samples, sqrt(p (1 - p) / n)."""
+    """Return the standard error of a share of `count` independent samples, sqrt(p (1 - p) / n)."""
     return math.sqrt(share * (1 - share) / count) if count else None
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """The tables and the verdict."""
+    """Print the tables and the verdict."""
     console.print(_held_out_table(report))
     console.print(_time_table(report))
     for line in (_gap_line(report), _memory_line(report), verdict(report)):
@@ -123,7 +122,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """One sentence, in rich's markup: whether held-out exact match rose from at most .5 to at least .8."""
+    """Say in one sentence of rich's markup whether held-out exact match rose from at most .5 to at least .8."""
     held_out = report["held_out"]
     if not held_out:
         return "[yellow]no validation was made, so nothing is known of the held-out questions[/]"

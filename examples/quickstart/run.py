@@ -1,4 +1,4 @@
-"""The quickstart from end to end: world, index, warm start, veRL, report. Each piece has a module of its own."""
+"""Run the quickstart from end to end: world, index, warm start, veRL, report."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BACKEND = "tantivy"
 
 @dataclass(slots=True)
 class Stages:
-    """The pieces before veRL, each announced with its seconds, which are kept for the report."""
+    """Announces each piece of work before veRL starts, and keeps its seconds for the report."""
 
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Announces a piece, and says how long it took when it is over."""
+        """Announce a piece, and print how long it took at its end."""
         self.console.print(f"{name} ...", highlight=False)
         started = time.monotonic()
         yield
@@ -46,15 +46,19 @@ class Stages:
 
 
 def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console) -> int:
-    """Runs everything and prints the report; returns the exit status, 0 only if training came to its end.
+    """Run everything and print the report.
 
     Args:
         seed: of the world, the warm start and the training.
-        out: folder for all that is written; what is there already is used where it is what would be made.
+        out: folder for all that is written; a world, index or model that is there already is used where it is the same.
         overrides: for veRL's command, as Hydra takes them.
+        console: where to print.
+
+    Returns:
+        The exit status, 0 only where training came to its end.
 
     Raises:
-        ValueError: for an override that cannot be.
+        ValueError: for an override that is not possible.
         OSError: when a file cannot be read or written.
     """
     settings, folders, stages = QuickstartSettings(), Folders(out.absolute()), Stages(console)
@@ -86,7 +90,7 @@ def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console)
 
 
 def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages: Stages) -> None:
-    """Questions as parquet, and an index of the documents of each split, kept where it is of these very documents."""
+    """Write the questions as parquet and an index for each split; an index of the same documents is kept."""
     world: dict[str, object] = {"books": settings.books, "held_out_books": settings.held_out_books}
     with stages.stage("a world: questions and documents"):
         for item in prepare(Request("miniwiki", folders.data, seed=seed, options=world)):
@@ -106,7 +110,7 @@ def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages
 
 
 def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders, console: Console) -> None:
-    """Writes ``report.json`` and ``curves.png``, and prints episodes, tables and verdict."""
+    """Write `report.json` and `curves.png`, and print episodes, tables and verdict."""
     found = report.build(rows, around)
     folders.report.write_text(json.dumps(found, indent=2) + "\n")
     curves.draw(rows, folders.curves, f"wapo-verl quickstart, seed {around.seed}")
@@ -125,14 +129,14 @@ def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders
 
 
 def _forget_the_last_run(folders: Folders) -> None:
-    """Removes what only a finished run may leave, so that after a failure nothing old looks like its outcome."""
+    """Remove the results of the last run, so that they are not taken for this one's after a failure."""
     shutil.rmtree(folders.validation, ignore_errors=True)
     for file in (folders.metrics, folders.report, folders.curves):
         file.unlink(missing_ok=True)
 
 
 def _questions(folders: Folders, rows: Sequence[Row]) -> int:
-    """How many questions the first validation had, 0 without one."""
+    """Count the questions of the first validation; 0 without one."""
     return next((len(episodes_view.read_dump(_dump(folders, row))) for row in rows if row.held_out is not None), 0)
 
 

@@ -1,6 +1,6 @@
-"""The quickstart's settings: sizes of the world, the warm start and the training run, as they were found to work.
+"""The quickstart's settings: sizes of the world, the warm start and the training run, as measured to work.
 
-Measured settings only; how they reach veRL's keys is the runner's business.
+`command` turns them into veRL's keys.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class WarmStartSettings:
         mistake_share: chance that a demonstration has one wrong decision; an imitator cannot score above the rest.
         batch_size: demonstrations an update.
         warm_up_steps: updates over which the learning rate rises.
-        learned_loss: mean loss on the policy's own tokens, over the last 20 updates, at which copying is taken for
-            learned. When that happens depends on the seed; the learning rate is held until then.
+        learned_loss: mean loss on the policy's own tokens, over the last 20 updates, below which the model has learned
+            to copy. When that happens depends on the seed; the learning rate is held until then.
         max_plateau_steps: updates, warm-up included, after which the learning rate falls in any case.
         decay_steps: updates over which the learning rate then falls to zero; the last of the warm start.
         learning_rate: peak learning rate of AdamW (betas .9 and .98).
         passage_weight: weight of the mean loss on the tokens that the policy did not write. Passages repeat the names
-            they were asked for, so predicting them is what makes copying appear early and surely.
+            in the query, so predicting them teaches copying early and reliably.
     """
 
     worlds: int = 8
@@ -41,18 +41,21 @@ class WarmStartSettings:
 
 @dataclass(frozen=True, slots=True)
 class QuickstartSettings:
-    """Everything the quickstart's runner needs to know.
+    """The sizes of the quickstart's world and training run.
 
     In an in-process loop with these settings (outside veRL; 80 held-out books, 160 questions) sampled exact match of
     seeds 0, 2, 3, 4 and 5 went from .36, .39, .36, .33 and .39 to .92, .85, .96, .85 and .96 in 40 steps.
 
     Attributes:
-        books, held_out_books: sizes of the training world and of the held-out one.
+        books: size of the training world.
+        held_out_books: size of the held-out world.
         top_k: passages a search returns.
         max_turns: assistant turns of an episode, the answer's included.
         max_turn_tokens: tokens of one assistant turn.
-        max_prompt_tokens, max_response_tokens: veRL's prompt and response lengths (results count as response).
-        prompts_per_step, group_size: questions of a step and completions of each.
+        max_prompt_tokens: veRL's prompt length.
+        max_response_tokens: veRL's response length, search results included.
+        prompts_per_step: questions of a step.
+        group_size: completions of each question.
         learning_rate: of WAPO's AdamW, constant after ``warm_up_steps``.
         steps: training steps.
         validate_every: training steps between two validations.

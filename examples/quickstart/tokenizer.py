@@ -1,9 +1,9 @@
-"""The tiny model's tokenizer: one token for each word, name piece and tag of miniwiki, characters for the rest.
+"""Make the tiny model's tokenizer: one token for each word, name piece and tag of miniwiki, characters for the rest.
 
-White space only separates: "a\\n\\nb" and "a b" have the same ids, so text encoded piece by piece gives the ids of the
-whole, and decoding joins words by one space. Any printable ASCII text is encoded without unknown tokens, in characters
-where it must be. The protocol's tags are ordinary tokens, not special ones: engines drop special tokens from the
-text they return and would then never see the stop string.
+White space only separates: two words have the same ids with one space or two line breaks between them. So text that is
+encoded piece by piece gives the ids of the whole, and decoding joins words by one space. Any printable ASCII text is
+encoded without unknown tokens, by characters where needed. The protocol's tags are ordinary tokens, not special ones:
+engines drop special tokens from the text they return, and would never see the stop string.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CHAT_TEMPLATE = (
 
 
 def template_words() -> list[str]:
-    """The words, without punctuation, that miniwiki's questions and documents are built from, sorted."""
+    """Return the words of miniwiki's questions and documents, without punctuation, sorted."""
     texts = [*BRIDGE_QUESTIONS.values(), COMPARISON_QUESTION, *TEXTS.values(), *map(str, YEARS)]
     return sorted({word for text in texts for word in re.findall(r"\w+", re.sub(r"{\w*}", " ", text))})
 
 
 def vocabulary() -> list[str]:
-    """All tokens in the order of their ids; a token that continues a word starts with ``##``."""
+    """Return all tokens in the order of their ids; a token that continues a word starts with `##`."""
     names = [head for kind in KINDS for head in heads(kind)] + ["##" + tail for kind in KINDS for tail in tails(kind)]
     characters = [c for c in string.printable if not c.isspace()]
     characters += ["##" + c for c in characters]
@@ -51,7 +51,7 @@ def vocabulary() -> list[str]:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, with a chat template in Qwen's style; the same one every time."""
+    """Make the tokenizer, with a chat template in Qwen's style; it is the same every time."""
     model = models.WordPiece(
         vocab={token: index for index, token in enumerate(vocabulary())},
         unk_token=UNKNOWN,
@@ -75,7 +75,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    """Makes the tokenizer and writes it to ``directory`` in the Hugging Face layout."""
+    """Make the tokenizer and write it to `directory` in the Hugging Face layout."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(directory)
     return tokenizer

@@ -1,7 +1,6 @@
-"""Runs veRL as a process of its own and tells what it is doing: start-up phases, then one line a step.
+"""Run veRL in a process of its own and show what it is doing: the phases of its start, then one line per step.
 
-Its whole output goes to a log file; what is shown is read from that file and from the one of veRL's file logger. Left
-out: what the command is (`command`) and what comes of the numbers (`report`).
+Its whole output goes to a log file; what is shown is read from that file and from the file of veRL's file logger.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from examples.quickstart.metrics import LEGEND, Lines, Row, header_line, parse_r
 
 LOOK_EVERY_SECONDS = 0.3
 STILL_THERE_SECONDS = 15.0
-"""Seconds of silence after which a line says what is under way, where no spinner can."""
+"""Seconds without output after which a line says what is under way, where no spinner is shown."""
 END_SECONDS = 20.0
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -32,7 +31,13 @@ _ERROR = re.compile(r"^(?:[\w.]*\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:\(
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of the start-up: what is under way until it is over, what is said then, the log line that says so."""
+    """A phase of the start.
+
+    Attributes:
+        doing: what is under way.
+        done: what is printed at its end.
+        marker: the text of the log line that ends it; "" where a row of metrics ends it.
+    """
 
     doing: str
     done: str
@@ -50,30 +55,29 @@ PHASES = (
     Phase("starting the agent loop, answering the held-out questions", FIRST_VALIDATION),
     Phase("making the first step", FIRST_STEP),
 )
-"""In their order. The markers are lines of one stream, since those of two may come out of order. The last two phases
-have none: they end with a row of metrics."""
+"""In their order. All markers are lines of one stream, since lines of two streams may come out of order."""
 
 
 @dataclass(slots=True)
 class StartUp:
-    """The phases that are over, each with the seconds from the command to its end."""
+    """The phases that are finished, each with the seconds from the command to its end."""
 
     seen: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def doing(self) -> str:
-        """What is under way: the phase after the last one seen, or the training."""
+        """What is under way: the phase after the last finished one, or the training."""
         last = self.seen[-1][0] if self.seen else None
         place = next((place + 1 for place, phase in enumerate(PHASES) if phase.done == last), 0)
         return PHASES[place].doing if place < len(PHASES) else "training"
 
     def see_line(self, line: str, elapsed: float) -> str | None:
-        """The phase that a line of the log ends, if it is the first to do so."""
+        """Return the phase that a line of the log ends, None where it ends none."""
         found = next((phase for phase in PHASES if phase.marker and phase.marker in line), None)
         return self._see(found.done, elapsed) if found else None
 
     def see_row(self, row: Row, elapsed: float) -> str | None:
-        """The phase that a row of metrics ends."""
+        """Return the phase that a row of metrics ends, None where it ends none."""
         return self._see(FIRST_STEP if row.trained else FIRST_VALIDATION, elapsed)
 
     def _see(self, done: str, elapsed: float) -> str | None:
@@ -86,7 +90,7 @@ class StartUp:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the process ended: its exit status, the start-up's phases, the rows of metrics, the seconds it ran."""
+    """How the process ended: its exit status, the phases of its start, the rows of metrics, the seconds it ran."""
 
     status: int
     start_up: tuple[tuple[str, float], ...]
@@ -95,9 +99,15 @@ class Training:
 
 
 def train(command: Sequence[str], log: Path, metrics: Path, console: Console) -> Training:
-    """Runs the command to its end, output to ``log``, showing phases and steps as they come.
+    """Run the command to its end, and show phases and steps as they come.
 
-    The process and what it started are ended when this is interrupted.
+    Where this is interrupted, the process and all that it started are ended.
+
+    Args:
+        command: the command.
+        log: the file for its output.
+        metrics: the file of veRL's file logger.
+        console: where to show.
     """
     metrics.unlink(missing_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics), "PYTHONUNBUFFERED": "1"}
@@ -118,7 +128,7 @@ def train(command: Sequence[str], log: Path, metrics: Path, console: Console) ->
 
 
 class _Watch:
-    """Shows what the log and the metrics have grown by."""
+    """Shows new lines of the log and new rows of metrics."""
 
     def __init__(self, log: Path, metrics: Path, console: Console, status: Status) -> None:
         self.start_up = StartUp()
@@ -129,11 +139,11 @@ class _Watch:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the command."""
+        """Seconds since the command was started."""
         return time.monotonic() - self._started
 
     def look(self) -> None:
-        """Shows what is new, and now and then that it still goes on."""
+        """Show what is new, and from time to time that the process still runs."""
         # The metrics are read first and shown last: what veRL logged before it wrote them is then in the log.
         rows = [parse_row(line) for line in self._metrics.new()]
         for line in self._log.new():
@@ -159,10 +169,11 @@ class _Watch:
 
 
 def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) -> None:
-    """Asks a process to end, waits, and ends it and what it had started where that is not enough.
+    """Ask a process to end, wait, and kill it and the processes it started where that is not enough.
 
     Args:
-        patience: seconds to wait for the process, and then for what it had started.
+        process: the process.
+        patience: seconds to wait for it, and then for the processes it started.
     """
     family = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
@@ -178,12 +189,12 @@ def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) 
 
 
 def plain(line: str) -> str:
-    """A line of the log without colours and without the name of the Ray process that wrote it."""
+    """Return a line of the log without colours and without the name of the Ray process that wrote it."""
     return _SOURCE.sub("", _COLOURS.sub("", line)).rstrip()
 
 
 def last_errors(log: str, errors: int = 4, lines: int = 12) -> list[str]:
-    """What a reader needs of a failed run's log: the last different errors in it, then its last lines, each once."""
+    """Return the last different errors of a failed run's log, then its last lines, each once."""
     cleaned = [line for line in map(plain, re.split(r"[\r\n]+", log)) if line]
     named = list(dict.fromkeys(line for line in reversed(cleaned) if _ERROR.match(line)))[:errors]
     return list(dict.fromkeys([*reversed(named), *cleaned[-lines:]]))

@@ -1,7 +1,7 @@
-"""A short supervised warm start: the tiny model learns the protocol and to copy names, from imperfect demonstrations.
+"""Train the tiny model on imperfect demonstrations: it learns the protocol, and to copy names.
 
-The demonstrations come from worlds of their own that use names of training only. What the model is left to learn is
-which of the names it reads is the right one: that is what WAPO is for. Plain torch on one thread; no veRL in here.
+The demonstrations come from worlds of their own, which use only names of training. What remains to be learned, by WAPO,
+is which of the names it reads is the right one. This is plain torch on one thread, without veRL.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _CODE_FILES = ("tokenizer.py", "model.py", "warm_start.py", "names.py", "world.p
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """Where the model is and how its training went.
+    """The warm-started model.
 
     Attributes:
         directory: the Hugging Face folder of model and tokenizer.
-        losses: mean loss on the policy's own tokens, one an update.
-        cached: True when the folder was there already and nothing was trained.
+        losses: mean loss on the policy's own tokens, one value per update.
+        cached: whether the folder was there already and nothing was trained.
     """
 
     directory: Path
@@ -64,16 +64,20 @@ def warm_start(
     top_k: int = 3,
     console: Console | None = None,
 ) -> WarmStart:
-    """A warm-started model and its tokenizer in ``directory``, trained now or found there.
+    """Make a warm-started model and its tokenizer in `directory`, or use the one that is there.
 
-    The folder is reused when it was made with the same seed, settings and code. It is written beside its place and
-    moved there when complete. The same arguments give the same weights on the same machine.
+    The folder is used again where it was made with the same seed, settings and code. A new one is written beside its
+    place and moved there when complete. The same arguments give the same weights on the same machine.
 
     Args:
+        directory: folder of the model.
+        seed: of the demonstrations' worlds, the weights and the order.
+        settings: sizes of the warm start; the defaults where None.
         top_k: passages of a search in the demonstrations; the same as in training.
+        console: where to print; standard output where None.
 
     Raises:
-        ValueError: when ``directory`` holds something else, which is left alone, or its record is damaged.
+        ValueError: where `directory` holds something else, which is not touched, or its record is damaged.
     """
     target, console = Path(directory), console or Console()
     settings = settings or WarmStartSettings()
@@ -91,7 +95,7 @@ def warm_start(
 
 
 def cache_key(seed: int, settings: WarmStartSettings, top_k: int) -> str:
-    """A hash of all that decides the weights: arguments, the code of the files involved, torch's version."""
+    """Hash all that decides the weights: the arguments, the code of the files involved, torch's version."""
     arguments = json.dumps(
         {"seed": seed, "top_k": top_k, "torch": torch.__version__, **asdict(settings)}, sort_keys=True
     )
@@ -104,16 +108,16 @@ def cache_key(seed: int, settings: WarmStartSettings, top_k: int) -> str:
 
 
 def tokenize(conversations: Sequence[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    """Token ids of each conversation, rendered with the chat template."""
+    """Return the token ids of each conversation, rendered with the chat template."""
     texts = tokenizer.apply_chat_template(list(conversations), tokenize=False)
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return ids
 
 
 def make_batch(examples: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Right-padded token ids (int64) and the policy mask (bool), both (examples, longest).
+    """Return right-padded token ids (int64) and the policy mask (bool), both of shape (examples, longest).
 
-    The mask is True on what an assistant wrote between the turn's header and its end token.
+    The mask is true on tokens of the assistant between a turn's header and its end token.
     """
     longest = max(map(len, examples))
     pad = tokenizer.pad_token_id
@@ -127,7 +131,7 @@ def make_batch(examples: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizer
 
 
 def losses_of(model: Qwen3ForCausalLM, ids: Tensor, policy: Tensor, pad: int) -> tuple[Tensor, Tensor]:
-    """Mean next-token loss on the policy's own tokens and on all others (padding apart), both scalars in nats."""
+    """Return the mean next-token loss on the policy's own tokens and on all others but padding, scalars in nats."""
     targets, own = ids[:, 1:], policy[:, 1:]
     real = targets != pad
     logits = model.lm_head(model.model(input_ids=ids).last_hidden_state[:, :-1][real])
@@ -143,7 +147,7 @@ def train(
     seed: int,
     console: Console,
 ) -> list[float]:
-    """Trains the model in place, with a progress bar; returns the loss on the policy's own tokens, one an update."""
+    """Train the model in place, with a progress bar; returns the loss on the policy's own tokens of each update."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=BETAS)
     batches = _batches(examples, settings.batch_size, random.Random(f"warm start order {seed}"))
     losses: list[float] = []
@@ -174,14 +178,14 @@ def _learned(losses: Sequence[float], threshold: float) -> bool:
 
 
 def _schedule(step: int, plateau: int, settings: WarmStartSettings) -> float:
-    """Share of the peak learning rate at an update counted from 0: a rise, level until ``plateau``, a fall to zero."""
+    """Return the share of the peak learning rate at an update counted from 0: a rise, a plateau, a fall to zero."""
     rise = (step + 1) / settings.warm_up_steps
     fall = (plateau + settings.decay_steps - step) / settings.decay_steps
     return min(1.0, rise, fall)
 
 
 def _batches(examples: Sequence[Sequence[int]], size: int, generator: random.Random) -> Iterator[list[Sequence[int]]]:
-    """Endless batches; every example once before any comes again."""
+    """Yield batches without end; each example comes once before any comes again."""
     waiting: list[Sequence[int]] = []
     while True:
         while len(waiting) < size:
@@ -190,7 +194,7 @@ def _batches(examples: Sequence[Sequence[int]], size: int, generator: random.Ran
 
 
 def conversations(seed: int, settings: WarmStartSettings, top_k: int) -> list[list[dict[str, str]]]:
-    """The demonstrations' messages, from worlds whose seeds no training world has."""
+    """Make the demonstrations' messages, from worlds whose seeds no training world has."""
     found: list[list[dict[str, str]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(settings.worlds):
@@ -228,7 +232,7 @@ def _cached(target: Path, key: str) -> WarmStart | None:
 def _write(
     target: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]
 ) -> None:
-    """Writes model, tokenizer and record beside ``target`` and puts them in its place."""
+    """Write model, tokenizer and record beside `target`, and then move them there."""
     working = target.with_name(f".{target.name}.writing-{os.getpid()}")
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)

@@ -17,9 +17,11 @@ INSTEAD = {
 """What not to write -> what to write."""
 
 READ = (
+    "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs",
+    "recipes",
     "benchmarks",
     "examples",
     "wapo_verl",
@@ -29,10 +31,7 @@ READ = (
 """What people read; the parts of `wapo_verl/` count one by one."""
 
 KNOWN = {
-    "benchmarks",
-    "docs",
     "envs",
-    "examples",
     "retrieval_index",
     "wapo_verl/cpu",
     "wapo_verl/data",
