@@ -15,7 +15,9 @@ from wapo_verl.cli.compare import compare
 from wapo_verl.cli.new_env import new_env
 from wapo_verl.cli.rescore import rescore
 from wapo_verl.cli.score import score
+from wapo_verl.cli.show import show
 from wapo_verl.cli.try_env import try_env
+from wapo_verl.cli.view import view
 
 app = typer.Typer(
     name="wapo-verl",
@@ -84,3 +86,5 @@ app.command()(score)
 app.command()(new_env)
 app.command()(check_env)
 app.command()(try_env)
+app.command()(view)
+app.command()(show)

@@ -1,0 +1,65 @@
+"""`wapo-verl show`: episodes of a run in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="The folder of a run, or a file of an evaluation.")],
+    step: Annotated[int | None, typer.Option(help="The step; the last by default.")] = None,
+    records: Annotated[str | None, typer.Option("--set", help="Which records, such as rollouts or validation.")] = None,
+    worst: Annotated[int | None, typer.Option(help="So many completions with the lowest reward.")] = None,
+    best: Annotated[int | None, typer.Option(help="So many completions with the highest reward.")] = None,
+    question: Annotated[str | None, typer.Option(help="Only prompts that hold this text.")] = None,
+) -> None:
+    """Print episodes of a run: question, turns, searches, answer and reward."""
+    from rich.console import Console
+
+    from wapo_verl.viewer import completions
+    from wapo_verl.viewer.completions import StepReader
+    from wapo_verl.viewer.runs import ViewError, open_runs
+
+    try:
+        run = open_runs([path])[0]
+        name = records or next(iter(run.by_name), "")
+        if name not in run.by_name:
+            raise ViewError(f"{run.name} has no records {name!r}; it has {', '.join(run.by_name) or 'none'}")
+        steps = run.by_name[name].steps()
+        chosen = step if step is not None else steps[-1]
+        read = StepReader().read(run.by_name[name].file(chosen))
+    except (ViewError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
+    found = [each for each in found if question is None or question.lower() in each["question"].lower()]
+    found.sort(key=lambda each: each["score"] or 0.0, reverse=best is not None)
+    console = Console()
+    for each in found[: best or worst or 3]:
+        _print(each, f"{name} step {chosen}", console)
+
+
+def _print(each: dict[str, Any], where: str, console: Console) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    body = Text()
+    body.append("question: ", "bold").append(printable(each["question"]) + "\n")
+    for turn in each["turn_texts"]:
+        body.append(printable(turn["text"]), "dim" if turn["role"] == "environment" else "").append("\n")
+    body.append(f"right: {printable(' | '.join(each['answers']))}", "green")
+    if each["missed"]:
+        body.append(f"\nmissed documents: {printable(', '.join(each['missed']))}", "red")
+    parts = ", ".join(f"{name} {value:g}" for name, value in each["parts"].items())
+    console.print(Panel(body, title=f"{where}: reward {each['score']:g}, {each['outcome']}", subtitle=parts))
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, which could move a terminal's cursor or change its colours."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"<{ord(c):x}>" for c in text)

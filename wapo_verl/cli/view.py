@@ -1,0 +1,54 @@
+"""`wapo-verl view`: the viewer, on this machine alone, or one file of it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from wapo_verl.viewer.runs import Run
+
+
+def view(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of runs, or files of an evaluation.")],
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    token: Annotated[bool, typer.Option(help="Ask for the token of the printed address.")] = True,
+    export: Annotated[Path | None, typer.Option(help="Write one page to this file, and start nothing.")] = None,
+    records: Annotated[str | None, typer.Option("--set", help="With --export: which records.")] = None,
+    step: Annotated[int | None, typer.Option(help="With --export: which step; the last by default.")] = None,
+) -> None:
+    """Show what a policy does: runs, steps, groups, episodes and tokens, in a browser."""
+    from wapo_verl.viewer.runs import ViewError, open_runs
+
+    try:
+        runs = open_runs(paths)
+        if export is None:
+            _serve(runs, host, port, secrets.token_urlsafe(16) if token else None)
+            return
+        from wapo_verl.viewer.export import export as write
+
+        name = records or next(iter(runs[0].by_name), "")
+        steps = runs[0].by_name[name].steps() if name in runs[0].by_name else []
+        size = write(runs[0], name, step if step is not None else (steps or [0])[-1], export)
+        typer.echo(f"{export}: {size:,} bytes")
+    except (ViewError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _serve(runs: list[Run], host: str, port: int, token: str | None) -> None:
+    """Serve until interrupted; the address is printed once it is taken, before the first request."""
+    import uvicorn
+
+    from wapo_verl.viewer.app import create_app
+
+    listener = socket.create_server((host, port))
+    shown = f"http://{host}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
+    typer.echo(f"{len(runs)} run(s) at {shown}   (Ctrl-C ends it)")
+    config = uvicorn.Config(create_app(runs, token), log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])

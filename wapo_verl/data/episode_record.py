@@ -1,0 +1,75 @@
+"""The record of a completion: what training writes about each one, and what the viewer and `wapo-verl show` read.
+
+A line of a dump (`trainer.rollout_data_dir`, one file a step) is veRL's own line with further keys, so tools that read
+veRL's dumps read these as well. `docs/records.md` lists the keys. Every key beside `uid` and `score` may be missing:
+dumps of veRL's own trainer and its validation dumps have few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+SCHEMA = 1
+"""The version of the keys below; it changes when a key changes its meaning."""
+
+WRITTEN_BY_VERL = ("input", "output", "gts", "score", "step", "request_id", "uid")
+"""The keys of veRL's own lines."""
+
+KEYS = ("schema", "episode", "turns", "tokens", "advantage", "environment", "question_id")
+"""The keys that a record adds to veRL's."""
+
+TOKEN_KEYS = ("ids", "text", "mask", "rollout_log_prob", "actor_log_prob", "advantage", "entropy", "bin")
+"""The lists of `tokens`, each with one entry a token of the response; those that a run does not have are missing."""
+
+
+def group_of(uid: str) -> str:
+    """Return the group of a completion: "{group}_{session}_{output}" is how veRL names completions."""
+    parts = uid.rsplit("_", 2)
+    return parts[0] if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit() else uid
+
+
+def segments(mask: Sequence[int]) -> Iterator[tuple[int, int, str]]:
+    """Cut a response where its mask changes.
+
+    Args:
+        mask: (T,) 1 for a token that the policy wrote, 0 for one of the environment.
+
+    Yields:
+        Start, end and role ("assistant" or "environment") of each turn.
+    """
+    start = 0
+    for place in range(1, len(mask) + 1):
+        if place == len(mask) or mask[place] != mask[start]:
+            yield start, place, "assistant" if mask[start] else "environment"
+            start = place
+
+
+def turns(ids: Sequence[int], mask: Sequence[int], decode: Any) -> list[dict[str, Any]]:
+    """Return the turns of a response as text.
+
+    Args:
+        ids: (T,) token ids of the response.
+        mask: (T,) as in `segments`.
+        decode: makes text of a list of ids (a tokenizer's `decode`).
+
+    Returns:
+        For each turn its `role`, its `text`, and the `start` and `end` of its tokens.
+    """
+    return [
+        {"role": role, "text": decode(list(ids[start:end])), "start": start, "end": end}
+        for start, end, role in segments(mask)
+    ]
+
+
+def reward_parts(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the named parts of a line's reward: `reward_parts`, or its further keys that hold numbers."""
+    declared = line.get("reward_parts")
+    if isinstance(declared, Mapping):
+        return {str(name): float(value) for name, value in declared.items()}
+    known = {*WRITTEN_BY_VERL, *KEYS, "reward"}
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if name not in known and isinstance(value, int | float) and value == value
+    }

@@ -1,0 +1,147 @@
+"""The viewer's local web application: JSON about runs, and the page. Read-only; no request leaves the machine."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+from wapo_verl.viewer import completions
+from wapo_verl.viewer.completions import StepReader
+from wapo_verl.viewer.runs import RecordSet, Run, ViewError
+
+STATIC = Path(__file__).with_name("static")
+COOKIE = "wapo_verl_view"
+HEADERS = {
+    # Scripts and styles of this address alone, no frames, no forms, no other host: a policy's text can do nothing.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+WATCHED = {"length": "length", "repetition": "length", "answer": "answer"}
+"""Part of a guard rule's name -> what its worst completions are sorted by; reward for all others."""
+
+
+class Answer(Response):
+    """A JSON answer; a number that is not finite becomes null, which is what a page can read."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        runs: what is shown.
+        token: what the address must hold the first time (`?token=...`; a cookie keeps it); None asks for none.
+    """
+    app = FastAPI(title="wapo-verl view", docs_url=None, redoc_url=None, openapi_url=None)
+    reader = StepReader()
+
+    @app.middleware("http")
+    async def guard_requests(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        answer = _refusal(request, token) or await go_on(request)
+        answer.headers.update(HEADERS)
+        given = request.query_params.get("token")
+        if token is not None and given is not None and hmac.compare_digest(given.encode(), token.encode()):
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return answer
+
+    @app.exception_handler(ViewError)
+    async def one_sentence(_: Request, error: Exception) -> Response:
+        return Answer({"error": str(error)}, status_code=404)
+
+    def chosen(run: int, name: str) -> RecordSet:
+        if not 0 <= run < len(runs):
+            raise ViewError(f"there is no run {run}; there are {len(runs)}")
+        if name not in runs[run].by_name:
+            raise ViewError(
+                f"{runs[run].name} has no records {name!r}; it has {', '.join(runs[run].by_name) or 'none'}"
+            )
+        return runs[run].by_name[name]
+
+    # Plain functions: FastAPI runs them in threads, so reading a file blocks no other request.
+    @app.get("/api/runs")
+    def list_runs() -> Answer:
+        return Answer([described(run) for run in runs])
+
+    @app.get("/api/runs/{run}/metrics")
+    def metrics(run: int) -> Answer:
+        if not 0 <= run < len(runs):
+            raise ViewError(f"there is no run {run}; there are {len(runs)}")
+        return Answer(columns(runs[run]))
+
+    @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/groups")
+    def list_groups(run: int, name: str, step: int) -> Answer:
+        read = reader.read(chosen(run, name).file(step))
+        return Answer({"groups": completions.groups(read), "cut": read.cut})
+
+    @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/group")
+    def one_group(run: int, name: str, step: int, group: str) -> Answer:
+        return Answer(completions.group(reader.read(chosen(run, name).file(step)), group))
+
+    @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/completion")
+    def one_completion(run: int, name: str, step: int, key: str) -> Answer:
+        return Answer(completions.completion(reader.read(chosen(run, name).file(step)), key))
+
+    @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/question")
+    def one_question(run: int, name: str, step: int, question: str) -> Answer:
+        return Answer(completions.same_question(reader.read(chosen(run, name).file(step)), question))
+
+    @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/worst")
+    def worst(run: int, name: str, step: int, rule: str, most: Annotated[int, Query(ge=1, le=100)] = 10) -> Answer:
+        metric = next((by for part, by in WATCHED.items() if part in rule), "reward")
+        return Answer(completions.worst(reader.read(chosen(run, name).file(step)), metric, most))
+
+    @app.get("/")
+    def page() -> Response:
+        return Response((STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+def described(run: Run) -> dict[str, Any]:
+    """Return what the first page says of a run."""
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "sets": [{"name": each.name, "steps": each.steps()} for each in run.sets],
+        "alarms": run.alarms(),
+        "steps": len(run.metrics()),
+    }
+
+
+def columns(run: Run) -> dict[str, Any]:
+    """Return a run's metrics by column: the steps, and for each metric one number or null a step."""
+    by_step = sorted(run.metrics().items())
+    names = sorted({name for _, numbers in by_step for name in numbers})
+    return {
+        "steps": [step for step, _ in by_step],
+        "values": {name: [numbers.get(name) for _, numbers in by_step] for name in names},
+    }
+
+
+def _refusal(request: Request, token: str | None) -> Response | None:
+    """Return the answer to a request that has no token, or that changes something; None where it may go on."""
+    if request.method not in ("GET", "HEAD"):
+        return Answer({"error": "the viewer only reads"}, status_code=405)
+    if token is None or request.url.path.startswith("/static/"):
+        return None
+    given = request.query_params.get("token") or request.cookies.get(COOKIE) or ""
+    if hmac.compare_digest(given.encode(), token.encode()):
+        return None
+    return Answer({"error": "the address must end with the ?token=... that `wapo-verl view` printed"}, status_code=403)

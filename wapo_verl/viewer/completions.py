@@ -1,0 +1,237 @@
+"""One step of a run as the page shows it: groups of completions, one completion, and where two of them part.
+
+A step is one file, so nothing beyond it is read, and no index is needed: 256 completions of 2,000 tokens are parsed in
+a fraction of a second. The last few steps stay parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import orjson
+from cachetools import LRUCache
+
+from wapo_verl.data.episode_record import group_of, reward_parts
+from wapo_verl.viewer.runs import ViewError
+
+KEPT_BYTES = 64 << 20
+"""Bytes of parsed files that stay in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The completions of one file.
+
+    Attributes:
+        lines: as they were written, in the file's order.
+        cut: whether the last line was broken off (a writer that was killed, or is at work) and left out.
+    """
+
+    lines: tuple[Mapping[str, Any], ...]
+    cut: bool
+
+
+class StepReader:
+    """Reads files of records, and keeps the last ones parsed."""
+
+    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
+        self._steps: LRUCache[tuple[Path, int, int], tuple[int, Step]] = LRUCache(kept_bytes, lambda kept: kept[0])
+        self._lock = Lock()
+
+    def read(self, file: Path) -> Step:
+        """Return the completions of a file.
+
+        Raises:
+            ViewError: when the file is not there, or a line other than the last is no JSON object.
+        """
+        try:
+            state = file.stat()
+        except FileNotFoundError as error:
+            raise ViewError(f"{file} is not there (any more)") from error
+        key = (file, state.st_mtime_ns, state.st_size)
+        with self._lock:
+            kept = self._steps.get(key)
+        if kept is not None:
+            return kept[1]
+        step = _parse(file)
+        if state.st_size <= self._steps.maxsize:
+            with self._lock:
+                self._steps[key] = (state.st_size, step)
+        return step
+
+
+def _parse(file: Path) -> Step:
+    raw = file.read_bytes().split(b"\n")
+    lines: list[Mapping[str, Any]] = []
+    for number, line in enumerate(raw, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = orjson.loads(line)
+        except ValueError:
+            try:  # orjson is strict about UTF-8; what a broken writer left is shown, not refused
+                value = orjson.loads(line.decode("utf-8", "replace"))
+            except ValueError as error:
+                if number == len(raw):
+                    return Step(tuple(lines), cut=True)
+                raise ViewError(f"{file}, line {number}, is not JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise ViewError(f"{file}, line {number}, is not a record but {type(value).__name__}")
+        lines.append(value)
+    return Step(tuple(lines), cut=False)
+
+
+def key_of(line: Mapping[str, Any], place: int) -> str:
+    """Return a completion's name within its step."""
+    uid = line.get("uid")
+    return str(uid) if uid is not None else f"line-{place}"
+
+
+def group_key(line: Mapping[str, Any], place: int) -> str:
+    """Return the name of a completion's group: veRL's, an evaluation's question, or the text of the prompt."""
+    if line.get("uid") is not None:
+        return group_of(str(line["uid"]))
+    if line.get("question_id") is not None:
+        return str(line["question_id"])
+    return str(line.get("input", f"line-{place}"))
+
+
+def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return what a cell of the page needs of a completion."""
+    episode = _mapping(line.get("episode"))
+    tokens = _mapping(line.get("tokens"))
+    queries = list(episode.get("queries") or ())
+    gold, missed = gold_documents(line)
+    return {
+        "key": key_of(line, place),
+        "score": _number(line.get("score")),
+        "advantage": _number(line.get("advantage")),
+        "parts": reward_parts(line),
+        "outcome": episode.get("outcome"),
+        "answer": episode.get("answer"),
+        "turns": episode.get("turns"),
+        "searches": len(queries) if episode else None,
+        "tokens": len(tokens["ids"]) if tokens.get("ids") else None,
+        "gold": len(gold),
+        "missed": missed,
+        "documents": sorted({str(found) for ids in episode.get("document_ids") or () for found in ids}),
+    }
+
+
+def gold_documents(line: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the gold documents of a completion's question, and those of them that no search returned."""
+    gold = [str(name) for name in _mapping(line.get("gts")).get("document_ids") or ()]
+    episode = _mapping(line.get("episode"))
+    if not episode:
+        return gold, []
+    returned = {str(found) for ids in episode.get("document_ids") or () for found in ids}
+    return gold, [name for name in gold if name not in returned]
+
+
+def groups(step: Step) -> list[dict[str, Any]]:
+    """Return a step's groups, each with its question and the summaries of its completions, in the file's order."""
+    made: dict[str, dict[str, Any]] = {}
+    for place, line in enumerate(step.lines):
+        name = group_key(line, place)
+        group = made.setdefault(
+            name, {"group": name, "question": str(line.get("input", "")), "answers": answers(line), "completions": []}
+        )
+        group["completions"].append(summary(line, place))
+    return list(made.values())
+
+
+def group(step: Step, name: str) -> list[dict[str, Any]]:
+    """Return the completions of one group whole, but for their tokens.
+
+    Raises:
+        ViewError: when the step has no such group.
+    """
+    members = [
+        {**detail(line, place), "tokens": None}
+        for place, line in enumerate(step.lines)
+        if group_key(line, place) == name
+    ]
+    if not members:
+        raise ViewError(f"there is no group {name!r} in this step")
+    return members
+
+
+def completion(step: Step, key: str) -> dict[str, Any]:
+    """Return one completion whole, with its tokens.
+
+    Raises:
+        ViewError: when the step has no such completion.
+    """
+    for place, line in enumerate(step.lines):
+        if key_of(line, place) == key:
+            return detail(line, place)
+    raise ViewError(f"there is no completion {key!r} in this step")
+
+
+def detail(line: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return a completion as the page shows it: its summary, its turns, its searches and its tokens."""
+    episode = _mapping(line.get("episode"))
+    gold, _ = gold_documents(line)
+    searches = [
+        {"query": query, "documents": [{"id": str(name), "gold": str(name) in gold} for name in found]}
+        for query, found in zip(episode.get("queries") or (), episode.get("document_ids") or (), strict=False)
+    ]
+    output = str(line.get("output", ""))
+    return {
+        **summary(line, place),
+        "group": group_key(line, place),
+        "question": str(line.get("input", "")),
+        "answers": answers(line),
+        "gold_documents": gold,
+        "turn_texts": line.get("turns") or [{"role": "assistant", "text": output}],
+        "search_results": searches,
+        "timing": _mapping(line.get("timing")),
+        "tokens": line.get("tokens"),
+    }
+
+
+def answers(line: Mapping[str, Any]) -> list[str]:
+    """Return the right answers of a completion's question."""
+    truth = line.get("gts")
+    given = _mapping(truth).get("answers") if isinstance(truth, Mapping) else truth
+    if given is None:
+        return []
+    return [str(each) for each in given] if isinstance(given, Sequence) and not isinstance(given, str) else [str(given)]
+
+
+def same_question(step: Step, question: str) -> list[dict[str, Any]]:
+    """Return the completions of a step whose prompt is `question`, without their tokens; empty where none is."""
+    return [
+        {**detail(line, place), "tokens": None}
+        for place, line in enumerate(step.lines)
+        if str(line.get("input", "")) == question
+    ]
+
+
+def worst(step: Step, metric: str, most: int) -> list[str]:
+    """Return the keys of the completions with the worst values of what a rule of the guard watches.
+
+    Args:
+        step: the completions.
+        metric: `length` (longest first), `reward` (lowest first), `answer` (those without an answer first).
+        most: how many.
+    """
+    order = {
+        "length": lambda line: -len(str(line.get("output", ""))),
+        "reward": lambda line: _number(line.get("score")) or 0.0,
+        "answer": lambda line: _mapping(line.get("episode")).get("outcome") == "answered",
+    }[metric]
+    places = sorted(range(len(step.lines)), key=lambda place: order(step.lines[place]))
+    return [key_of(step.lines[place], place) for place in places[:most]]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

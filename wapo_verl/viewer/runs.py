@@ -1,0 +1,196 @@
+"""What a folder holds: metrics by step, and records by step, of one or several runs. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+DEEPEST = 4
+"""Folders below the given one that are looked into."""
+
+SKIPPED = {"checkpoints", "index", "model", "hydra", "data", "tensorboard"}
+RULE = "stability/rule/"
+"""The guard's metrics: 1 at a step at which the rule alarms."""
+
+
+class ViewError(ValueError):
+    """A path that cannot be shown; the message says why, and what can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSet:
+    """The files `STEP.jsonl` of one folder, or one file of an evaluation.
+
+    Attributes:
+        name: the folder's path below the run, such as `rollouts` or `validation`.
+        folder: where the files are.
+        single: the file of an evaluation, which is step 0 of its set.
+    """
+
+    name: str
+    folder: Path
+    single: Path | None = None
+
+    def steps(self) -> list[int]:
+        """Return the steps that there are, in order; looked up anew, since a run may be writing."""
+        if self.single is not None:
+            return [0]
+        return sorted(int(file.stem) for file in self.folder.glob("*.jsonl") if file.stem.isdigit())
+
+    def file(self, step: int) -> Path:
+        """Return the file of a step."""
+        return self.single or self.folder / f"{step}.jsonl"
+
+
+@dataclass
+class Run:
+    """One run, or one evaluation.
+
+    Attributes:
+        name: as it is shown.
+        folder: where it is.
+        metrics_file: veRL's file logger's lines, or None.
+        sets: its records.
+    """
+
+    name: str
+    folder: Path
+    metrics_file: Path | None = None
+    sets: list[RecordSet] = field(default_factory=list)
+    _metrics: dict[int, dict[str, float]] = field(default_factory=dict, repr=False)
+    _read: int = field(default=0, repr=False)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, RecordSet]:
+        """The sets by name."""
+        return {each.name: each for each in self.sets}
+
+    def metrics(self) -> dict[int, dict[str, float]]:
+        """Return the numbers of each step; of a file that grows, what is new is read and nothing twice.
+
+        A last line without its line feed is still being written and is left for the next call.
+        """
+        if self.metrics_file is None:
+            return {}
+        if self.metrics_file.stat().st_size < self._read:  # written anew: a run that was started again
+            self._metrics, self._read = {}, 0
+        with self.metrics_file.open("rb") as file:
+            file.seek(self._read)
+            whole, feed, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(feed)
+        for line in whole.split(b"\n"):
+            if line.strip():
+                step, numbers = _metrics_line(line, self.metrics_file)
+                self._metrics.setdefault(step, {}).update(numbers)
+        return self._metrics
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """Return each alarm of the guard: its rule, the step at which it began, and the one at which it ended."""
+        found: list[dict[str, Any]] = []
+        active: dict[str, dict[str, Any]] = {}
+        for step, numbers in sorted(self.metrics().items()):
+            for name, value in numbers.items():
+                if not name.startswith(RULE):
+                    continue
+                rule = name.removeprefix(RULE)
+                if value and rule not in active:
+                    active[rule] = {"rule": rule, "step": step, "until": step}
+                    found.append(active[rule])
+                elif value:
+                    active[rule]["until"] = step
+                else:
+                    active.pop(rule, None)
+        return found
+
+
+def _metrics_line(line: bytes, file: Path) -> tuple[int, dict[str, float]]:
+    try:
+        read = orjson.loads(line)
+        data = read["data"].items()
+        return int(read["step"]), {name: float(value) for name, value in data if isinstance(value, int | float)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ViewError(f"{file} has a line that is not a step's metrics ({line[:60]!r}...): {error}") from error
+
+
+def open_runs(paths: list[Path]) -> list[Run]:
+    """Find the runs at some paths.
+
+    Args:
+        paths: folders of runs, folders that hold several, or files of an evaluation.
+
+    Raises:
+        ViewError: for a path that is not there or holds nothing that can be shown.
+    """
+    runs = [run for path in paths for run in _runs_at(path.absolute())]
+    taken: dict[str, int] = {}
+    for run in runs:
+        taken[run.name] = taken.get(run.name, 0) + 1
+        if taken[run.name] > 1:
+            run.name = f"{run.name} ({taken[run.name]})"
+    return runs
+
+
+def _runs_at(path: Path) -> list[Run]:
+    if path.is_file():
+        return [Run(path.name, path.parent, None, [RecordSet(path.stem, path.parent, single=path)])]
+    if not path.is_dir():
+        raise ViewError(f"{path} is not there: give the folder of a run, or a file of an evaluation")
+    run = _run(path)
+    if run.sets or run.metrics_file:
+        return [run]
+    below = [found for child in sorted(path.iterdir()) if child.is_dir() for found in _runs_at_or_none(child)]
+    if not below:
+        raise ViewError(
+            f"{path} holds neither metrics nor records: a run writes them with trainer.logger=[console,file], "
+            "trainer.rollout_data_dir=... and trainer.validation_data_dir=..."
+        )
+    return below
+
+
+def _runs_at_or_none(path: Path) -> list[Run]:
+    run = _run(path)
+    return [run] if run.sets or run.metrics_file else []
+
+
+def _run(folder: Path) -> Run:
+    run = Run(folder.name, folder)
+    for file in _json_lines_files(folder, DEEPEST):
+        name = str(file.parent.relative_to(folder))
+        if file.stem.isdigit():
+            if name not in {each.name for each in run.sets}:
+                run.sets.append(RecordSet("records" if name == "." else name, file.parent))
+        elif run.metrics_file is None and _is_metrics(file):
+            run.metrics_file = file
+    run.sets.sort(key=lambda each: each.name)
+    return run
+
+
+def _json_lines_files(folder: Path, deep: int) -> Iterator[Path]:
+    """Yield the *.jsonl files of a folder and those below it, the first of each folder of steps alone."""
+    children = sorted(folder.iterdir())
+    seen_step = False
+    for child in children:
+        if child.suffix == ".jsonl" and child.is_file():
+            if child.stem.isdigit() and seen_step:
+                continue
+            seen_step = seen_step or child.stem.isdigit()
+            yield child
+    if deep:
+        for child in children:
+            if child.is_dir() and child.name not in SKIPPED and not child.is_symlink():
+                yield from _json_lines_files(child, deep - 1)
+
+
+def _is_metrics(file: Path) -> bool:
+    with file.open("rb") as opened:
+        line = opened.readline(1 << 20)
+    try:
+        read = orjson.loads(line)
+    except ValueError:
+        return False
+    return isinstance(read, dict) and isinstance(read.get("data"), dict) and "step" in read

@@ -1,0 +1,55 @@
+// One group: its completions side by side, winners first, each text marked from where it parts from the best one.
+
+import { get, stepPath } from "./api.js";
+import { address, h, long, number, visible } from "./dom.js";
+
+export async function groupScreen(where) {
+  const members = (await get(`${stepPath(where)}/group?group=${where.group}`)).slice().sort((a, b) => (b.score ?? 0) - (a.score ?? 0));
+  const mean = members.reduce((sum, each) => sum + (each.score ?? 0), 0) / members.length;
+  const best = members[0];
+  const loser = members.find((each) => (each.score ?? 0) < (best.score ?? 0));
+  return h(
+    "section",
+    {},
+    h("h1", {}, "Group"),
+    long(best.question),
+    h("p", {}, "Right answers: ", h("b", {}, visible(best.answers.join(" | ") || "unknown")), `. Mean reward ${number(mean)}; ${members.filter((each) => (each.score ?? 0) > mean + 1e-9).length} of ${members.length} win.`),
+    loser === undefined ? h("p", {}, "All rewards are equal: this group gives no advantage.") : partingText(best, loser),
+    h("div", { class: "side" }, members.map((each) => card(each, best, mean, where))),
+  );
+}
+
+export function whole(each) {
+  return each.turn_texts.map((turn) => turn.text).join("");
+}
+
+function parting(one, other) {
+  const [a, b] = [whole(one), whole(other)];
+  let place = 0;
+  while (place < a.length && place < b.length && a[place] === b[place]) place += 1;
+  return place;
+}
+
+function partingText(best, loser) {
+  const place = parting(best, loser);
+  const around = (each) => visible(whole(each).slice(place, place + 60)) || "(ends here)";
+  return h("p", { class: "parting" }, `The best and the first loser part after ${place} characters. Winner: `, h("ins", {}, around(best)), " Loser: ", h("del", {}, around(loser)));
+}
+
+function card(each, best, mean, where) {
+  const wins = (each.score ?? 0) > mean + 1e-9;
+  const place = each === best ? whole(each).length : parting(each, best);
+  const text = whole(each);
+  const body = h("div", { class: "text" }, h("span", { class: "same" }, visible(text.slice(0, Math.min(place, 4000)))), h("span", { class: each === best ? "" : "apart" }, visible(text.slice(place, place + 4000))));
+  const searches = each.search_results.map((search) => h("li", {}, visible(search.query), h("ol", {}, search.documents.slice(0, 5).map((found) => h("li", { class: found.gold ? "gold" : "" }, visible(found.id), found.gold ? " (gold)" : null)))));
+  return h(
+    "article",
+    { class: wins ? "card win" : "card" },
+    h("h2", {}, h("a", { href: address({ ...where, key: each.key }), "data-item": "" }, `${wins ? "winner" : "no winner"}: ${number(each.score)}`)),
+    h("p", {}, `${each.outcome ?? ""} `, h("b", {}, visible(each.answer ?? ""))),
+    h("p", { class: "quiet" }, Object.entries(each.parts).map(([name, value]) => `${name} ${number(value)}`).join(", ")),
+    searches.length > 0 ? h("ol", { class: "searches" }, searches) : null,
+    each.missed.length > 0 ? h("p", { class: "warning" }, `missed: ${each.missed.map(visible).join(", ")}`) : null,
+    body,
+  );
+}

@@ -1,0 +1,92 @@
+// One step: a row a group, a cell a completion, coloured by its reward; sorted and filtered.
+
+import { get, stepPath } from "./api.js";
+import { address, change, h, number, visible } from "./dom.js";
+
+const FILTERS = {
+  all: ["all groups", () => true],
+  wrong: ["all wrong", (group) => group.completions.every((each) => each.score === low(group))  && spread(group) === 0 && low(group) <= 0],
+  one: ["one winner", (group) => winners(group).length === 1],
+  mixed: ["winners and losers", (group) => spread(group) > 0],
+  right: ["all right", (group) => spread(group) === 0 && low(group) > 0],
+};
+const SORTS = {
+  file: ["as written", () => 0],
+  mean: ["mean reward", (a, b) => mean(a) - mean(b)],
+  spread: ["spread of rewards", (a, b) => spread(b) - spread(a)],
+  missed: ["documents missed", (a, b) => missed(b) - missed(a)],
+};
+
+const scores = (group) => group.completions.map((each) => each.score ?? 0);
+const low = (group) => Math.min(...scores(group));
+const mean = (group) => scores(group).reduce((sum, each) => sum + each, 0) / group.completions.length;
+const spread = (group) => Math.max(...scores(group)) - low(group);
+const missed = (group) => group.completions.reduce((sum, each) => sum + each.missed.length, 0);
+export const winners = (group) => group.completions.filter((each) => each.score !== null && each.score > mean(group) + 1e-9);
+
+export async function stepScreen(where) {
+  const { groups, cut, left_out: leftOut } = await get(`${stepPath(where)}/groups`);
+  const marked = where.alarm === undefined ? [] : await get(`${stepPath(where)}/worst?rule=${where.alarm}`);
+  const kept = chosen(groups, where);
+  return h(
+    "section",
+    {},
+    h("h1", {}, `${where.set}, step ${where.step}`),
+    h("p", {}, `${groups.length} groups, ${groups.reduce((sum, group) => sum + group.completions.length, 0)} completions; mean reward ${number(groups.reduce((sum, group) => sum + mean(group), 0) / (groups.length || 1))}; ${groups.filter((group) => winners(group).length === 0).length} groups without a winner.`),
+    cut ? h("p", { class: "warning" }, "The last line of this file is cut off: it is being written, or its writer was killed.") : null,
+    leftOut ? h("p", { class: "warning" }, `${leftOut} more groups did not fit into this exported page.`) : null,
+    marked.length > 0 ? h("p", { class: "warning" }, `Alarm ${where.alarm}: the episodes with the worst values are framed, and their groups come first.`) : null,
+    controls(groups, where),
+    missedTable(groups, where),
+    h("p", { class: "quiet" }, `${kept.length} groups shown. A cell is a completion: green is the highest reward of the step, red the lowest.`),
+    h("div", { class: "groups" }, order(kept, marked).map((group) => groupRow(group, groups, where, marked))),
+  );
+}
+
+function chosen(groups, where) {
+  const needle = (where.q ?? "").toLowerCase();
+  const matches = (group) =>
+    FILTERS[where.show ?? "all"][1](group) &&
+    (!where.outcome || group.completions.some((each) => each.outcome === where.outcome)) &&
+    (!needle || [group.question, ...group.answers, ...group.completions.flatMap((each) => [each.answer ?? "", ...each.documents, ...each.missed])].some((text) => String(text).toLowerCase().includes(needle)));
+  return groups.filter(matches).sort(SORTS[where.sort ?? "file"][1]);
+}
+
+function order(groups, marked) {
+  if (marked.length === 0) return groups;
+  const has = (group) => group.completions.some((each) => marked.includes(each.key));
+  return [...groups.filter(has), ...groups.filter((group) => !has(group))];
+}
+
+function select(name, label, options, where) {
+  const items = Object.entries(options).map(([key, text]) => h("option", { value: key, selected: (where[name] ?? "") === key }, text));
+  return h("label", {}, `${label} `, h("select", { onchange: (event) => change({ [name]: event.target.value }) }, items));
+}
+
+function controls(groups, where) {
+  const outcomes = [...new Set(groups.flatMap((group) => group.completions.map((each) => each.outcome)).filter(Boolean))].sort();
+  const named = (table) => Object.fromEntries(Object.entries(table).map(([key, [text]]) => [key, text]));
+  const search = h("input", { type: "search", "data-search": "", value: where.q ?? "", placeholder: "question, answer or document", "aria-label": "Search in this step", onchange: (event) => change({ q: event.target.value }) });
+  return h("div", { class: "controls" }, select("show", "show", named(FILTERS), where), select("sort", "sort by", named(SORTS), where), select("outcome", "outcome", { "": "any", ...Object.fromEntries(outcomes.map((each) => [each, each])) }, where), search, h("a", { href: address({ compare: "1", run: where.run, set: where.set, step: where.step }) }, "compare with another step"));
+}
+
+// Which gold documents the policy's searches missed most often in this step.
+function missedTable(groups, where) {
+  const counts = new Map();
+  for (const group of groups) for (const each of group.completions) for (const name of each.missed) counts.set(name, (counts.get(name) ?? 0) + 1);
+  if (counts.size === 0) return null;
+  const worst = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 10);
+  return h("details", {}, h("summary", {}, `Gold documents that were missed: ${counts.size}`), h("ol", {}, worst.map(([name, count]) => h("li", {}, h("a", { href: address({ ...where, q: name }) }, visible(name)), ` missed ${count} times`))));
+}
+
+export function shade(score, groups) {
+  const all = groups.flatMap(scores);
+  const [lowest, highest] = [Math.min(...all), Math.max(...all)];
+  const part = highest === lowest ? (highest > 0 ? 1 : 0) : ((score ?? lowest) - lowest) / (highest - lowest);
+  return `hsl(${Math.round(part * 130)} 60% ${document.documentElement.dataset.dark ? 32 : 72}%)`;
+}
+
+function groupRow(group, groups, where, marked) {
+  const cells = group.completions.map((each) => h("a", { class: `cell${marked.includes(each.key) ? " marked" : ""}`, color: shade(each.score, groups), href: address({ run: where.run, set: where.set, step: where.step, group: group.group, key: each.key }), "aria-label": `reward ${number(each.score)}, ${each.outcome ?? "no outcome"}`, title: `reward ${number(each.score)}; ${each.outcome ?? ""}; ${each.answer ?? ""}` }, number(each.score, 2)));
+  return h("div", { class: "group" }, h("a", { class: "question", href: address({ run: where.run, set: where.set, step: where.step, group: group.group }), "data-item": "" }, visible(group.question).slice(0, 160)), h("div", { class: "cells" }, cells));
+}
