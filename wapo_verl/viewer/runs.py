@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 DEEPEST = 4
-"""Folders below the given one that are looked into."""
+"""How far below a given folder runs are looked for; a run's own records are in it or in folders of it."""
 
 SKIPPED = {"checkpoints", "index", "model", "hydra", "data", "tensorboard"}
 RULE = "stability/rule/"
@@ -140,50 +140,38 @@ def _runs_at(path: Path) -> list[Run]:
         return [Run(path.name, path.parent, None, [RecordSet(path.stem, path.parent, single=path)])]
     if not path.is_dir():
         raise ViewError(f"{path} is not there: give the folder of a run, or a file of an evaluation")
-    run = _run(path)
-    if run.sets or run.metrics_file:
-        return [run]
-    below = [found for child in sorted(path.iterdir()) if child.is_dir() for found in _runs_at_or_none(child)]
-    if not below:
+    found = list(_runs_below(path, DEEPEST))
+    if not found:
         raise ViewError(
             f"{path} holds neither metrics nor records: a run writes them with trainer.logger=[console,file], "
             "trainer.rollout_data_dir=... and trainer.validation_data_dir=..."
         )
-    return below
+    return found
 
 
-def _runs_at_or_none(path: Path) -> list[Run]:
-    run = _run(path)
-    return [run] if run.sets or run.metrics_file else []
+def _runs_below(folder: Path, deep: int) -> Iterator[Run]:
+    run = _run(folder)
+    if run.sets or run.metrics_file:
+        yield run
+    elif deep:
+        for child in _folders(folder):
+            yield from _runs_below(child, deep - 1)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [each for each in sorted(folder.iterdir()) if each.is_dir() and each.name not in SKIPPED]
 
 
 def _run(folder: Path) -> Run:
     run = Run(folder.name, folder)
-    for file in _json_lines_files(folder, DEEPEST):
-        name = str(file.parent.relative_to(folder))
-        if file.stem.isdigit():
-            if name not in {each.name for each in run.sets}:
-                run.sets.append(RecordSet("records" if name == "." else name, file.parent))
-        elif run.metrics_file is None and _is_metrics(file):
-            run.metrics_file = file
-    run.sets.sort(key=lambda each: each.name)
+    for place in (folder, *_folders(folder)):
+        files = sorted(place.glob("*.jsonl"))
+        if any(file.stem.isdigit() for file in files):
+            run.sets.append(RecordSet("records" if place == folder else place.name, place))
+        if place == folder:
+            others = (file for file in files if not file.stem.isdigit())
+            run.metrics_file = next((file for file in others if _is_metrics(file)), None)
     return run
-
-
-def _json_lines_files(folder: Path, deep: int) -> Iterator[Path]:
-    """Yield the *.jsonl files of a folder and those below it, the first of each folder of steps alone."""
-    children = sorted(folder.iterdir())
-    seen_step = False
-    for child in children:
-        if child.suffix == ".jsonl" and child.is_file():
-            if child.stem.isdigit() and seen_step:
-                continue
-            seen_step = seen_step or child.stem.isdigit()
-            yield child
-    if deep:
-        for child in children:
-            if child.is_dir() and child.name not in SKIPPED and not child.is_symlink():
-                yield from _json_lines_files(child, deep - 1)
 
 
 def _is_metrics(file: Path) -> bool:
