@@ -1,25 +1,28 @@
 """One step of a run as the page shows it: groups of completions, one completion, and where two of them part.
 
 A step is one file, so nothing beyond it is read, and no index is needed: 256 completions of 2,000 tokens are parsed in
-a fraction of a second. The last few steps stay parsed.
+a fraction of a second. The last few steps stay parsed, without their tokens, which are by far the most: those are read
+again, from their place in the file, for the one completion that is shown.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import msgspec
 import orjson
 from cachetools import LRUCache
 
 from wapo_verl.data.episode_record import group_of, reward_parts
 from wapo_verl.viewer.runs import ViewError
 
-KEPT_BYTES = 64 << 20
-"""Bytes of parsed files that stay in memory."""
+KEPT_STEPS = 8
+"""Parsed files that stay in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +30,34 @@ class Step:
     """The completions of one file.
 
     Attributes:
-        lines: as they were written, in the file's order.
+        file: where they are.
+        lines: as they were written, in the file's order, without `tokens`.
+        places: the bytes at which the lines begin.
         cut: whether the last line was broken off (a writer that was killed, or is at work) and left out.
     """
 
+    file: Path
     lines: tuple[Mapping[str, Any], ...]
+    places: tuple[int, ...]
     cut: bool
+
+    def whole(self, place: int) -> Mapping[str, Any]:
+        """Return a line with its tokens, read again; without them where the file has changed meanwhile."""
+        with self.file.open("rb") as file:
+            file.seek(self.places[place])
+            line = file.readline()
+        try:
+            read = _decoded(line)
+        except ValueError:
+            return self.lines[place]
+        return read if read.get("uid") == self.lines[place].get("uid") else self.lines[place]
 
 
 class StepReader:
     """Reads files of records, and keeps the last ones parsed."""
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
-        self._steps: LRUCache[tuple[Path, int, int], tuple[int, Step]] = LRUCache(kept_bytes, lambda kept: kept[0])
+    def __init__(self) -> None:
+        self._steps: LRUCache[tuple[Path, int, int], Step] = LRUCache(KEPT_STEPS)
         self._lock = Lock()
 
     def read(self, file: Path) -> Step:
@@ -56,33 +74,51 @@ class StepReader:
         with self._lock:
             kept = self._steps.get(key)
         if kept is not None:
-            return kept[1]
+            return kept
         step = _parse(file)
-        if state.st_size <= self._steps.maxsize:
-            with self._lock:
-                self._steps[key] = (state.st_size, step)
+        with self._lock:
+            self._steps[key] = step
         return step
 
 
 def _parse(file: Path) -> Step:
-    raw = file.read_bytes().split(b"\n")
     lines: list[Mapping[str, Any]] = []
-    for number, line in enumerate(raw, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = orjson.loads(line)
-        except ValueError:
-            try:  # orjson is strict about UTF-8; what a broken writer left is shown, not refused
-                value = orjson.loads(line.decode("utf-8", "replace"))
+    places: list[int] = []
+    place = 0
+    with file.open("rb") as opened:
+        for number, line in enumerate(opened, start=1):
+            begins, place = place, place + len(line)
+            if not line.strip():
+                continue
+            try:
+                value = _without_tokens(line)
             except ValueError as error:
-                if number == len(raw):
-                    return Step(tuple(lines), cut=True)
+                if not line.endswith(b"\n"):
+                    return Step(file, tuple(lines), tuple(places), cut=True)
                 raise ViewError(f"{file}, line {number}, is not JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise ViewError(f"{file}, line {number}, is not a record but {type(value).__name__}")
-        lines.append(value)
-    return Step(tuple(lines), cut=False)
+            if not isinstance(value, dict):
+                raise ViewError(f"{file}, line {number}, is not a record but {type(value).__name__}")
+            lines.append(value)
+            places.append(begins)
+    return Step(file, tuple(lines), tuple(places), cut=False)
+
+
+def _without_tokens(line: bytes) -> Any:
+    """Decode a line but for its `tokens`, which are passed over and not built."""
+    try:
+        values = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        return {key: orjson.loads(bytes(value)) for key, value in values.items() if key != "tokens"}
+    except ValueError:  # msgspec's errors are such, too
+        value = _decoded(line)
+        return {key: value[key] for key in value if key != "tokens"} if isinstance(value, dict) else value
+
+
+def _decoded(line: bytes) -> Any:
+    """Decode a line as `json` does, which takes NaN; bytes that are no UTF-8 become replacement characters."""
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        return json.loads(line.decode("utf-8", "replace"))
 
 
 def key_of(line: Mapping[str, Any], place: int) -> str:
@@ -103,7 +139,6 @@ def group_key(line: Mapping[str, Any], place: int) -> str:
 def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return what a cell of the page needs of a completion."""
     episode = _mapping(line.get("episode"))
-    tokens = _mapping(line.get("tokens"))
     queries = list(episode.get("queries") or ())
     gold, missed = gold_documents(line)
     return {
@@ -115,7 +150,7 @@ def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
         "answer": episode.get("answer"),
         "turns": episode.get("turns"),
         "searches": len(queries) if episode else None,
-        "tokens": len(tokens["ids"]) if tokens.get("ids") else None,
+        "tokens": line.get("token_count"),
         "gold": len(gold),
         "missed": missed,
         "documents": sorted({str(found) for ids in episode.get("document_ids") or () for found in ids}),
@@ -150,11 +185,7 @@ def group(step: Step, name: str) -> list[dict[str, Any]]:
     Raises:
         ViewError: when the step has no such group.
     """
-    members = [
-        {**detail(line, place), "tokens": None}
-        for place, line in enumerate(step.lines)
-        if group_key(line, place) == name
-    ]
+    members = [detail(line, place) for place, line in enumerate(step.lines) if group_key(line, place) == name]
     if not members:
         raise ViewError(f"there is no group {name!r} in this step")
     return members
@@ -168,7 +199,7 @@ def completion(step: Step, key: str) -> dict[str, Any]:
     """
     for place, line in enumerate(step.lines):
         if key_of(line, place) == key:
-            return detail(line, place)
+            return detail(step.whole(place), place)
     raise ViewError(f"there is no completion {key!r} in this step")
 
 
@@ -205,11 +236,7 @@ def answers(line: Mapping[str, Any]) -> list[str]:
 
 def same_question(step: Step, question: str) -> list[dict[str, Any]]:
     """Return the completions of a step whose prompt is `question`, without their tokens; empty where none is."""
-    return [
-        {**detail(line, place), "tokens": None}
-        for place, line in enumerate(step.lines)
-        if str(line.get("input", "")) == question
-    ]
+    return [detail(line, place) for place, line in enumerate(step.lines) if str(line.get("input", "")) == question]
 
 
 def worst(step: Step, metric: str, most: int) -> list[str]:
