@@ -97,7 +97,7 @@ def main() -> None:
     head(axes, 90, "Update", "winners alone, FSDP2")
 
     box(axes, 2, 18, 14, 6, BLUE, "#eef0fb")
-    axes.text(9, 21, "Which school did\nthe author attend?", ha="center", va="center", fontsize=8.8, color=INK)
+    axes.text(9, 21, "Which school did\nthe author attend?", ha="center", va="center", fontsize=8.2, color=INK)
     for number in range(len(COMPLETIONS)):
         arrow(axes, (16.4, 21), (20.6, 33 - 7 * number), BLUE)
     draw_completions(axes)

@@ -41,11 +41,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links that work in a checkout into links that work in the site."""
+    """Turn links and heads of code blocks that work in a checkout into those that work in the site."""
+    markdown = re.sub(r"^```(\w+) ([\w./]+\.\w+)$", r'``` { .\1 title="\2" }', markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"^```(\w+) .+$", r"```\1", markdown, flags=re.MULTILINE)  # notes for the tests of a page
+    markdown = re.sub(r"\[([\w/]+\.md)\]\(([^)]+)\)", _titled, markdown)
     up = "../" * page.file.src_uri.count("/")
     if page.file.src_uri.startswith("benchmarks/"):
         return re.sub(r"\]\(\.\./docs/", f"]({up}", markdown)
     return re.sub(r"\]\((?:\.\./)+benchmarks/([\w.]+\.md)", rf"]({up}benchmarks/\1", markdown)
+
+
+def _titled(link: re.Match[str]) -> str:
+    """Return a link whose text is a file's name with the page's title in place of it."""
+    name = link[1].split("/")[-1]
+    titles = [
+        line.removeprefix("# ")
+        for file in [*(ROOT / "docs").rglob(name), *(ROOT / "benchmarks").glob(name)]
+        for line in file.read_text().splitlines()[:1]
+    ]
+    return f"[{titles[0]}]({link[2]})" if len(titles) == 1 else link[0]
 
 
 def _benchmarks() -> list[Path]:

@@ -4,8 +4,8 @@ A module of this folder that defines `ALGORITHM` (an `Algorithm`) is an algorith
 the losses, the veRL keys it sets and the settings that contradict it. To add an algorithm, add a file. This package
 needs torch alone; `wapo_verl.verl_plugin.algorithms` registers the algorithms with veRL.
 
-Example:
-    The WAPO loss of one group of four completions, three tokens each, before averaging:
+Examples:
+    The WAPO advantages of one group of four completions, two of which win:
 
     >>> import torch
     >>> from wapo_verl.algorithms import Batch, algorithm
