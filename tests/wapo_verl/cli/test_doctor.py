@@ -41,13 +41,13 @@ def test_fixes_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
     from wapo_verl.cli import doctor as module
 
-    sections = (("packages", lambda: [module.Check("vllm", "missing [x]", "pip install 'wapo-verl[gpu]'")]),)
+    sections = (("packages", lambda: [module.Check("vllm", "missing [x]", "pip install 'verl[vllm]'")]),)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SECTIONS", sections)
         assert module.doctor(Console(width=200)) == 1
     printed = capsys.readouterr().out
     assert "missing [x]" in printed
-    assert "pip install 'wapo-verl[gpu]'" in printed
+    assert "pip install 'verl[vllm]'" in printed
 
 
 def test_a_folder_of_environments_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
