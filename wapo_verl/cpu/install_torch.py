@@ -1,7 +1,7 @@
 """Install torch before anything else is: its CPU build where one can be had, else the build that the default index has.
 
 The Makefile runs this file by its path, in an environment that has pip and nothing else, so it imports the standard
-library alone.
+library alone. Run it with -I: platform.py beside it is not the standard library's.
 """
 
 import argparse
