@@ -1,8 +1,8 @@
 """HotpotQA: bridge and comparison questions over Wikipedia abstracts, in the official and in the Hugging Face schema.
 
 The official JSON has ``_id`` and pairs ``[title, sentence]``, the Hugging Face files have ``id`` and parallel lists.
-The gold documents are the titles of the supporting facts. Sentence numbers count in official scores (``official``) and
-nowhere else: retrieval is by page.
+The gold documents are the titles of the supporting facts. Only the official scores (`official`) use sentence numbers,
+since retrieval is by page.
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HotpotExample(Example):
-    """A question with the page of each of its supporting facts; a page with two facts is there twice."""
+    """A question with the page of each of its supporting facts.
+
+    Attributes:
+        fact_titles: the title of each fact's page; a page with two facts is there twice.
+    """
 
     fact_titles: tuple[str, ...] = ()
 
 
 class HotpotQA(FromFiles, RetrievalQA):
-    """HotpotQA with its own F1 (``wapo_verl.environments.qa_metrics.hotpotqa_f1``).
+    """HotpotQA with its own F1 (`wapo_verl.environments.qa_metrics.hotpotqa_f1`).
 
-    Its gold documents are the pages of the supporting facts, so ``retrieval_recall`` is the share of gold titles found.
-    One more reward part: ``supporting_fact_recall``, the share of supporting facts whose page was found.
+    The gold documents are the pages of the supporting facts, so `retrieval_recall` is the share of gold titles that
+    were shown. One more reward part is `supporting_fact_recall`, the share of supporting facts whose page was shown.
     """
 
     name = "hotpotqa"
@@ -61,7 +65,7 @@ class HotpotQA(FromFiles, RetrievalQA):
     }
 
     def example(self, raw: RawRow) -> Example:
-        """One question; ``extra``: its ``id`` and ``kind`` (bridge or comparison)."""
+        """Make the example of a row, with its `id` and `kind` (bridge or comparison) in `extra`."""
         answer = raw.text("answer")
         titles = tuple(title for title, _ in dict.fromkeys(supporting_facts(raw)))
         if not titles:
@@ -75,14 +79,14 @@ class HotpotQA(FromFiles, RetrievalQA):
         )
 
     def ground_truth(self, example: Example) -> dict[str, Any]:
-        """Answers, gold documents, and as ``fact_titles`` the page of each supporting fact."""
+        """Return answers, gold documents, and as `fact_titles` the page of each supporting fact."""
         titles = example.fact_titles if isinstance(example, HotpotExample) else example.document_ids
         return {**super().ground_truth(example), "fact_titles": list(titles)}
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """The parts of every such environment, and ``supporting_fact_recall``; 1 where no fact is known to be missed.
+        """Return the parts of every search environment, and `supporting_fact_recall` (1 without facts).
 
-        Rows written without ``fact_titles`` have one fact a gold document.
+        Rows that were written without `fact_titles` have one fact per gold document.
         """
         titles = ground_truth.get("fact_titles", ground_truth["document_ids"])
         found = {title for titles_ in episode.document_ids for title in titles_}
@@ -90,17 +94,17 @@ class HotpotQA(FromFiles, RetrievalQA):
         return {**super().parts(episode, ground_truth), "supporting_fact_recall": recall}
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
-        """HotpotQA's official numbers (``wapo_verl.environments.installed.hotpotqa.official``)."""
+        """Compute HotpotQA's official numbers (`wapo_verl.environments.installed.hotpotqa.official`)."""
         from .official import score_files
 
         return score_files(predictions, reference)
 
     def f1(self, prediction: str, gold: str) -> float:
-        """HotpotQA's F1."""
+        """Return HotpotQA's F1."""
         return hotpotqa_f1(prediction, gold)
 
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
-        """The pages of a file of distractor rows, or of the folder or archive of abstracts."""
+        """Read the pages of a file of distractor rows, or of the folder or archive of abstracts."""
         from retrieval_index.corpora import read_hotpotqa_abstracts, read_hotpotqa_distractor
 
         self.resolve_options(options)

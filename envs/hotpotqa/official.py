@@ -1,8 +1,8 @@
-"""HotpotQA's official numbers for a file of predictions: answer, supporting facts, and both together.
+"""Compute HotpotQA's official numbers for a file of predictions: answer, supporting facts, and both together.
 
-As ``hotpot_evaluate_v1.py`` of hotpotqa/hotpot computes them: sums over the reference's questions, divided by their
-number, so that a question without a prediction counts 0; joint precision and recall are products of the answer's and
-the facts', joint F1 is made of these two, and joint numbers count only where answer and facts were both predicted.
+They are those of `hotpot_evaluate_v1.py` of hotpotqa/hotpot: sums over the reference's questions, divided by their
+number, so that a question without a prediction counts 0. Joint precision and recall are products of the answer's and
+the facts', and joint F1 is that of these two. Joint numbers count only where answer and facts were both predicted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ METRICS = tuple(part + kind for part in ("", "sp_", "joint_") for kind in KINDS)
 
 
 def score_files(predictions: Path, reference: Path) -> FileScores:
-    """Score ``{"answer": {id: text}, "sp": {id: [[title, sentence], ..]}}`` against the official or a hub's questions.
+    """Score a file of predictions.
+
+    Args:
+        predictions: JSON of the form `{"answer": {id: text}, "sp": {id: [[title, sentence], ..]}}`.
+        reference: the questions with answers, in the official schema or the hub's.
 
     Returns:
-        ``em, f1, prec, recall`` of the answers, the same with ``sp_`` of the supporting facts and with ``joint_`` of
-        both, each in [0, 1]; notes count missing and unknown ids. An id unknown to the reference counts for nothing.
+        `em`, `f1`, `prec` and `recall` of the answers, the same with `sp_` of the supporting facts and with `joint_` of
+        both, each in [0, 1]. Notes count missing and unknown ids; an unknown id does not change the numbers.
 
     Raises:
         ValueError: for a file of another form, naming file and id, or a reference without a question.
@@ -51,7 +55,7 @@ def score_files(predictions: Path, reference: Path) -> FileScores:
 
 
 def fact_scores(predicted: Collection[tuple[Any, ...]], gold: Collection[tuple[Any, ...]]) -> tuple[float, Overlap]:
-    """Exact match and overlap of two sets of supporting facts; two empty ones match exactly and share nothing."""
+    """Return exact match and overlap of two sets of supporting facts; two empty sets match exactly, with overlap 0."""
     predicted, gold = set(predicted), set(gold)
     shared = len(predicted & gold)
     precision = shared / len(predicted) if predicted else 0.0
@@ -67,7 +71,7 @@ def _one(
     gold_facts: Collection[tuple[Any, ...]],
     file: Path,
 ) -> dict[str, float]:
-    """What one question adds to each sum."""
+    """Return what one question adds to each sum."""
     found: dict[str, float] = {}
     if id_ in answers:
         answer = text_of(answers[id_], f"the answer of {id_!r}", file)

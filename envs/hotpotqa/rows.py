@@ -1,4 +1,4 @@
-"""What a raw row of HotpotQA holds beside its texts: supporting facts, in the official and in the hub's schema."""
+"""Read the supporting facts of a raw row of HotpotQA, in the official and in the hub's schema."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _FACTS = "must be pairs [title, sentence number], or {'title': [..], 'sent_id': 
 
 
 def supporting_facts(raw: RawRow) -> list[tuple[str, int]]:
-    """The row's supporting facts as (title, sentence number), in their order.
+    """Return the row's supporting facts as (title, sentence number), in their order.
 
     Raises:
-        RowError: when they are missing or of another form.
+        RowError: where they are missing or of another form.
     """
     facts = raw.values.get("supporting_facts")
     if isinstance(facts, dict):

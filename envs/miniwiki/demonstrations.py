@@ -1,6 +1,6 @@
-"""Scripted searchers for miniwiki: an oracle, and one that takes wrong turns, for a warm start to imitate.
+"""Play miniwiki's questions by a script: without a mistake, or with one, for a warm start to imitate.
 
-They search a real index with real ranks. Turning conversations into token ids is not done here.
+The searches go to a real index, with real ranks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wapo_verl.environments.protocol import render_answer, render_information, r
 from .world import Question, World
 
 Search = Callable[[str], Sequence[Document]]
-"""A query's documents, best first."""
+"""A function from a query to its documents, best first."""
 
 MISTAKES = ("early_answer", "wrong_fact", "wrong_query")
 
@@ -27,7 +27,7 @@ class Demonstration:
 
     Attributes:
         messages: the conversation, user and assistant in turn, ending with the assistant's answer.
-        episode: the same as the verifier reads it.
+        episode: the same, as the verifier reads it.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -35,7 +35,7 @@ class Demonstration:
 
 
 def play(question: Question, queries: Sequence[str], answer: str, search: Search) -> Demonstration:
-    """The conversation of a searcher that makes these queries, reads what comes back and gives this answer."""
+    """Make the conversation of a searcher that sends these queries, reads the results and gives this answer."""
     messages = [{"role": "user", "content": question.text}]
     found: list[tuple[str, ...]] = []
     for query in queries:
@@ -50,17 +50,20 @@ def play(question: Question, queries: Sequence[str], answer: str, search: Search
 
 
 def oracle(question: Question, search: Search) -> Demonstration:
-    """The question played without a mistake; its answer scores 1, and every gold document is among those found."""
+    """Play the question without a mistake: the answer scores 1, and every gold document is shown."""
     return play(question, question.queries, question.answer, search)
 
 
 def imperfect(question: Question, world: World, search: Search, mistake: str) -> Demonstration:
-    """The question played with one wrong decision, whose answer scores 0.
+    """Play the question with one wrong decision, so that the answer scores 0.
 
     Args:
-        mistake: "early_answer" gives the name that the first search found, "wrong_fact" gives the
-            author's other fact, "wrong_query" searches for the town of printing in place of the author and gives
-            that town. A comparison always ends with the newer book.
+        question: the question.
+        world: its world.
+        search: finds documents.
+        mistake: "early_answer" answers with the name that the first search shows, "wrong_fact" with the author's other
+            fact; "wrong_query" searches for the town of printing in place of the author and answers with that town. A
+            comparison always ends with the newer book.
 
     Raises:
         ValueError: for an unknown mistake.
@@ -83,7 +86,7 @@ def imperfect(question: Question, world: World, search: Search, mistake: str) ->
 def demonstrations(
     world: World, questions: Sequence[Question], search: Search, mistake_share: float, generator: random.Random
 ) -> Iterator[Demonstration]:
-    """Every question played once; by that chance each, with one wrong decision of a random kind."""
+    """Play every question once; each has this chance of one wrong decision of a random kind."""
     for question in questions:
         if generator.random() < mistake_share:
             yield imperfect(question, world, search, generator.choice(MISTAKES))

@@ -1,7 +1,7 @@
-"""The miniwiki environment: rows and documents of a generated world, scored like every question over a retriever.
+"""The miniwiki environment: rows and documents of a generated world, scored like every search environment.
 
-It reads no files. The tiny model it is meant for gets the bare question as its prompt: the protocol is what its warm
-start has taught it.
+It reads no files. The prompt is the bare question: the tiny model that it is made for has learned the protocol in its
+warm start.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ PART_OF_SPLIT = {"train": TRAIN, "test": HELD_OUT}
 
 
 class Miniwiki(RetrievalQA):
-    """Two-hop questions over invented books, persons, towns and schools; "test" and "train" are about others.
+    """Two-hop questions over invented books, persons, towns and schools; "test" and "train" share none of them.
 
     Options:
         seed: the world; every seed has its own.
-        books, held_out_books: size of the two parts, at most 896 and 128. Each part has as many persons as books,
-            half as many towns and schools, and two bridge questions per book.
-        part: which documents ``documents`` gives: "both", or those of "train" or "held_out" alone, so that each part
-            can have an index of its own; a row's ``extra_info`` names the part that its question is about.
+        books: size of the training part, at most 896. Each part has as many persons as books, half as many towns and
+            schools, and two bridge questions per book.
+        held_out_books: size of the held-out part, at most 128.
+        part: which documents `documents` gives: "both", or those of "train" or "held_out" alone, so that each part can
+            have an index of its own; a row's `extra_info` names the part of its question.
         max_turns: turns that an episode may take; the prompt does not name it.
-        comparison_share: share of the questions that compare the years of two books, the rest being bridge questions.
+        comparison_share: share of the questions that compare the years of two books; the others are bridge questions.
     """
 
     name: ClassVar[str] = "miniwiki"
@@ -49,7 +50,7 @@ class Miniwiki(RetrievalQA):
     generates_documents: ClassVar[bool] = True
 
     def examples(self, split: str, source: Path | None = None, **options: Any) -> Iterator[Example]:
-        """The questions of a split, in random order fixed by the seed.
+        """Make the questions of a split, in a random order that the seed fixes.
 
         Raises:
             ValueError: for an unknown split or option, or an option out of its range.
@@ -74,7 +75,7 @@ class Miniwiki(RetrievalQA):
             yield self.with_row_options(example, resolved)
 
     def documents(self, source: Path | None = None, **options: Any) -> Iterator[Document]:
-        """The documents of the world, or of one part of it, one a fact, in random order fixed by the seed.
+        """Make the documents of the world, or of one part, one per fact, in a random order that the seed fixes.
 
         Raises:
             ValueError: for an unknown option or part, or an option out of its range.
@@ -89,11 +90,11 @@ class Miniwiki(RetrievalQA):
         yield from found
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
-        """One user message: the question and nothing else."""
+        """Make one user message that is the question and nothing else."""
         return [{"role": "user", "content": example.question}]
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
-        """Two searches for the right names, each finding its document, then the answer."""
+        """Make an episode of two searches for the right names, each with its document, and the answer."""
         truth, extra = row["reward_model"]["ground_truth"], row["extra_info"]
         return Episode(
             answer=truth["answers"][0],

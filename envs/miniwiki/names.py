@@ -1,9 +1,8 @@
-"""Invented names for miniwiki, and the wall between the names of training and the held-out ones.
+"""Make invented names for miniwiki, and separate the names of training from the held-out ones.
 
-A name is one word made of a head and a tail ("Bal" + "iad"). Each kind of entity has 32 heads and 32 tails of its own,
-so 1,024 names. Which names are held out is fixed by their pieces and not by the world's seed: whatever worlds a policy
-was warmed up or trained on, it has met every piece and none of the held-out words. What facts the names take part in is
-not decided here.
+A name is one word of a head and a tail ("Bal" + "iad"). Each kind of entity has 32 heads and 32 tails of its own, so
+1,024 names. Their pieces decide which names are held out, not the world's seed: whatever worlds a policy was trained
+on, it has seen every piece and none of the held-out names.
 """
 
 from __future__ import annotations
@@ -49,19 +48,19 @@ _TAILS = {
 
 
 def heads(kind: str) -> tuple[str, ...]:
-    """The 32 first pieces of a kind's names."""
+    """Return the 32 first pieces of a kind's names."""
     return tuple(onset + rime for onset, rime in product(_ONSETS[kind], _RIMES[kind]))
 
 
 def tails(kind: str) -> tuple[str, ...]:
-    """The 32 last pieces of a kind's names."""
+    """Return the 32 last pieces of a kind's names."""
     return tuple(_TAILS[kind].split())
 
 
 def part_names(kind: str, part: str) -> tuple[str, ...]:
-    """All names of a kind that belong to ``part``: 896 for "train", 128 for "held_out", in a fixed order.
+    """Return all names of a kind that belong to `part`: 896 for "train", 128 for "held_out", in a fixed order.
 
-    Every head and every tail occurs in both parts, so a policy that met only the names of training has met all pieces.
+    Every head and every tail occurs in both parts, so a policy that saw only the names of training saw all pieces.
     """
     held_out = part == HELD_OUT
     return tuple(
@@ -72,10 +71,10 @@ def part_names(kind: str, part: str) -> tuple[str, ...]:
 
 
 def draw_names(kind: str, part: str, count: int, generator: random.Random) -> list[str]:
-    """``count`` different names of a kind and part, in random order.
+    """Draw `count` different names of a kind and part, in random order.
 
     Raises:
-        ValueError: when there are fewer, naming the most there can be.
+        ValueError: where there are fewer; names how many there are.
     """
     pool = part_names(kind, part)
     if count > len(pool):

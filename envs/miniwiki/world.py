@@ -1,8 +1,8 @@
-"""A generated world for multi-hop questions: books, persons, towns and schools, a short document per fact.
+"""Generate a world for multi-hop questions: books, persons, towns and schools, and a short document per fact.
 
-A world has one part only ("train" or "held_out"); the two parts of a seed share no name, hence no fact. Every
-entity has two or three documents of its own which a search for its name ranks equal, so the top passage is often
-another fact: the policy has to read. Nothing here knows about searching, prompts or scores.
+A world has one part ("train" or "held_out"); the two parts of a seed share no name and therefore no fact. Every entity
+has two or three documents, which a search for its name ranks equal. So the top passage is often about another fact, and
+the policy has to read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A book, who wrote it, and where and when it came out."""
+    """A book, its author, and where and when it was published."""
 
     name: str
     author: str
@@ -47,7 +47,7 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person, where born and where schooled."""
+    """A person, with birthplace and school."""
 
     name: str
     birthplace: str
@@ -62,8 +62,8 @@ class Question:
         text: the question.
         answer: the one right answer.
         kind: "bridge" or "comparison".
-        queries: what to search for, in order (the names of the entities whose documents hold the evidence).
-        document_ids: the documents that hold the evidence, one per query.
+        queries: the queries of the way, in order: the names of the entities whose documents have the evidence.
+        document_ids: the documents with the evidence, one per query.
     """
 
     text: str
@@ -83,7 +83,7 @@ class World:
     schools: tuple[str, ...]
 
     def documents(self) -> Iterator[Document]:
-        """One document per fact. In this order a search's ties would always fall alike: shuffle before indexing."""
+        """Yield one document per fact. Shuffle them before indexing: else ties in a search always have this order."""
         for book in self.books:
             for relation in BOOK_RELATIONS:
                 yield _document(book.name, relation, getattr(book, relation))
@@ -92,7 +92,7 @@ class World:
                 yield _document(person.name, relation, getattr(person, relation))
 
     def bridge_questions(self) -> Iterator[Question]:
-        """Two questions about the author of each book: where born, at which school."""
+        """Yield two questions about the author of each book: the birthplace and the school."""
         for book in self.books:
             person = self.persons[book.author]
             for relation, template in BRIDGE_QUESTIONS.items():
@@ -105,10 +105,7 @@ class World:
                 )
 
     def comparison_question(self, generator: random.Random) -> Question:
-        """A question which of two random books of different years is the older one.
-
-        The world must have books of at least two years.
-        """
+        """Make a question which of two random books is the older one; the world must have books of two years."""
         first, second = generator.sample(self.books, 2)
         while first.publication_year == second.publication_year:
             first, second = generator.sample(self.books, 2)
@@ -122,7 +119,7 @@ class World:
 
 
 def document_id(name: str, relation: str) -> str:
-    """The id of the document that tells this fact of this entity."""
+    """Return the id of the document with this fact about this entity."""
     return f"{name}/{relation}"
 
 
@@ -131,10 +128,10 @@ def _document(name: str, relation: str, fact: str | int) -> Document:
 
 
 def make_world(seed: int, part: str, books: int) -> World:
-    """The world of a seed and part, with as many persons as books and half as many towns and schools.
+    """Make the world of a seed and part, with as many persons as books and half as many towns and schools.
 
-    Each person wrote one book, which was printed elsewhere than in the person's birthplace, so that the wrong town is
-    never the right answer. The same arguments give the same world, on any machine.
+    Each person wrote one book, which was not printed in the person's birthplace, so that the wrong town is never the
+    right answer. The same arguments give the same world on any machine.
 
     Raises:
         ValueError: for fewer than 4 books, or more than there are names for.
@@ -159,7 +156,7 @@ def make_world(seed: int, part: str, books: int) -> World:
 
 
 def make_questions(world: World, comparison_share: float, generator: random.Random) -> list[Question]:
-    """The world's questions in random order: all bridge questions, that share of them replaced by comparisons.
+    """Make the world's questions in random order: bridge questions, with this share of them replaced by comparisons.
 
     Raises:
         ValueError: for a share outside [0, 1].

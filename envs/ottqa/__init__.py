@@ -1,7 +1,7 @@
 """OTT-QA: open questions over Wikipedia tables and the passages that their cells link to.
 
-Reads ``train.json``, ``dev.json`` and the ``*.traced.json`` files, which add ``answer-node``: where the answer stands.
-The gold documents are the question's table and the passages named there (the table alone where a file has no trace).
+It reads `train.json`, `dev.json` and the `*.traced.json` files, which add `answer-node`: where the answer stands. The
+gold documents are the question's table and the passages named there (the table alone where a file has no trace).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from retrieval_index import Document
 
 PASSAGE = "wiki/"
-"""What the id of a passage begins with; a table's id does not."""
+"""The beginning of a passage's id, but not of a table's."""
 
 _NODE = "must be a list of [text, [row, column], '/wiki/..' or null, 'passage' or 'table']"
 
 
 class OttQA(FromFiles, RetrievalQA):
-    """OTT-QA with its own F1 (``wapo_verl.environments.qa_metrics.ottqa_f1``).
+    """OTT-QA with its own F1 (`wapo_verl.environments.qa_metrics.ottqa_f1`).
 
-    Two more reward parts: ``table_recall``, whether the question's table was found, and ``passage_recall``, the share
-    of gold passages found; each is 1 where there is none of the kind to miss.
+    Two more reward parts are `table_recall`, whether the question's table was shown, and `passage_recall`, the share of
+    gold passages that were shown; each is 1 where the question has no such gold document.
     """
 
     name = "ottqa"
@@ -45,7 +45,10 @@ class OttQA(FromFiles, RetrievalQA):
     }
 
     def example(self, raw: RawRow) -> Example:
-        """One question; ``extra``: ``id``, and as ``kind`` where the answer stands (passage, table, both, untraced)."""
+        """Make the example of a row; `extra` has `id`, and as `kind` where the answer stands.
+
+        A `kind` is passage, table, both, or untraced where the file does not say.
+        """
         nodes = _answer_nodes(raw)
         links = [link for link, place in nodes if place == "passage"]
         places = {place for _, place in nodes}
@@ -60,11 +63,11 @@ class OttQA(FromFiles, RetrievalQA):
         )
 
     def document_id(self, id_: str) -> str:
-        """A passage's id without the slash before "wiki/", which upstream's files have and some servers have not."""
+        """Return a passage's id without the slash before "wiki/", which upstream's files have and some servers lack."""
         return id_.removeprefix("/")
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """The parts of every such environment, and ``table_recall`` and ``passage_recall``."""
+        """Return the parts of every search environment, and `table_recall` and `passage_recall`."""
         gold = {self.document_id(id_) for id_ in ground_truth["document_ids"]}
         passages = {id_ for id_ in gold if id_.startswith(PASSAGE)}
         found = [[self.document_id(id_) for id_ in ids] for ids in episode.document_ids]
@@ -75,13 +78,13 @@ class OttQA(FromFiles, RetrievalQA):
         }
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
-        """OTT-QA's official numbers (``wapo_verl.environments.installed.ottqa.official``)."""
+        """Compute OTT-QA's official numbers (`wapo_verl.environments.installed.ottqa.official`)."""
         from .official import score_files
 
         return score_files(predictions, reference)
 
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
-        """Tables and passages of the folder ``source``."""
+        """Read the tables and passages of the folder `source`."""
         from retrieval_index.corpora import read_ottqa
 
         self.resolve_options(options)
@@ -91,7 +94,7 @@ class OttQA(FromFiles, RetrievalQA):
 
 
 def _answer_nodes(raw: RawRow) -> list[tuple[str, str]]:
-    """(link, "passage" or "table") of each answer node; the link of a table node is ""."""
+    """Return (link, "passage" or "table") of each answer node; the link of a table node is ""."""
     nodes = raw.values.get("answer-node")
     if nodes is None:
         return []

@@ -1,8 +1,8 @@
-"""OTT-QA's official numbers for a file of predictions.
+"""Compute OTT-QA's official numbers for a file of predictions, in percent.
 
-As ``evaluate_script.py`` of wenhuchen/OTT-QA computes them, in percent. The denominator of the total is the reference:
-a question without a prediction counts 0. The numbers for questions whose answer stands in a table or in a passage,
-which the reference may list, are means over those that were predicted.
+They are those of `evaluate_script.py` of wenhuchen/OTT-QA. The total is over all questions of the reference: one
+without a prediction counts 0. The reference may list questions whose answer stands in a table or in a passage; their
+numbers are means over those that were predicted.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ PLACES = ("table", "passage")
 
 
 def score_files(predictions: Path, reference: Path) -> FileScores:
-    """Score ``[{"question_id", "pred"}, ..]`` against ``{"reference": {id: answer}, "table": [id], "passage": [id]}``.
+    """Score a file of predictions; of two predictions for one question the later counts.
 
-    Of two predictions for one question the later counts. ``table`` and ``passage`` may be left out of the reference.
+    Args:
+        predictions: JSON of the form `[{"question_id": id, "pred": answer}, ..]`.
+        reference: JSON of the form `{"reference": {id: answer}, "table": [id], "passage": [id]}`; `table` and `passage`
+            are optional.
 
     Returns:
-        ``total exact``, ``total f1`` in percent and ``total``, the number of questions; ``table exact`` and so on where
-        the reference lists such questions and one of them was predicted (upstream's script ends in an error there).
+        `total exact` and `total f1` in percent, and `total`, the number of questions; `table exact` and so on where the
+        reference lists such questions and one of them was predicted (without one, upstream's script fails).
 
     Raises:
         ValueError: for a file of another form, naming file and id, a prediction for a question that the reference does
-            not have (upstream's script ends in an error, too), or a reference without a question.
+            not have (upstream's script fails, too), or a reference without a question.
         OSError: when a file cannot be read.
     """
     golds, places = _read_reference(reference)
@@ -37,7 +40,7 @@ def score_files(predictions: Path, reference: Path) -> FileScores:
     for id_, prediction in _read_predictions(predictions):
         if id_ not in golds:
             raise ValueError(
-                f"{predictions} answers question {id_!r}, which {reference} does not have; mend one of them"
+                f"{predictions} answers question {id_!r}, which {reference} does not have; correct one of them"
             )
         exact[id_] = exact_match(prediction, golds[id_])
         f1[id_] = ottqa_f1(prediction, golds[id_])
