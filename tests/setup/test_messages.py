@@ -57,5 +57,5 @@ def test_a_cuda_build_on_a_machine_without_a_gpu_is_nothing_to_fix(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(device, "get_device_name", lambda: "cpu")
     (build,) = [check for check in doctor.check_platform() if check.subject == "torch build"]
-    assert build.found == "CUDA 13.0, which computes on the CPU as well"
+    assert build.result == "CUDA 13.0, which computes on the CPU as well"
     assert not build.fix
