@@ -16,7 +16,7 @@ import numpy as np
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.math.workers import Limits, pool
-from wapo_verl.environments.registry import environment, names
+from wapo_verl.environments.registry import environment_of, names
 
 
 class RewardError(ValueError):
@@ -63,7 +63,7 @@ def compute_score(
 
 def _environment(data_source: str) -> Environment:
     try:
-        return environment(str(data_source))
+        return environment_of(str(data_source))
     except ValueError as error:
         raise RewardError(
             f"wapo_verl.reward cannot score rows with data_source={str(data_source)!r}: {error} "

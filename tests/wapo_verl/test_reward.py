@@ -84,7 +84,7 @@ def test_a_search_environment_needs_the_record() -> None:
 
 
 def test_a_single_turn_environment_reads_the_completion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reward, "environment", lambda name: Sums())
+    monkeypatch.setattr(reward, "environment_of", lambda name: Sums())
     assert compute_score("sums", "It is 4", "4", None) == {"score": 1.0, "right": 1.0, "short": 1.0}
     assert compute_score("sums", "It is surely 5", "4", {}) == {"score": 0.0, "right": 0.0, "short": 0.0}
 

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from retrieval_index import Document
 
 AGENT_NAMES = ("search_agent", "search_tool_agent", "single_turn_agent")
+RESERVED_PARTS: Mapping[str, str] = {
+    "score": "the weighted sum of all parts",
+    "reward": "veRL's list of validation scores, which it would make longer",
+    "pred": "what veRL's majority vote counts",
+    **dict.fromkeys(("input", "output", "gts", "step", "uid"), "a column of veRL's dumps"),
+}
+"""Names that no reward part may have -> what veRL 0.9.1 uses the name for."""
 
 
 class RowError(ValueError):
@@ -54,6 +61,7 @@ class Environment(ABC):
 
     Class attributes:
         name: the folder's name, also the rows' ``data_source``.
+        data_sources: further ``data_source`` values of rows that this environment scores, as other projects name them.
         ability: veRL's ``ability`` column.
         splits: the splits that have answers.
         agent_name: the agent loop that plays it, one of ``AGENT_NAMES``.
@@ -71,6 +79,7 @@ class Environment(ABC):
     """
 
     name: ClassVar[str]
+    data_sources: ClassVar[tuple[str, ...]] = ()
     ability: ClassVar[str]
     splits: ClassVar[tuple[str, ...]]
     agent_name: str = "search_agent"
@@ -139,15 +148,21 @@ class Environment(ABC):
     def score(
         self, episode: Episode, ground_truth: Any, weights: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """The scalar reward and its parts: ``{"score": sum of weight x part, **parts}``.
+        """Return the scalar reward and its parts: ``{"score": sum of weight x part, **parts}``.
 
         Args:
+            episode: the finished episode.
+            ground_truth: of its row.
             weights: part name -> weight, in place of ``reward_weights``; a part not named weighs 0.
 
         Raises:
-            ValueError: for a weight that names no part.
+            ValueError: for a weight that names no part, or a part with a name of ``RESERVED_PARTS``.
         """
         parts = self.parts(episode, ground_truth)
+        for name in sorted(RESERVED_PARTS.keys() & parts):
+            raise ValueError(
+                f"{self.name!r} has a reward part {name!r}, a name that stands for {RESERVED_PARTS[name]}: rename it"
+            )
         weights = self.reward_weights if weights is None else weights
         unknown = sorted(set(weights) - set(parts))
         if unknown:

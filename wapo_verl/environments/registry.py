@@ -63,6 +63,20 @@ def environment(name: str) -> Environment:
     return _load(name, places[name])
 
 
+def environment_of(data_source: str) -> Environment:
+    """Return the environment that scores rows of that ``data_source``: the one of this name, else one that claims it.
+
+    Raises:
+        ValueError: when there is none, or several claim it.
+    """
+    if data_source in names():
+        return environment(data_source)
+    claiming = [name for name, other in environments().items() if data_source in other.data_sources]
+    if len(claiming) > 1:
+        raise ValueError(f"{' and '.join(claiming)} both score rows of the data source {data_source!r}; keep one")
+    return environment(claiming[0] if claiming else data_source)
+
+
 def environments() -> dict[str, Environment]:
     """All environments, name -> environment."""
     return {name: environment(name) for name in names()}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from wapo_verl.environments.environment import Environment, Example
 from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.episode_rules import DEFAULT_MAX_TURNS, DEFAULT_QUERIES_PER_CALL
 from wapo_verl.environments.qa_metrics import Metric, best, exact_match, normalise_answer, ottqa_f1
 
 INSTRUCTIONS = """\
@@ -21,7 +22,7 @@ In every turn, reason inside <think> and </think>, then do exactly one of two th
 </information>, and the next turn is yours.
 - finish: write the answer inside <answer> and </answer>, as a few words without explanation.
 
-A question may need several searches, one building on another. You have at most {max_turns} turns.
+A question may need several searches, one building on another. You have at most {max_turns} turns.{budget}
 
 Question: {question}"""
 
@@ -34,9 +35,11 @@ In every turn, reason inside <think> and </think>, then do exactly one of two th
 come back, and the next turn is yours.
 - finish: write the answer inside <answer> and </answer>, as a few words without explanation.
 
-A question may need several searches, one building on another. You have at most {max_turns} turns.
+A question may need several searches, one building on another. You have at most {max_turns} turns.{budget}
 
 Question: {question}"""
+
+BUDGET = " After each result you are told how many turns and tokens are left."
 
 
 class RetrievalQA(Environment):
@@ -48,25 +51,31 @@ class RetrievalQA(Environment):
     policy's reasoning earns nothing. One that is blank, or nothing but punctuation and articles, scores 0 even where
     the gold answer normalises to nothing, unless it is that answer.
 
-    Options:
-        max_turns, queries_per_call: what the prompt promises. The agent loop's limits are to be the same
-            (`actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, `+wapo.search_agent.queries_per_call`).
+    Options, each a promise of the prompt, which training obeys (``wapo_verl.environments.episode_rules``):
+        max_turns: turns that an episode may take.
+        queries_per_call: queries that one turn of the tool protocol may have.
+        announce_budget: whether each result tells how many turns and tokens are left.
     """
 
     ability: ClassVar[str] = "retrieval_qa"
     other_agents: ClassVar[tuple[str, ...]] = ("search_tool_agent",)
-    options: ClassVar[Mapping[str, str | int | float | bool]] = {"max_turns": 10, "queries_per_call": 3}
+    options: ClassVar[Mapping[str, str | int | float | bool]] = {
+        "max_turns": DEFAULT_MAX_TURNS,
+        "queries_per_call": DEFAULT_QUERIES_PER_CALL,
+        "announce_budget": False,
+    }
     least: ClassVar[Mapping[str, int]] = {"max_turns": 1, "queries_per_call": 1}
-    row_options: ClassVar[tuple[str, ...]] = ("max_turns", "queries_per_call")
+    row_options: ClassVar[tuple[str, ...]] = ("max_turns", "queries_per_call", "announce_budget")
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
-        """One user message: the agent loop's protocol, then the question."""
+        """Return one user message: the agent loop's protocol, then the question."""
         instructions = TOOL_INSTRUCTIONS if self.agent_name == "search_tool_agent" else INSTRUCTIONS
-        limits = {name: example.extra.get(name, default) for name, default in RetrievalQA.options.items()}
-        return [{"role": "user", "content": instructions.format(**limits, question=example.question)}]
+        promised = {name: example.extra.get(name, default) for name, default in RetrievalQA.options.items()}
+        budget = BUDGET if promised["announce_budget"] else ""
+        return [{"role": "user", "content": instructions.format(**promised, budget=budget, question=example.question)}]
 
     def f1(self, prediction: str, gold: str) -> float:
-        """The benchmark's own F1 of an answer against one gold answer."""
+        """Return the benchmark's own F1 of an answer against one gold answer."""
         return ottqa_f1(prediction, gold)
 
     def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
@@ -74,11 +83,17 @@ class RetrievalQA(Environment):
         return normalise_answer(first) == normalise_answer(second)
 
     def document_id(self, id_: str) -> str:
-        """One spelling of a document's id, where indexes spell it in several."""
+        """Return one spelling of a document's id, where indexes spell it in several."""
         return id_
 
+    def score(
+        self, episode: Episode, ground_truth: Any, weights: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Score as every environment does; a ground truth may also be Search-R1's, ``{"target": [str]}``."""
+        return super().score(episode, _ours(ground_truth), weights)
+
     def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """The four reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
+        """Return the four reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
         answer = episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
         golds = ground_truth["answers"]
         found = [[self.document_id(id_) for id_ in ids] for ids in episode.document_ids]
@@ -90,8 +105,25 @@ class RetrievalQA(Environment):
         }
 
 
+def _ours(ground_truth: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a ground truth with the keys ``answers`` and ``document_ids``.
+
+    Raises:
+        ValueError: for one that has no answers.
+    """
+    if "answers" in ground_truth:
+        return {"document_ids": [], **ground_truth}
+    if "target" not in ground_truth:
+        raise ValueError(
+            "reward_model.ground_truth must have the key answers (as `wapo-verl prepare` writes it) or target (as "
+            f"Search-R1 does); it has {', '.join(ground_truth) or 'no key'}"
+        )
+    target = ground_truth["target"]
+    return {"answers": [target] if isinstance(target, str) else list(target), "document_ids": []}
+
+
 def _earned(metric: Metric) -> Metric:
-    """The metric as a reward: an answer that normalises to nothing earns where it is the gold answer letter for letter.
+    """Return the metric as a reward: what normalises to nothing earns where it is the gold answer letter for letter.
 
     The official metrics call any two of them equal, so that a full stop would be paid where the answer is "A".
     """
@@ -104,7 +136,7 @@ def _earned(metric: Metric) -> Metric:
 
 
 def retrieval_recall(retrieved: Iterable[Iterable[str]], gold: Iterable[str]) -> float:
-    """Share of the gold document ids among those retrieved by any query; 1.0 when there is no gold document to miss."""
+    """Return the share of the gold documents that any query retrieved; 1.0 where there is no gold document to miss."""
     wanted = set(gold)
     found = wanted & {document_id for ids in retrieved for document_id in ids}
     return len(found) / len(wanted) if wanted else 1.0

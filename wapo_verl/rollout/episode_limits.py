@@ -31,7 +31,7 @@ def limits_for(settings: SearchAgentConfig, rollout: DictConfig, extra_info: Map
         max_turns=settings.max_turns if results is None else min(settings.max_turns, results + 1),
         queries_per_call=settings.queries_per_call,
         max_turn_tokens=settings.max_turn_tokens,
-        announce_budget=getattr(settings, "announce_budget", True),
+        announce_budget=settings.announce_budget,
     )
     row = run.promised_by(extra_info or {})
     for name, key in _KEYS.items():

@@ -1,7 +1,6 @@
 """veRL's description of the search tool: a `BaseTool` named `search`, whose calls `search_tool_agent` carries out."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from verl.tools.base_tool import BaseTool
@@ -9,8 +8,7 @@ from verl.tools.schemas import OpenAIFunctionToolSchema, ToolResponse
 from verl.tools.tool_registry import initialize_tools_from_config
 
 from retrieval_index import RetrievalError
-
-TOOL_CONFIG = Path(__file__).with_name("search_tool.yaml")
+from wapo_verl.rollout import TOOL_CONFIG
 
 
 class SearchTool(BaseTool):
@@ -36,6 +34,6 @@ class SearchTool(BaseTool):
 
 @cache
 def shipped_tool() -> SearchTool:
-    """The tool of `search_tool.yaml`, made once a process."""
+    """Return the tool of `search_tool.yaml`, made once a process."""
     (tool,) = initialize_tools_from_config(TOOL_CONFIG)
     return tool

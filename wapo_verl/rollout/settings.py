@@ -28,6 +28,8 @@ class SearchAgentConfig:
         passage_tokens: tokens a document's text may take in the policy's context; longer ones are cut at a sentence.
         max_turn_tokens: tokens the policy may write in one turn.
         queries_per_call: queries that one call of the search tool may have (`search_tool_agent` alone).
+        announce_budget: whether each result tells the policy how many turns and tokens are left, for rows whose prompt
+            promises it (`wapo-verl prepare ENV --set announce_budget=true`).
         max_turns: turns of the policy in one episode. Not of this group: it is
             `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
         timeout_s: seconds that one attempt at a search may take.
@@ -44,6 +46,7 @@ class SearchAgentConfig:
     passage_tokens: int = 512
     max_turn_tokens: int = 1024
     queries_per_call: int = 3
+    announce_budget: bool = True
     max_turns: int = DEFAULT_MAX_TURNS
     timeout_s: float = 30.0
     deadline_s: float = 120.0
@@ -143,6 +146,8 @@ class SearchAgentConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 raise ValueError(f"{GROUP}.{name} must be a whole number of at least {minimum}, not {value!r}")
+        if not isinstance(self.announce_budget, bool):
+            raise ValueError(f"{GROUP}.announce_budget must be true or false, not {self.announce_budget!r}")
         for name in ("timeout_s", "deadline_s"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:

@@ -17,7 +17,7 @@ from wapo_verl.engine.step_plan import SWITCH as PLAN_SWITCH
 from wapo_verl.engine.step_plan import StepPlanner, plan_groups
 from wapo_verl.environments.registry import VARIABLE, folders
 from wapo_verl.guard.settings import guard_settings
-from wapo_verl.rollout import FAIL_FAST_MANAGER
+from wapo_verl.rollout import EPISODE_ROWS, FAIL_FAST_MANAGER, TOOL_CONFIG
 from wapo_verl.rollout.index_check import check_index
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import resolve as settings
@@ -54,7 +54,8 @@ def apply(config: DictConfig) -> None:
         further.append(("wapo-verl's agent loops", {f"{AGENT}.agent_loop_manager_class": FAIL_FAST_MANAGER}))
     if searches(config):
         check_search_agent(config)
-        further.append(("wapo-verl's environments", {"reward.custom_reward_function.path": "pkg://wapo_verl.reward"}))
+        reward: dict[str, Default] = {"reward.custom_reward_function.path": "pkg://wapo_verl.reward"}
+        further.append(("wapo-verl's environments", {**reward, **rows_defaults(config)}))
     if places := folders():
         further.append(("wapo-verl's environments", {f"{RAY_VARIABLES}.{VARIABLE}": os.pathsep.join(map(str, places))}))
     if on_cpu(config):
@@ -83,6 +84,14 @@ def searches(config: DictConfig) -> bool:
 def check_search_agent(config: DictConfig) -> None:
     """Raise ValueError for a wrong key of `wapo.search_agent`, or an address without a finished index behind it."""
     check_index(SearchAgentConfig.from_config(config), int(config.trainer.nnodes))
+
+
+def rows_defaults(config: DictConfig) -> dict[str, Default]:
+    """Return the keys by which overlong prompts are counted as the agent loops build them."""
+    tools = OmegaConf.select(config, "actor_rollout_ref.rollout.multi_turn.tool_config_path")
+    if OmegaConf.select(config, f"{AGENT}.default_agent_loop") == "search_tool_agent" and tools is None:
+        return {**EPISODE_ROWS, "data.tool_config_path": TOOL_CONFIG}  # of rows that name no agent loop
+    return {**EPISODE_ROWS}
 
 
 def wants_ours(config: DictConfig) -> bool:

@@ -15,7 +15,9 @@ from wapo_verl.env_tools.attacks import ATTACKS, look_alike
 from wapo_verl.env_tools.scaffold import make
 from wapo_verl.env_tools.soundness import NOTES, TELLS, Soundness, check_environment, rows_of
 from wapo_verl.environments import installed, registry
+from wapo_verl.environments.environment import RESERVED_PARTS
 
+LOGGED = '"format": '  # a part of the template that weighs nothing
 SINGLE = "        answer = extract_answer(episode.completion, THINK)\n"
 SEARCH = (
     '        return Example(question=raw.text("question"), answers=(raw.text("answer"),), '
@@ -45,7 +47,7 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         file = tmp_path / name / "__init__.py"
         code = file.read_text()
         for old, text in changes.items():
-            before = {"single": SINGLE, "search": SEARCH}[old]
+            before = {"single": SINGLE, "search": SEARCH, "logged": LOGGED}[old]
             assert before in code
             code = code.replace(before, text)
         file.write_text(code)
@@ -120,6 +122,14 @@ def test_a_verifier_that_is_paid_for_the_problems_own_formula_is_found(new: Make
 )
 def test_a_naive_reading_of_a_completion_is_found(body: str, fails: set[str], new: Make) -> None:
     assert fails <= failed(check(new("math", single=f"        {body}\n")))
+
+
+@pytest.mark.parametrize("part", sorted(RESERVED_PARTS))
+def test_a_part_with_a_name_that_verl_reserves_is_refused(part: str, new: Make) -> None:
+    found = check(new("math", logged=f'"{part}": '))
+    (problem,) = {failure.problem for failure in found.failures if failure.check in ("gold", "parts")}
+    assert f"has a reward part {part!r}, a name that stands for" in problem
+    assert "rename it" in problem
 
 
 def test_a_verifier_that_raises_is_found(new: Make) -> None:

@@ -87,7 +87,8 @@ def test_hotpotqa_gold_documents_are_the_supporting_titles() -> None:
     assert SAMPLES["hotpotqa"]
     first = read(environment("hotpotqa"), "dev", SAMPLES["hotpotqa"])[0]
     assert first.document_ids == ("Orlin Harbour", "Vesk")
-    assert first.extra == {"id": "sample-dev-0", "kind": "bridge", "max_turns": 10, "queries_per_call": 3}
+    promises = {"max_turns": 10, "queries_per_call": 3, "announce_budget": False}
+    assert first.extra == {"id": "sample-dev-0", "kind": "bridge", **promises}
 
 
 def test_ottqa_gold_documents_are_the_table_and_the_traced_passages() -> None:

@@ -21,6 +21,11 @@ def test_defaults() -> None:
     assert settings == SearchAgentConfig("world", top_k=3, passage_tokens=512, max_turn_tokens=1024, max_turns=10)
 
 
+def test_the_budget_is_announced_unless_it_is_turned_off() -> None:
+    assert SearchAgentConfig.from_config(make_config({"index": "world"})).announce_budget
+    assert not SearchAgentConfig.from_config(make_config({"index": "world", "announce_budget": False})).announce_budget
+
+
 def test_the_command_line_wins_over_the_loops_entry() -> None:
     given = {"index": "there", "top_k": 5}
     settings = SearchAgentConfig.from_config(make_config({"index": "here"}, max_turns=4), given)
@@ -61,6 +66,7 @@ def test_an_address_may_be_a_service_or_several() -> None:
         (make_config({"index": "x", "max_turns": 2}), "multi_turn.max_assistant_turns"),
         (make_config({"index": "x", "top_k": 0}), "top_k must be a whole number of at least 1"),
         (make_config({"index": "x", "top_k": "3"}), "top_k must be a whole number"),
+        (make_config({"index": "x", "announce_budget": "yes"}), "announce_budget"),
         (make_config({"index": "x", "timeout_s": 0}), "timeout_s"),
         (make_config({"index": "x", "deadline_s": "soon"}), "deadline_s must be a number of seconds"),
         (make_config({"index": "x", "cached_queries": -1}), "cached_queries must be a whole number of at least 0"),

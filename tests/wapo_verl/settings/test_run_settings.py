@@ -11,7 +11,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from retrieval_index import Document, build_index
 from wapo_verl.cpu.defaults import CPU_DEFAULTS
-from wapo_verl.rollout import FAIL_FAST_MANAGER
+from wapo_verl.rollout import FAIL_FAST_MANAGER, TOOL_CONFIG
 from wapo_verl.settings import run as run_settings
 
 CONFIG = str(Path(verl.trainer.__file__).parent / "config")
@@ -98,6 +98,27 @@ def test_a_searching_run_is_guarded_and_scored_whatever_its_algorithm(gpu: None,
     assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == FAIL_FAST_MANAGER
     assert config.reward.custom_reward_function.path == "pkg://wapo_verl.reward"
     assert config.trainer.v1.trainer_mode == "sync"
+
+
+def test_a_searching_runs_prompts_are_counted_as_its_loops_build_them(gpu: None, tmp_path: Path) -> None:
+    build_index([Document("a", "A", "a text")], tmp_path / "index")
+    search = f"+wapo.search_agent.index={tmp_path / 'index'}"
+    tools = "actor_rollout_ref.rollout.agent.default_agent_loop=search_tool_agent"
+    for overrides, custom_cls, tool_config in (
+        ([search], "pkg://wapo_verl.rollout.rows", None),
+        ([search, tools], "pkg://wapo_verl.rollout.rows", TOOL_CONFIG),
+        (
+            [search, tools, "actor_rollout_ref.rollout.multi_turn.tool_config_path=own.yaml"],
+            "pkg://wapo_verl.rollout.rows",
+            "own.yaml",
+        ),
+        ([search, "data.custom_cls.path=own.py", "data.custom_cls.name=Own"], "own.py", None),
+        ([], None, None),
+    ):
+        config = make_config(*overrides)
+        run_settings.apply(config)
+        assert config.data.custom_cls.path == custom_cls
+        assert config.data.tool_config_path == tool_config
 
 
 @pytest.mark.parametrize(
