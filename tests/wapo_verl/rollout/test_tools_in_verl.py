@@ -95,13 +95,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         f"trainer.total_training_steps={STEPS}",
         "trainer.val_before_train=False",
         "trainer.test_freq=-1",
+        "data.filter_overlong_prompts=True",
         f"trainer.rollout_data_dir={folders.out / 'rollouts'}",
     ]
     command = training_command(folders, SETTINGS, 0, overrides)
     environment_ = {**os.environ, "VERL_FILE_LOGGER_PATH": str(folders.metrics)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment_)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (folders.out / "log").write_text(done.stdout)
     return folders
+
+
+def test_rows_are_filtered_by_the_prompts_that_the_loop_builds(run: Folders) -> None:
+    log = (run.out / "log").read_text()
+    assert "Using dataset class: EpisodeRows" in log
+    assert f"filter dataset len: {QUESTIONS}" in log
 
 
 def test_two_steps_train_on_episodes_that_call_the_tool(run: Folders) -> None:
@@ -129,7 +137,7 @@ def test_the_dump_holds_calls_and_results(run: Folders) -> None:
         assert line["output"].count("<tool_call>") >= 1
         # A tiny policy that samples may write a tool's turn of its own, which no call made and no query stands for.
         own = line["episode"]["completion"].count(TOOL_TURN)
-        assert line["output"].count(TOOL_TURN) - own == len(line["episode"]["queries"])
+        assert line["output"].count(TOOL_TURN) - own == line["episode"]["turns"] - 1, "results, or an error"
     assert any(line["episode"]["document_ids"][0] for line in searched), (
         "a sampled query may find nothing, not all of them"
     )
