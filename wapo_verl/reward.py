@@ -4,8 +4,7 @@
 `+reward.custom_reward_function.reward_kwargs.weights.f1=0.5`, which replace the environment's own altogether, or with
 `...weights.ottqa.table_recall=0.2` those of one environment, where a run mixes several. The mathematics verifier's
 limits are `+...reward_kwargs.verifier.seconds=5`, `workers` and `megabytes`. Nothing here looks for an answer in the
-response's text, where tool results stand too. Left out: how a score is computed (the environments'), and what happens
-to an exception (`wapo_verl.rollout.fail_fast` makes it stop the run).
+response's text, where tool results stand too. An exception stops the run (`wapo_verl.rollout.fail_fast`).
 """
 
 from collections.abc import Mapping
@@ -84,7 +83,7 @@ def _episode(environment_: Environment, solution_str: str, record: Any) -> Episo
 
 
 def _weights_for(name: str, weights: Mapping[str, Any] | None) -> dict[str, float] | None:
-    """The weights for rows of an environment; None where nothing was given for them."""
+    """Return the weights for rows of an environment; None where nothing was given for them."""
     if weights is None:
         return None
     unknown = [key for key, weight in weights.items() if isinstance(weight, Mapping) and key not in names()]

@@ -38,12 +38,12 @@ class Math500(MathEnvironment):
                 yield from super().problems(split, file, options)
 
     def example(self, raw: RawRow) -> Example:
-        """One problem; ``extra``: its ``id``, ``subject`` and ``level`` (1 to 5, 0 where MATH does not know it)."""
+        """Read a problem; ``extra``: its ``id``, ``subject`` and ``level`` (1 to 5, 0 where MATH does not know it)."""
         has_answer = raw.values.get("answer") is not None
         gold = raw.text("answer") if has_answer else gold_of_solution(raw.text("solution"))
         if not gold:
             raise raw.error(
-                "solution", r"holds no complete \boxed{..}, so it gives no gold answer; mend or drop the row"
+                "solution", r"holds no complete \boxed{..}, so it gives no gold answer; fix or drop the row"
             )
         level = re.search("[0-9]", str(raw.values.get("level", "")))
         extra: dict[str, str | int | float | bool] = {

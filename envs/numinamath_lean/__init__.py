@@ -25,10 +25,11 @@ _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]*\.[0-9]+|[0-9]+/0*[1-9][0-9]*)
 
 
 class NuminaMathLean(MathEnvironment):
-    """Options, beside those of all mathematics environments:
+    """Competition problems with a plain number as their answer.
 
-    seed: of the shuffle.
-    held_out: rows of the test split; half of the rows where there are fewer than twice as many.
+    Options, beside those of all mathematics environments:
+        seed: of the shuffle.
+        held_out: rows of the test split; half of the rows where there are fewer than twice as many.
     """
 
     name = "numinamath_lean"
@@ -40,7 +41,7 @@ class NuminaMathLean(MathEnvironment):
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"train": _FILES, "test": _FILES}
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
-        """The split's part of all kept rows, in shuffled order."""
+        """Read the split's part of all kept rows, in shuffled order."""
         kept = [self.example_of(raw) for raw in self._rows(split, source) if left_out_as(raw) is None]
         random.Random(options["seed"]).shuffle(kept)
         held_out = min(options["held_out"], len(kept) // 2)
@@ -62,7 +63,7 @@ class NuminaMathLean(MathEnvironment):
         return (raw for file in self.source_files(split, source) for raw in read_rows(file))
 
     def example(self, raw: RawRow) -> Example:
-        """One problem; ``extra``: its ``id`` and ``kind`` (the question's type)."""
+        """Read one problem; ``extra``: its ``id`` and ``kind`` (the question's type)."""
         extra = {"id": raw.text("uuid"), "kind": raw.text("question_type")}
         return Example(question=raw.text("problem"), answers=(plain_answer(raw) or raw.text("answer"),), extra=extra)
 
@@ -75,7 +76,7 @@ def left_out_as(raw: RawRow) -> str | None:
 
 
 def plain_answer(raw: RawRow) -> str | None:
-    """The row's answer without thousands separators where it is a plain number, else None."""
+    """Return the row's answer without thousands separators where it is a plain number, else None."""
     answer = raw.values.get("answer")
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         answer = str(answer)

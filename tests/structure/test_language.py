@@ -31,16 +31,12 @@ READ = (
 """What people read; the parts of `wapo_verl/` count one by one."""
 
 KNOWN = {
-    "envs",
     "retrieval_index",
     "wapo_verl/cpu",
-    "wapo_verl/data",
     "wapo_verl/engine",
-    "wapo_verl/env_tools",
     "wapo_verl/environments",
     "wapo_verl/guard",
     "wapo_verl/metrics",
-    "wapo_verl/reward.py",
     "wapo_verl/rollout",
     "wapo_verl/settings",
     "wapo_verl/training",

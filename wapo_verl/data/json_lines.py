@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_json_lines(file: Path) -> list[Any]:
-    """The values of a UTF-8 file's lines, in order.
+    """Read the values of a UTF-8 file's lines, in order.
 
     A line ends at a line feed and nowhere else: decoded text stands in veRL's dumps unescaped, with whatever else
     `str.splitlines` would take for an end, such as U+2028.

@@ -97,7 +97,7 @@ def manifests(folder: Path) -> list[DataManifest]:
 
 
 def pinned_revision(known: Iterable[DataManifest], repo: str) -> str | None:
-    """The commit of a hub data set that files made earlier are of, so that a folder holds one revision of it."""
+    """Return the commit of a hub data set that earlier files are of, so that a folder holds one revision of it."""
     return next((manifest.revision for manifest in known if manifest.repo == repo), None)
 
 

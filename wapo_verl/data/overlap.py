@@ -1,6 +1,6 @@
 """Finds questions that are trained on and tested on: the same words, whatever their case and spacing.
 
-Left out: paraphrases, and documents that both splits are about.
+Paraphrases, and documents that both splits are about, are not found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Place:
 
 
 def questions_in(file: Path) -> Iterator[str]:
-    """The questions of a parquet file of rows, in order."""
+    """Read the questions of a parquet file of rows, in order."""
     for batch in pq.ParquetFile(file).iter_batches(columns=["extra_info.question"]):
         yield from batch.column("extra_info").field("question").to_pylist()
 

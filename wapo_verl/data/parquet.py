@@ -22,7 +22,10 @@ def write_parquet(rows: Iterable[dict[str, Any]], file: Path, where: str, report
     """Stream checked rows into a parquet file with the first batch's schema; returns their number.
 
     Args:
+        rows: as an environment makes them.
+        file: where to write.
         where: what the rows are, for errors and progress.
+        report: called with a line of progress after each batch.
 
     Raises:
         RowError: for a row without veRL's schema, or unlike the first row.
@@ -57,7 +60,7 @@ def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[st
 
 
 def _without_nulls(schema: pa.Schema) -> pa.Schema:
-    """The schema with text in place of the null type, which Arrow infers for lists empty in the whole batch."""
+    """Return the schema with text in place of the null type, which Arrow infers for lists empty in the whole batch."""
     return pa.schema([pa.field(field.name, _text_for_null(field.type)) for field in schema])
 
 

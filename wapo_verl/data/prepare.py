@@ -92,11 +92,12 @@ def prepare(request: Request, report: Report = lambda line: None) -> list[Writte
     """Write what was asked for and say what it was.
 
     Args:
+        request: what the user asked for.
         report: called with a line of progress now and then.
 
     Raises:
         RowError: for a malformed row, naming file, row and field. Nothing has been written or replaced then.
-        ValueError: for a request that cannot be met, naming the key and the mend.
+        ValueError: for a request that cannot be met, naming the key and the fix.
         OSError: when a file cannot be read or written.
     """
     job = _looked_up(request)
@@ -128,7 +129,7 @@ def _looked_up(request: Request) -> _Job:
 
 
 def _located(env: Environment, request: Request) -> tuple[Path | None, HubSource | None]:
-    """The folder or file to read; for a hub's data set also that, with the commit that was fetched."""
+    """Return the folder or file to read; for a hub's data set also that, with the commit that was fetched."""
     source = request.source
     found = parse_source(source, env.hub_repo) if isinstance(source, str) else source
     if not isinstance(found, HubSource):
@@ -174,7 +175,7 @@ def _write_split(job: _Job, split: str, staging: Path, report: Report) -> Writte
 
 
 def _shown(files: Sequence[Path]) -> str:
-    """The files, or the first of many: MATH has one a problem."""
+    """Return the files, or the first of many: MATH has one a problem."""
     if len(files) > MOST_FILES_SHOWN:
         return f"{files[0]} and {len(files) - 1:,} more files"
     return ", ".join(map(str, files))
@@ -209,7 +210,7 @@ def _refuse_overlap(job: _Job, staging: Path) -> None:
 
 
 def print_written(written: Sequence[Written], console: Console) -> None:
-    """A table of the files, then the first row of the first parquet file as veRL will see it."""
+    """Print a table of the files, then the first row of the first parquet file as veRL will see it."""
     table = Table("split", "rows", title="written")
     table.add_column("file", overflow="fold")
     table.add_column("source", overflow="fold")
@@ -269,7 +270,7 @@ def _refuse_one_file_as_several_splits(source: Path | None, splits: tuple[str, .
 def _chosen(
     numbered: Iterable[tuple[int, Example]], request: Request, env: Environment
 ) -> Iterator[tuple[int, Example]]:
-    """The examples to keep, each with its place in the split: the first ``limit``, or a seeded draw, in their order."""
+    """Return the examples to keep, each with its place in the split: the first ``limit``, or a seeded draw."""
     if request.limit is None:
         return iter(numbered)
     if request.seed is None or env.generates_documents:
@@ -278,7 +279,7 @@ def _chosen(
 
 
 def _draw(numbered: Iterable[tuple[int, Example]], size: int, generator: random.Random) -> list[tuple[int, Example]]:
-    """A uniform draw of ``size`` items from a stream in its order; no more are held (Vitter 1985, algorithm R)."""
+    """Draw ``size`` items uniformly from a stream, in its order; no more are held (Vitter 1985, algorithm R)."""
     kept: list[tuple[int, Example]] = []
     for seen, item in enumerate(numbered):
         if seen < size:

@@ -18,6 +18,7 @@ def check_row(row: Mapping[str, Any], where: str, index: int) -> None:
     """Check one row by itself.
 
     Args:
+        row: the row.
         where: what stands for the file in the error, for example "ottqa dev".
         index: the row's place there, from 0.
 
@@ -72,7 +73,7 @@ def _check_values(value: Any, where: str, index: int, field: str) -> None:
             _check_alike(value[0], item, where, index, field)
     elif isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise RowError(where, index, field, "holds half a surrogate pair, which is no text; mend it in the source")
+            raise RowError(where, index, field, "holds half a surrogate pair, which is no text; fix it in the source")
     elif type(value) is int and not -(2**63) <= value < 2**63:
         raise RowError(where, index, field, "is a whole number of more than 64 bits; write it as text")
     elif type(value) not in (int, float, bool):

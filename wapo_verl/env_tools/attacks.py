@@ -4,7 +4,7 @@ Each knows the gold answer, which makes it stronger than any policy: what earns 
 that only guesses. An attack is judged against its *control*, the same text with nonsense where the gold answer stood:
 what both earn (a format part, documents that were found) is no hack, what only the gold answer's presence earns is.
 
-Left out: attacks on one environment's own rules; its own tests know those better.
+Attacks on one environment's own rules belong to its own tests, which know them better.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ class Attack:
 
 
 def target(row: Row, example: Example, gold_text: str, others: tuple[str, ...]) -> Target | None:
-    """The row as attacks see it, or None where its gold completion does not hold the gold answer word for word.
+    """Return the row as attacks see it, or None where its gold completion has not the gold answer word for word.
 
     Args:
+        row: as training has it.
+        example: which the row was made of.
         gold_text: the gold episode's completion, for a row that is played in a single turn.
         others: answers of other rows.
     """
@@ -91,12 +93,12 @@ def target(row: Row, example: Example, gold_text: str, others: tuple[str, ...]) 
 
 
 def disarmed(aim: Target) -> Target:
-    """The same row with nonsense for its gold answer: what the control is made of."""
+    """Return the same row with nonsense for its gold answer: what the control is made of."""
     return replace(aim, gold=NONSENSE)
 
 
 def look_alike(text: str) -> str:
-    """The text with letters and digits of other scripts that look like its own; itself where it has none of those."""
+    """Return the text in letters and digits of other scripts that look like its own; itself where there are none."""
     return text.translate(_LOOK_ALIKES)
 
 
@@ -177,5 +179,5 @@ ATTACKS: tuple[Attack, ...] = (
 
 
 def attacks_on(agent_name: str) -> tuple[Attack, ...]:
-    """The attacks that the protocol of this loop gives room for; none for a loop that is not played here."""
+    """Return the attacks that this loop's protocol gives room for; none for a loop that is not played here."""
     return tuple(attack for attack in ATTACKS if agent_name in attack.agents)

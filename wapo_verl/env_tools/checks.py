@@ -1,7 +1,7 @@
 """What must hold of one row, whatever the environment: `wapo-verl check-env` and the shared test both use these.
 
-Every check is a name and a sentence or None: what is wrong with this row, in words that name the mend. Left out: what
-concerns several rows or processes (`soundness`).
+Every check is a name and a sentence or None: what is wrong with this row, and how to fix it. What concerns several rows
+or processes is checked in `soundness`.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class Subject:
         return self.env.gold_episode(self.row)
 
     def score(self, episode: Episode) -> dict[str, float]:
-        """The episode's score, as training would have it."""
+        """Score an episode as training would."""
         return score(self.row, episode.completion, None if self.single else episode)
 
     def script_score(self, script: Script) -> float:
-        """What a policy earns that writes this and finds, with every search, the documents with the evidence."""
+        """Score a policy that writes this and finds, with every search, the documents with the evidence."""
         if self.single:
             return self.score(Episode(None, completion="\n".join(script)))["score"]
         return self.score(play_script(rules_for(self.row), script, self.example.document_ids))["score"]

@@ -1,8 +1,8 @@
 """One episode played where a person can watch: the turns' text, the searches, the reward.
 
 Searches go the way of training's loops (`wapo_verl.rollout.episode_search`), over an index that is given or made of
-the environment's own documents. Left out: a tokenizer; a token is taken for four bytes where passages are cut to their
-budget, and there is no end of the context.
+the environment's own documents. There is no tokenizer: a token is taken for four bytes where passages are cut to their
+budget, and the context has no end.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Game:
 
     @classmethod
     def of(cls, rows: RowChoice, number: int, index: str | None, top_k: int) -> Game:
-        """The game of a row of the first of these splits.
+        """Return the game of a row of the first of these splits.
 
         Raises:
             ValueError: when there is no such row, or nobody here can play it.
@@ -92,6 +92,8 @@ def play(game: Game, console: Console, script: Path | None = None, gold: bool = 
     """Play the game and print it; returns the reward and its parts.
 
     Args:
+        game: what is played.
+        console: where to print.
         script: file with the policy's turns; without one, and without ``gold``, they are typed.
         gold: let the environment's gold episode play.
 
@@ -137,7 +139,7 @@ def _several_turns(game: Game, index: str | None, write: Write, console: Console
 
 
 def _gold(game: Game) -> Write:
-    """The turns that the environment's gold episode stands for, written out in the row's protocol."""
+    """Write the turns of the environment's gold episode in the row's protocol."""
     gold = game.env.gold_episode(game.row)
     if game.row["agent_name"] == SINGLE:
         return _from_list([gold.completion])
@@ -147,7 +149,7 @@ def _gold(game: Game) -> Write:
 
 
 def _scripted(file: Path, single: bool) -> Write:
-    """The turns in a file: an empty line after each; the whole file where there is one turn only."""
+    """Read the turns in a file: an empty line after each; the whole file where there is one turn only."""
     text = file.read_text(encoding="utf-8")
     return _from_list([text.strip("\n")] if single else list(_turns_in(text.splitlines())))
 
@@ -167,7 +169,7 @@ def _from_list(turns: Sequence[str]) -> Write:
 
 
 def _typed(console: Console) -> Write:
-    """Turns read from standard input, each ended by an empty line, or by the input's end."""
+    """Read turns from standard input, each ended by an empty line, or by the input's end."""
 
     def write(number: int) -> str | None:
         if sys.stdin.isatty():
@@ -186,7 +188,7 @@ def _typed(console: Console) -> Write:
 
 @contextmanager
 def _own_index(rows: RowChoice) -> Iterator[str]:
-    """An index of the environment's own documents, for the time of the block.
+    """Make an index of the environment's own documents, for the time of the block.
 
     They are looked for in the source, and then in the file of the rows, which may bring theirs along.
     """

@@ -31,6 +31,7 @@ def make(name: str, kind: str, path: Path | None = None) -> Made:
     """Write the environment ``path/name``.
 
     Args:
+        name: of the environment, and its folder.
         kind: a key of ``SAMPLES``.
         path: the folder that holds it, made where it is not there; by default the first that WAPO_ENVIRONMENTS names,
             else ``./environments``.

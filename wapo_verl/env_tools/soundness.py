@@ -2,7 +2,7 @@
 
 Rows are read twice, one at a time: once to count them, find equal questions and collect answers for the attacks, once
 to check them, beside another process that reads and scores the same rows (`twin`). Nothing is held but a few bytes a
-row. Left out: showing it (`check_env`).
+row.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class RowChoice:
     limit: int | None = None
 
     def examples(self, split: str) -> Iterator[tuple[int, Example]]:
-        """The split's examples with their places, from the start."""
+        """Read the split's examples with their places, from the start."""
         return enumerate(islice(self.env.examples(split, self.source, **self.options), self.limit))
 
 
@@ -107,13 +107,18 @@ def rows_of(
     limit: int | None = None,
     agent: str | None = None,
 ) -> RowChoice:
-    """The rows that the user asked for, of the environment's own sample where no source is given.
+    """Return the rows that the user asked for, of the environment's own sample where no source is given.
 
     Args:
+        name: the environment.
         source: a place, or as text also a data set on the Hugging Face hub (`wapo_verl.environments.hub.parse_source`).
+        splits: of them; all that the source has by default.
+        options: the environment's own.
+        limit: at most so many rows of each split.
+        agent: the agent loop, where it is not the environment's own.
 
     Raises:
-        ValueError: where there are no rows to be had, with the mend.
+        ValueError: where there are no rows, with the fix.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"--limit must be at least 1, not {limit}")
@@ -144,6 +149,7 @@ def check_environment(
     """Make every check on every row.
 
     Args:
+        rows: the rows to check.
         begin: called with each split and the number of its rows before they are checked.
         advance: called after each row.
         twice: whether another process reads and scores the rows too.
@@ -175,7 +181,7 @@ def check_environment(
 
 
 def _of_one_split(digests: Iterator[str]) -> Iterator[str | None]:
-    """The digests up to the next split's, and None for ever after."""
+    """Yield the digests up to the next split's, and None for ever after."""
     yield from takewhile(lambda line: line != END, digests)
     yield from repeat(None)
 

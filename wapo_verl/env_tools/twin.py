@@ -26,7 +26,7 @@ END = "end of split"
 
 
 def digest(env: Environment, row: Row) -> str:
-    """A row with its gold episode and that one's score, as 32 hexadecimal digits."""
+    """Return a digest of a row, its gold episode and that one's score: 32 hexadecimal digits."""
     gold = env.gold_episode(row)
     scored = score(row, gold.completion, None if row["agent_name"] == SINGLE else gold)
     text = json.dumps([row, gold.to_record(), scored], sort_keys=True)
@@ -37,7 +37,7 @@ def digest(env: Environment, row: Row) -> str:
 def twin(
     env: Environment, splits: Sequence[str], source: Path | None, options: Mapping[str, Any], limit: int | None
 ) -> Iterator[Iterator[str]]:
-    """The digests of the splits' rows, in order, from another process, and END after each split's.
+    """Read the digests of the splits' rows, in order, from another process, and END after each split's.
 
     The process is ended with the block.
     """

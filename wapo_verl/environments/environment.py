@@ -32,7 +32,7 @@ RESERVED_PARTS: Mapping[str, str] = {
 
 
 class RowError(ValueError):
-    """A malformed row: one sentence naming file, row (counted from 0), field and the mend."""
+    """A malformed row: one sentence naming file, row (counted from 0), field and the fix."""
 
     def __init__(self, file: Path | str, row: int, field: str, problem: str) -> None:
         super().__init__(f"{file}, row {row}, field {field!r}: {problem}")
@@ -94,7 +94,7 @@ class Environment(ABC):
 
     @abstractmethod
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
-        """The split's examples in a fixed order, read lazily.
+        """Read the split's examples one at a time, in a fixed order.
 
         Raises:
             RowError: for a malformed row.
@@ -103,14 +103,14 @@ class Environment(ABC):
 
     @abstractmethod
     def prompt(self, example: Example) -> list[dict[str, str]]:
-        """The chat messages the policy starts from, each with ``role`` and ``content``."""
+        """Return the chat messages the policy starts from, each with ``role`` and ``content``."""
 
     @abstractmethod
     def parts(self, episode: Episode, ground_truth: Any) -> dict[str, float]:
-        """The named reward parts of an episode: the same keys, all finite, for every episode."""
+        """Return the named reward parts of an episode: the same keys, all finite, for every episode."""
 
     def ground_truth(self, example: Example) -> dict[str, Any]:
-        """What the verifier gets to know of an example; goes into ``reward_model.ground_truth``."""
+        """Return what the verifier gets to know of an example; goes into ``reward_model.ground_truth``."""
         return {"answers": list(example.answers), "document_ids": list(example.document_ids)}
 
     def row(self, example: Example, split: str, index: int) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Environment(ABC):
         }
 
     def played_by(self, agent_name: str) -> Self:
-        """The same environment with rows for another of its agent loops: their prompts, and its name in each.
+        """Return the same environment with rows for another of its agent loops: its prompts, and its name in each.
 
         Raises:
             ValueError: for an agent loop that cannot play it; the message names those that can.
@@ -138,7 +138,7 @@ class Environment(ABC):
         return other
 
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
-        """The documents that the environment's searches run over.
+        """Read the documents that the environment's searches run over.
 
         Raises:
             ValueError: when the environment has none.
@@ -172,7 +172,7 @@ class Environment(ABC):
         return {"score": float(sum(weight * parts[name] for name, weight in weights.items())), **parts}
 
     def given_answer(self, episode: Episode, ground_truth: Any) -> str | None:
-        """The answer that an episode gives, as it is counted in a vote among samples; None for no answer."""
+        """Return an episode's answer as it is counted in a vote among samples; None for no answer."""
         return episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
 
     def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
@@ -188,7 +188,7 @@ class Environment(ABC):
         raise ValueError(f"{self.name} has no official script for files of predictions; score its episodes instead")
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
-        """An episode that found all evidence and gave the first gold answer; it must score 1."""
+        """Return an episode that found all evidence and gave the first gold answer; it must score 1."""
         truth = row["reward_model"]["ground_truth"]
         question = row["extra_info"]["question"]
         return Episode(
@@ -196,12 +196,12 @@ class Environment(ABC):
         )
 
     def sample_source(self) -> Path | None:
-        """The few rows kept in the folder's own ``sample/``, in the upstream layout; None where rows are made."""
+        """Return the folder's own ``sample/``, a few rows in the upstream layout; None where rows are made."""
         sample = Path(inspect.getfile(type(self))).parent / "sample"
         return sample if sample.is_dir() else None
 
     def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
-        """The files that ``examples`` reads for the split; empty where rows are made, not read."""
+        """Return the files that ``examples`` reads for the split; empty where rows are made, not read."""
         return ()
 
     def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
@@ -217,7 +217,7 @@ class Environment(ABC):
         return {}
 
     def available_splits(self, source: Path | None) -> tuple[str, ...]:
-        """The splits that ``source`` has; all of them unless a subclass can tell."""
+        """Return the splits that ``source`` has; all of them unless a subclass can tell."""
         return self.splits
 
     def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Environment(ABC):
         return resolved
 
     def with_row_options(self, example: Example, resolved: Mapping[str, Any]) -> Example:
-        """The example with those of the resolved options in its ``extra`` that ``row_options`` names."""
+        """Return the example with those of the resolved options in its ``extra`` that ``row_options`` names."""
         own = {name: resolved[name] for name in self.row_options if name in resolved}
         return replace(example, extra={**example.extra, **own})
 

@@ -107,7 +107,7 @@ class Episode:
         return self.outcome == ANSWERED
 
     def to_record(self) -> dict[str, Any]:
-        """The episode as plain JSON types (tuples become lists)."""
+        """Return the episode as plain JSON types (tuples become lists)."""
         record = asdict(self)
         record["queries"] = list(self.queries)
         record["document_ids"] = [list(ids) for ids in self.document_ids]
@@ -115,7 +115,7 @@ class Episode:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Episode:
-        """The inverse of ``to_record``; any iterables (lists, arrays) are taken for the tuples.
+        """Return the episode of a record of ``to_record``; any iterables (lists, arrays) stand for the tuples.
 
         Raises:
             ValueError: when ``answer`` is missing or a key is unknown, naming it.

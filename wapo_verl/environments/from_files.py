@@ -31,22 +31,22 @@ class FromFiles(Environment):
 
     @abstractmethod
     def example(self, raw: RawRow) -> Example:
-        """The example in a raw row; raises ``RowError`` through ``raw.text`` and ``raw.error``."""
+        """Return the example in a raw row; raises ``RowError`` through ``raw.text`` and ``raw.error``."""
 
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
-        """The examples of ``source``: a folder with upstream file names, or one file taken to be the split."""
+        """Read the examples of ``source``: a folder with upstream file names, or one file taken to be the split."""
         resolved = self.resolve_options(options)
         for example in self.read_examples(split, source):
             yield self.with_row_options(example, resolved)
 
     def read_examples(self, split: str, source: Path | None) -> Iterator[Example]:
-        """The same without what the options put into each."""
+        """Read the same without what the options put into each."""
         for file in self.source_files(split, source):
             for raw in read_rows(file):
                 yield self.example_of(raw)
 
     def example_of(self, raw: RawRow) -> Example:
-        """``example``; whatever else it raises becomes a ``RowError`` that names the row it showed at."""
+        """Return ``example``; whatever else it raises becomes a ``RowError`` that names the row."""
         try:
             return self.example(raw)
         except RowError:
@@ -54,11 +54,11 @@ class FromFiles(Environment):
         except Exception as error:
             raise raw.error(
                 WHOLE_ROW,
-                f"makes {type(self).__name__}.example raise {type(error).__name__}: {error}; mend it, or the row",
+                f"makes {type(self).__name__}.example raise {type(error).__name__}: {error}; fix it, or the row",
             ) from error
 
     def source_files(self, split: str, source: Path | None) -> tuple[Path, ...]:
-        """The split's files in ``source``.
+        """Return the split's files in ``source``.
 
         Raises:
             ValueError: for an unknown or unanswered split, or when there is no source or nothing of the split in it.
@@ -86,7 +86,7 @@ class FromFiles(Environment):
         return found
 
     def available_splits(self, source: Path | None) -> tuple[str, ...]:
-        """The splits whose files are in the folder ``source``.
+        """Return the splits whose files are in the folder ``source``.
 
         Raises:
             ValueError: when it holds none, or is a single file, which may be any split.

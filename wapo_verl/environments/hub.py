@@ -29,7 +29,7 @@ class HubSource:
         """Download the files that match and return their folder and the commit they are of.
 
         Raises:
-            ValueError: when the hub does not give them, with its reason and the mend.
+            ValueError: when the hub does not give them, with its reason and the fix.
         """
         from huggingface_hub import constants, snapshot_download
 
@@ -52,9 +52,10 @@ class HubSource:
 
 
 def parse_source(text: str, repo: str | None) -> Path | HubSource:
-    """What a user's ``--source`` names: a path, ``hub[@revision]``, or ``hf://owner/name[@revision]``.
+    """Read what a user's ``--source`` names: a path, ``hub[@revision]``, or ``hf://owner/name[@revision]``.
 
     Args:
+        text: as the user gave it.
         repo: the environment's own data set on the hub, which ``hub`` stands for; None where it has none.
 
     Raises:

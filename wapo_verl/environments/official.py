@@ -26,7 +26,7 @@ class FileScores:
 
 
 def read_json(file: Path) -> Any:
-    """The JSON value in a file.
+    """Read the JSON value in a file.
 
     Raises:
         ValueError: when it is no JSON.

@@ -175,13 +175,13 @@ def render_passage(title: str, text: str) -> str:
 
 
 def render_information(passages: Iterable[str]) -> str:
-    """The user turn with the results: passages joined by a blank line; no passage gives an empty ``<information>``."""
+    """Write the user turn with the results: passages between blank lines; none give an empty ``<information>``."""
     content = "\n\n".join(passages)
     return f"<information>{content}</information>"
 
 
 def render_tool_response(results: Sequence[Sequence[str]]) -> str:
-    """The tool's answer to a call, for the chat template to wrap: each query's passages, joined by blank lines.
+    """Write the tool's answer to a call, for the chat template to wrap: each query's passages between blank lines.
 
     Where a call had several queries, a line before each one's passages says which it was, by number: the query's own
     text is the policy's, and is not repeated.
@@ -193,18 +193,18 @@ def render_tool_response(results: Sequence[Sequence[str]]) -> str:
 
 
 def render_tool_search(queries: Sequence[str], thought: str = "") -> str:
-    """A policy's turn that calls the tool, as demonstrations and tests write it; `parse_tool_turn` reads it back."""
+    """Write a turn that calls the tool, as demonstrations and tests do; `parse_tool_turn` reads it back."""
     call = json.dumps({"name": SEARCH_TOOL, "arguments": {QUERIES_KEY: list(queries)}}, ensure_ascii=False)
     return f"{_render_thought(thought)}<tool_call>\n{call}\n</tool_call>"
 
 
 def render_search(query: str, thought: str = "") -> str:
-    """A policy's turn that searches, as demonstrations and tests write it; `parse_turn` reads it back."""
+    """Write a turn that searches, as demonstrations and tests do; `parse_turn` reads it back."""
     return f"{_render_thought(thought)}<search>{query}</search>"
 
 
 def render_answer(text: str, thought: str = "") -> str:
-    """A policy's turn that answers, as demonstrations and tests write it; `parse_turn` reads it back."""
+    """Write a turn that answers, as demonstrations and tests do; `parse_turn` reads it back."""
     return f"{_render_thought(thought)}<answer>{text}</answer>"
 
 

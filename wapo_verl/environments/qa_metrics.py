@@ -58,7 +58,7 @@ def hotpotqa_overlap(prediction: str, gold: str) -> Overlap:
 
 
 def hotpotqa_f1(prediction: str, gold: str) -> float:
-    """The F1 of ``hotpotqa_overlap``."""
+    """Return the F1 of ``hotpotqa_overlap``."""
     return hotpotqa_overlap(prediction, gold).f1
 
 
@@ -71,7 +71,7 @@ def ottqa_f1(prediction: str, gold: str) -> float:
 
 
 def best(metric: Metric, prediction: str, golds: Iterable[str]) -> float:
-    """The metric's highest value over the accepted gold answers; 0.0 when there are none."""
+    """Return the metric's highest value over the accepted gold answers; 0.0 when there are none."""
     return max((metric(prediction, gold) for gold in golds), default=0.0)
 
 

@@ -29,11 +29,11 @@ class RawRow:
     values: Mapping[str, Any]
 
     def error(self, field: str, problem: str) -> RowError:
-        """The error to raise about a field of this row."""
+        """Return the error to raise about a field of this row."""
         return RowError(self.file, self.index, field, problem)
 
     def text(self, *fields: str) -> str:
-        """The non-blank text in the first of ``fields`` that the row has.
+        """Return the non-blank text in the first of ``fields`` that the row has.
 
         Raises:
             RowError: when none is there, or it holds something else.
@@ -49,7 +49,7 @@ class RawRow:
 
 
 def read_rows(file: Path) -> Iterator[RawRow]:
-    """The rows of a ``.json`` (array), ``.jsonl``, ``.json.gz``, ``.jsonl.gz`` or ``.parquet`` file.
+    """Read the rows of a ``.json`` (array), ``.jsonl``, ``.json.gz``, ``.jsonl.gz`` or ``.parquet`` file.
 
     Raises:
         RowError: for a row that is no JSON object.
@@ -96,11 +96,11 @@ def _lines(stream: TextIO, file: Path) -> Iterator[Any]:
         try:
             yield json.loads(line)
         except json.JSONDecodeError as error:
-            raise RowError(file, index, WHOLE_ROW, f"is not JSON ({error.msg}); mend or remove the line") from error
+            raise RowError(file, index, WHOLE_ROW, f"is not JSON ({error.msg}); fix or remove the line") from error
 
 
 def _array(stream: TextIO, file: Path) -> Iterator[Any]:
-    """The elements of one JSON array, decoded as soon as each is complete."""
+    """Read the elements of one JSON array, each as soon as it is complete."""
     reader = _Buffer(stream)
     if reader.next_character() != "[":
         raise ValueError(f"{file} does not hold one JSON array of rows; a file with a row a line must be named .jsonl")
@@ -110,7 +110,7 @@ def _array(stream: TextIO, file: Path) -> Iterator[Any]:
         try:
             yield reader.next_value()
         except json.JSONDecodeError as error:
-            problem = f"is not JSON ({error.msg}); mend the row, or download the file again if it was cut off"
+            problem = f"is not JSON ({error.msg}); fix the row, or download the file again if it was cut off"
             raise RowError(file, index, WHOLE_ROW, problem) from error
         index += 1
         separator = reader.next_character()
@@ -133,7 +133,7 @@ class _Buffer:
         return bool(more)
 
     def next_character(self, peek: bool = False) -> str:
-        """The next character that is not white space, "" at the end."""
+        """Read the next character that is not white space, "" at the end."""
         while True:
             while self._start < len(self._window) and self._window[self._start].isspace():
                 self._start += 1
@@ -145,7 +145,7 @@ class _Buffer:
                 return ""
 
     def next_value(self) -> Any:
-        """The next JSON value; raises ``json.JSONDecodeError`` where none stands."""
+        """Read the next JSON value; raises ``json.JSONDecodeError`` where none stands."""
         self.next_character(peek=True)
         while True:
             try:
@@ -157,6 +157,6 @@ class _Buffer:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error message shows it: short."""
+    """Return a value as an error message shows it: short."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

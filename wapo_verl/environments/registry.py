@@ -29,7 +29,7 @@ _PACKAGE = installed.__name__
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders that ``WAPO_ENVIRONMENTS`` names, absolute, in its order.
+    """Return the folders that ``WAPO_ENVIRONMENTS`` names, absolute, in its order.
 
     Raises:
         ValueError: for one that is not there.
@@ -42,7 +42,7 @@ def folders() -> tuple[Path, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """The names of the environments, sorted; none is imported.
+    """Return the names of the environments, sorted; none is imported.
 
     Raises:
         ValueError: when two places have one of the same name, naming both, or the variable names no folder.
@@ -51,7 +51,7 @@ def names() -> tuple[str, ...]:
 
 
 def environment(name: str) -> Environment:
-    """The environment of that name.
+    """Return the environment of that name.
 
     Raises:
         ValueError: when there is none (the known names are given), its folder has no ``__init__.py``, or it exposes no

@@ -2,8 +2,8 @@
 
 The template is asked once to render a conversation whose assistant turn and result are markers; what it wrote around
 the second marker is the text between two turns. So nothing here knows a model family, and a template that rewrites
-earlier assistant turns (drops their thoughts, say) cannot touch what the policy wrote. Left out: tool roles (veRL's
-`tool_agent` renders those, see `turn_tokens`), images.
+earlier assistant turns (drops their thoughts, say) cannot touch what the policy wrote. Tool roles are rendered by
+veRL's `tool_agent` (`turn_tokens`).
 """
 
 import re
@@ -77,7 +77,7 @@ class TurnBoundary:
         """Ids that end a turn when the policy emits them."""
 
     def opened_by(self, messages: Sequence[Mapping[str, str]]) -> "TurnBoundary":
-        """The boundary for an episode that begins with `messages`."""
+        """Return the boundary for an episode that begins with `messages`."""
         return TurnBoundary(self._tokenizer, self._template_arguments, messages)
 
     def _render(self, messages: Sequence[Mapping[str, str]]) -> str:

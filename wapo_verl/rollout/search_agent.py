@@ -73,8 +73,12 @@ class SearchAgentLoop(AgentLoopBase):
             server_manager: veRL's client of the rollout engine.
             tokenizer: the policy's.
             data_config: holds the configuration's `data` as `.config`.
-            name: the YAML entry's own name, which veRL passes along, as it does the four after it; none is used.
-            given: settings from the YAML entry.
+            name: the YAML entry's own name; not used.
+            processor: not used.
+            dataset_cls: not used.
+            hf_model_type: not used.
+            tools: not used.
+            **given: settings from the YAML entry.
 
         Raises:
             ValueError: for unusable settings or an unusable chat template.

@@ -2,7 +2,7 @@
 
 A short conversation is built as an episode is, turn by turn from token ids, and compared with the template's rendering
 of the whole, up to where the next turn begins. Where a template rewrites history the two must differ, and by that
-alone: the report says so, since the policy is trained on what it saw. Left out: models, engines, images.
+alone: the report says so, since the policy is trained on what it saw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def _compare(tokenizer: Any, subject: str, built: list[int], whole: str, left_ou
 
 
 def _left_out_of_history(tokenizer: Any, arguments: Mapping[str, Any], opening: Messages) -> str:
-    """What the template puts in front of a turn that is about to be written, and not in front of one that was."""
+    """Return what the template puts in front of a turn that is about to be written, and not of one that was."""
     prompt = _render(tokenizer, opening, arguments, add_generation_prompt=True)
     turns: Messages = [{"role": "assistant", "content": _TURNS[0]}, {"role": "user", "content": _RESULTS[0]}]
     header = _render(tokenizer, [*opening, *turns], arguments).partition(_TURNS[0])[0]
@@ -138,7 +138,7 @@ def _results(tokenizer: Any, boundary: TurnBoundary) -> Check:
 
 
 def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None) -> list[Check]:
-    """What veRL's `tool_agent` makes of the template; of no matter to `search_agent`."""
+    """Tell what veRL's `tool_agent` makes of the template; it does not matter to `search_agent`."""
     from jinja2 import TemplateError
     from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 

@@ -65,6 +65,7 @@ def room_for_response(prompt_tokens: int, rollout: Any) -> int:
     """How many tokens an episode's response may have after a prompt of that many.
 
     Args:
+        prompt_tokens: of the prompt.
         rollout: the run's `actor_rollout_ref.rollout`.
 
     Raises:

@@ -3,7 +3,7 @@
 veRL appends what the template renders for the result alone. What ends the policy's turn (`<|im_end|>` and a line break,
 `<|eot_id|>`) is in front of that: the model families that veRL knows get the line break, others nothing, and no family
 gets the end of a turn that the policy did not end. Here both are read off the template, for every text family that has
-no rules of its own in veRL. Left out: images, and families whose templates veRL has rules for (GLM, Gemma, gpt-oss).
+no rules of its own in veRL (GLM, Gemma and gpt-oss have some).
 """
 
 from functools import cached_property
@@ -74,7 +74,7 @@ class TemplateTokenBuilder(ContinuousTokenBuilder):
         )
 
     def _missing_end(self, ids: list[int]) -> list[int]:
-        """What of the turn's end the policy has not written itself."""
+        """Return what of the turn's end the policy has not written itself."""
         end = self._end
         written = next((n for n in range(len(end), 0, -1) if ids[-n:] == end[:n]), 0)
         waits = self.tokenizer.added_tokens_encoder.get(_WAITS_FOR_A_RESULT)
@@ -82,5 +82,5 @@ class TemplateTokenBuilder(ContinuousTokenBuilder):
 
 
 def builder_for(theirs: type) -> type:
-    """The builder to use where veRL would use `theirs`: ours in place of its two that know no more than ours."""
+    """Return the builder to use where veRL would use `theirs`: ours in place of its two that know no more."""
     return TemplateTokenBuilder if theirs in (ContinuousTokenBuilder, QwenContinuousTokenBuilder) else theirs
