@@ -41,7 +41,7 @@ def test_quickstart_works_where_the_index_has_cuda_builds_only(quickstart):
 
 def test_sizes_and_times_are_said_before_anything_is_downloaded(quickstart):
     before = quickstart.stdout[: quickstart.stdout.index("Looking in indexes")]
-    assert "1.1 GB of downloads, 4.5 GB of disk (3.6 and 7 where torch comes as a CUDA build)" in before
+    assert "1.1 GB of downloads, 4.1 GB of disk (3.6 and 7.1 where torch comes as a CUDA build)" in before
     assert "minutes" in before
 
 

@@ -57,7 +57,7 @@ def choose_index(requirement: str, cpu_index: str) -> str:
     if has(cpu_index, requirement):
         return cpu_index
     say(f"{cpu_index} cannot be reached or has no {requirement} for this Python: taking your default index's build.")
-    say("Where that is a CUDA build, it downloads 2.7 GB and takes 4 GB more of disk.")
+    say("Where that is a CUDA build, it downloads 2.7 GB and takes 3 GB more of disk.")
     return ""
 
 
