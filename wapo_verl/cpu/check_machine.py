@@ -15,7 +15,7 @@ PYTHONS = ((3, 11), (3, 12))
 DISK_GB = 8
 """What the set-up takes at most: with a CUDA build of torch, and the downloads that pip keeps while it installs."""
 COST = """== set-up, once: 1.1 GB of downloads, 4.1 GB of disk (3.6 and 7.1 where torch comes as a CUDA build).
-   It takes 2 to 4 minutes on two free cores and a fast link; at 100 Mbit/s the downloads alone take 1.5 (5 with CUDA)."""
+   2 to 4 minutes on two free cores with a fast link; at 100 Mbit/s the downloads alone take 1.5 (5 with CUDA)."""
 
 
 def refusals() -> list[str]:
