@@ -32,7 +32,7 @@ class Miniwiki(RetrievalQA):
         held_out_books: size of the held-out part, at most 128.
         part: which documents `documents` gives: "both", or those of "train" or "held_out" alone, so that each part can
             have an index of its own; a row's `extra_info` names the part of its question.
-        max_turns: turns that an episode may take; the prompt does not name it.
+        max_turns: turns that an episode may take, in training too; the prompt does not name it.
         comparison_share: share of the questions that compare the years of two books; the others are bridge questions.
     """
 

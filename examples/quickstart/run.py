@@ -93,7 +93,8 @@ def make_world(folders: Folders, settings: QuickstartSettings, seed: int, stages
     """Write the questions as parquet and an index for each split; an index of the same documents is kept."""
     world: dict[str, object] = {"books": settings.books, "held_out_books": settings.held_out_books}
     with stages.stage("a world: questions and documents"):
-        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=world)):
+        row_options = {**world, "max_turns": settings.max_turns}
+        for item in prepare(Request("miniwiki", folders.data, seed=seed, options=row_options)):
             stages.console.print(
                 f"          {item.rows:>5,} {item.content}: {item.file}", highlight=False, soft_wrap=True
             )

@@ -39,8 +39,8 @@ def limits_for(settings: SearchAgentConfig, rollout: DictConfig, extra_info: Map
         if getattr(row, name) != getattr(run, name) and not is_open:
             _say_once(
                 name,
-                f"rows of this run promise {name}={getattr(row, name)} and the run sets {key}={getattr(run, name)}: "
-                f"the rows are obeyed, since the policy has read their prompt. Prepare the rows again with --set "
+                f"rows of this run promise {name}={getattr(row, name)} in extra_info, and the run sets "
+                f"{key}={getattr(run, name)}: the rows are obeyed. Prepare them again with --set "
                 f"{name}={getattr(run, name)} to change it.",
             )
     return row

@@ -84,7 +84,7 @@ def test_training_obeys_the_row_and_says_so_once(
         assert said == [], "a run that names no number contradicts nobody"
     else:
         (message,) = said
-        assert f"promise max_turns={promised} and the run sets" in message
+        assert f"promise max_turns={promised} in extra_info, and the run sets" in message
         assert f"max_assistant_turns={run}" in message
         assert f"--set max_turns={run}" in message
 

@@ -96,13 +96,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         "trainer.val_before_train=False",
         "trainer.test_freq=-1",
         "data.filter_overlong_prompts=True",
+        "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=2",  # one less than the rows promise
         f"trainer.rollout_data_dir={folders.out / 'rollouts'}",
     ]
     command = training_command(folders, SETTINGS, 0, overrides)
     environment_ = {**os.environ, "VERL_FILE_LOGGER_PATH": str(folders.metrics)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment_)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (folders.out / "log").write_text(done.stdout)
+    (folders.out / "log").write_text(done.stdout + done.stderr)
     return folders
 
 
@@ -110,6 +111,12 @@ def test_rows_are_filtered_by_the_prompts_that_the_loop_builds(run: Folders) -> 
     log = (run.out / "log").read_text()
     assert "Using dataset class: EpisodeRows" in log
     assert f"filter dataset len: {QUESTIONS}" in log
+
+
+def test_the_rows_turns_are_obeyed_and_that_is_said_once(run: Folders) -> None:
+    assert (run.out / "log").read_text().count("rows of this run promise max_turns=3 in extra_info") == 1
+    lines = read_json_lines(run.out / "rollouts" / f"{STEPS}.jsonl")
+    assert max(line["episode"]["turns"] for line in lines) == 3
 
 
 def test_two_steps_train_on_episodes_that_call_the_tool(run: Folders) -> None:
