@@ -43,6 +43,21 @@ def test_gold_finds_the_evidence_and_is_paid(agent: str, names: dict[str, str]) 
     assert "ended as answered; its answer: 'the Orme'" in shown
 
 
+def test_a_malformed_call_shows_its_error_and_what_is_left(names: dict[str, str]) -> None:
+    call = render_tool_search(["bridge finished"])
+    typed = (
+        f"{call.replace('search', 'find', 1)}\n\n{call.replace('query_list', 'query')}\n\n{render_answer('1782')}\n\n"
+    )
+    settings = ("--set", "announce_budget=true", "--set", "max_turns=3")
+    code, shown = play(names["retrieval"], "--row", "1", "--agent", "search_tool_agent", *settings, typed=typed)
+    assert code == 0, shown
+    assert "After each result you are told how many turns and tokens are left." in shown
+    assert 'Error: the only tool is named "search".' in shown
+    assert "You have 2 turns left." in shown
+    assert "This is your last turn: answer now." in shown
+    assert "score 1.000" in shown
+
+
 def test_an_index_may_be_a_services_address(names: dict[str, str]) -> None:
     with Game.of(rows_of(names["retrieval"]), 0, "http://127.0.0.1:8000", 3).library as index:
         assert index == "http://127.0.0.1:8000"
