@@ -74,3 +74,30 @@ def test_every_folder_with_code_is_a_package_that_is_installed() -> None:
     assert [folder for folder in sorted(folders) if not (ROOT / folder / "__init__.py").is_file()] == []
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert {*listed} - {"wapo_verl.environments.builtin"} == {folder.replace("/", ".") for folder in folders}
+
+
+def test_converted_rooms_have_their_docstrings_checked() -> None:
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    ignored = {path for path, rules in lint["per-file-ignores"].items() if rules == ["D"]} - {
+        "tests/**",
+        "benchmarks/**",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--line-length=120",
+        "--output-format=json",
+        "--select=D,D401",
+    ]
+    options = [
+        f"--ignore={','.join(rule for rule in lint['ignore'] if rule[0] == 'D')}",
+        "--config",
+        'lint.pydocstyle.convention="google"',
+    ]
+    for pattern in sorted(ignored):
+        files = [file for file in ROOT.glob(pattern + "/*.py" if pattern.endswith("**") else pattern) if file.is_file()]
+        done = subprocess.run([*command, *options, *files], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1, f"{pattern} has no fault left: take it out of pyproject.toml's per-file-ignores"
