@@ -68,6 +68,15 @@ def test_a_cuda_build_gets_the_packages_it_needs(machine):
     assert list(machine.venv.glob("lib/*/site-packages/nvidia_dummy.py"))
 
 
+def test_an_index_that_holds_torch_alone_is_enough(machine):
+    add_torch(machine.other, f"{VERSION}+mine", None, requires=("nvidia-dummy",))
+    done = machine.make_torch(cpu_index=UNREACHABLE, torch_index=machine.other.as_uri())
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert machine.installed() == f"{VERSION}+mine"
+    assert list(machine.venv.glob("lib/*/site-packages/nvidia_dummy.py"))
+
+
 def test_an_index_that_never_answers_costs_seconds(machine):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done = machine.make_torch(cpu_index=f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu")

@@ -43,11 +43,13 @@ def install(requirement: str, index: str) -> None:
     Raises:
         SystemExit: pip failed; a torch that was installed before is then still there.
     """
-    source = ["--index-url", index] if index else []
-    # Two steps: --force-reinstall with dependencies would replace each package that torch needs, pinned ones too.
-    for options in (["--force-reinstall", "--no-deps"], []):
-        done = subprocess.run([*PIP, "install", "--progress-bar", "on", *options, *source, requirement])
-        if done.returncode:
+    pip = [*PIP, "install", "--progress-bar", "on"]
+    # --no-deps: --force-reinstall would replace each package that torch needs, pinned ones too. These come after, from
+    # your default index as well: an index may hold torch alone.
+    steps = (["--force-reinstall", "--no-deps", "--index-url"], ["--extra-index-url"])
+    for *options, as_index in steps:
+        source = [as_index, index] if index else []
+        if subprocess.run([*pip, *options, *source, requirement]).returncode:
             raise SystemExit(f"{requirement} could not be installed from {index or 'your default index'}: see above")
 
 
