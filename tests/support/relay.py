@@ -5,10 +5,12 @@ veRL is half imported then, so the class itself waits until this project's train
 
 from types import ModuleType
 
-import wrapt
+from wapo_verl.verl_plugin.after_import import after_import
 
 
-@wrapt.when_imported("wapo_verl.training.trainer")
 def register(_: ModuleType) -> None:
     """Import the class, whose decorator registers it."""
     import support.relay_trainer  # noqa: F401
+
+
+after_import("wapo_verl.training.trainer", register)

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from support.chat_families import Family, tokenizer_of
 from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
-from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 from verl.tools.function_tool import FunctionTool
 from verl.tools.schemas import OpenAIFunctionToolSchema
 from verl.utils.dataset.rl_dataset import RLHFDataset
@@ -22,6 +21,7 @@ from verl.workers.rollout.replica import TokenOutput
 
 from wapo_verl.rollout.search_agent import SearchAgentLoop
 from wapo_verl.rollout.search_tool_agent import SearchToolAgentLoop
+from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
 
 OURS = {"search_agent": SearchAgentLoop, "search_tool_agent": SearchToolAgentLoop}
 Messages = list[dict[str, Any]]
@@ -126,7 +126,7 @@ def play(
         if protocol in OURS:
             return await OURS[protocol](**common).run({}, raw_prompt=messages)
         tool = FunctionTool("search", search, OpenAIFunctionToolSchema.model_validate(TOOL))
-        loop = ToolAgentLoop(**common, tools=ToolListWrap([tool]))
+        loop = TemplateToolAgentLoop(**common, tools=ToolListWrap([tool]))
         return await loop.run({}, raw_prompt=messages)
 
     return asyncio.run(episode()), engine

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from omegaconf import DictConfig
 
 from wapo_verl.algorithms import Default
+from wapo_verl.cpu.where import NAME, PLATFORM_VARIABLE, joined_cluster
 
 
 def threads_per_process() -> int:
@@ -31,7 +32,7 @@ _MODEL = "actor_rollout_ref.model"
 _ENV = "ray_kwargs.ray_init.runtime_env.env_vars"
 
 CPU_DEFAULTS: Mapping[str, Default] = {
-    "trainer.device": "cpu",
+    "trainer.device": NAME,
     "trainer.n_gpus_per_node": 1,
     f"{_ACTOR}.strategy": "fsdp2",
     f"{_ACTOR}.use_torch_compile": False,
@@ -70,8 +71,21 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     "ray_kwargs.ray_init.include_dashboard": False,
     "ray_kwargs.ray_init.num_cpus": 16,
     "ray_kwargs.ray_init.num_gpus": _ranks,
+    f"{_ENV}.{PLATFORM_VARIABLE}": NAME,
     f"{_ENV}.VLLM_CPU_KVCACHE_SPACE": "1",
     f"{_ENV}.VLLM_CPU_OMP_THREADS_BIND": "nobind",
     f"{_ENV}.OMP_NUM_THREADS": lambda _: str(threads_per_process()),
     f"{_ENV}.TORCH_COMPILE_DISABLE": "1",
 }
+
+_OF_A_NEW_RAY = (
+    "ray_kwargs.ray_init.include_dashboard",
+    "ray_kwargs.ray_init.num_cpus",
+    "ray_kwargs.ray_init.num_gpus",
+)
+
+
+def cpu_defaults(config: DictConfig) -> Mapping[str, Default]:
+    """Return the settings for a run on the CPU: without those of Ray's start where a running cluster is joined."""
+    joined = joined_cluster(config) is not None
+    return {key: value for key, value in CPU_DEFAULTS.items() if not joined or key not in _OF_A_NEW_RAY}

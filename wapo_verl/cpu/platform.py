@@ -1,4 +1,4 @@
-"""A veRL platform for machines without an accelerator.
+"""The CPU as a veRL platform. Importing this module registers it, so it is imported where a run asks for it, only.
 
 veRL asks its platform for a device name, a process-group backend and a ``torch.cuda``-like module. On the CPU most of
 that module has nothing to do: memory is the process's own and every kernel is finished when its call returns. What is
@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 import torch
-from verl.plugin.platform.platform_base import PlatformBase
+from verl.plugin.platform import PlatformBase, PlatformRegistry, platform_manager
 
-from wapo_verl.cpu.where import NAME, accelerator
+from wapo_verl.cpu.vllm_distribution import install
+from wapo_verl.cpu.where import NAME
 
 
 def _resident_bytes(*_: Any, **__: Any) -> int:
@@ -93,8 +94,9 @@ def _device_module() -> ModuleType:
 _DEVICE_MODULE = _device_module()
 
 
+@PlatformRegistry.register(platform=NAME)
 class PlatformCPU(PlatformBase):
-    """The CPU, for a host with no other platform's accelerator.
+    """The CPU, for a run that asks for it.
 
     Device index arguments are ignored: there is one CPU, and ``current_device()`` answers ``"cpu"``, which torch takes
     wherever it takes an index.
@@ -116,8 +118,8 @@ class PlatformCPU(PlatformBase):
         return True
 
     def is_platform_available(self, use_smi_check: bool = False) -> bool:
-        """Answer yes only where no accelerator is found, so that registering this platform changes no GPU machine."""
-        return accelerator() is None
+        """Answer no: veRL asks this to detect a platform, and this one is chosen by its name."""
+        return False
 
     def current_device(self) -> Any:
         return NAME
@@ -170,3 +172,12 @@ class PlatformCPU(PlatformBase):
 
     def cudart(self) -> None:
         return None
+
+
+def use() -> None:
+    """Make the CPU this process's platform, whatever veRL has settled for before."""
+    if not isinstance(platform_manager._current_platform, PlatformCPU):
+        platform_manager._current_platform = PlatformCPU()
+
+
+install()

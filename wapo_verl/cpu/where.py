@@ -30,20 +30,25 @@ def asks_for_cpu(config: DictConfig) -> bool:
 
 def elsewhere(config: DictConfig) -> str | None:
     """Return what says that the run's devices are not this machine's own, or None."""
-    import ray
-
-    if _chosen_platform():
+    if _chosen_platform() not in ("", NAME):
         return f"{PLATFORM_VARIABLE}={_chosen_platform()}"
-    if address := os.environ.get(RAY_ADDRESS_VARIABLE):
-        return f"{RAY_ADDRESS_VARIABLE}={address}"
-    given = OmegaConf.select(config, "ray_kwargs.ray_init.address", default=None)
-    if given not in (None, "local"):
-        return f"ray_kwargs.ray_init.address={given}"
     if int(OmegaConf.select(config, "trainer.nnodes", default=1)) > 1:
         return f"trainer.nnodes={config.trainer.nnodes}"
+    return joined_cluster(config)
+
+
+def joined_cluster(config: DictConfig) -> str | None:
+    """Return what says that veRL joins a Ray cluster that is there already, or None where it starts one here."""
+    import ray
+
     if ray.is_initialized():
         return "this process has already joined a Ray cluster"
-    if given is None and (address := running_ray()):
+    given = OmegaConf.select(config, "ray_kwargs.ray_init.address", default=None)
+    if given is not None and given != "auto":
+        return None if given == "local" else f"ray_kwargs.ray_init.address={given}"
+    if address := os.environ.get(RAY_ADDRESS_VARIABLE):
+        return f"{RAY_ADDRESS_VARIABLE}={address}"
+    if address := running_ray():
         return f"a Ray cluster runs on this machine ({address})"
     return None
 

@@ -14,7 +14,7 @@ from tensordict import TensorDict
 from torch.distributed.tensor import DTensor
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead, FSDPEngineWithValueHead
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from wapo_verl.engine.distribution import packed_statistics
 from wapo_verl.engine.planned_loss import PlannedLoss
@@ -82,21 +82,16 @@ def _entropy_off(micro_batch: TensorDict) -> Iterator[None]:
         tu.assign_non_tensor(micro_batch, calculate_entropy=True)
 
 
-class CPUEngineWithValueHead(FSDPEngineWithValueHead):
-    """The critic's FSDP2 engine over gloo."""
-
-
 def register() -> None:
-    """Put the engines into veRL's registry; calling it again changes nothing.
+    """Put the engine in the place of veRL's own, in a process that works for a run of ours; a second time does nothing.
 
-    veRL's registry refuses a key that is taken, so its own engine is replaced in the registry's table. An engine that
+    veRL's registry refuses a key that is taken, so the engine is replaced in the registry's table. An engine that
     somebody else registered, for a device or for one vendor's, stays: the trainer notices that it answers no plan.
     """
     actors = EngineRegistry._engines["language_model"]
     for backend, device in BACKENDS:
-        if actors[backend].get(device, FSDPEngineWithLMHead) is FSDPEngineWithLMHead:
+        if actors[backend].get(device) is FSDPEngineWithLMHead:
             actors[backend][device] = StepPlanEngine
-    EngineRegistry._engines["value_model"]["fsdp2"].setdefault("cpu", CPUEngineWithValueHead)
 
 
 register()

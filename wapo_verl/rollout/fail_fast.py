@@ -6,9 +6,9 @@ evicts it and asks for another one, for ever; validation counts the samples that
 reward function with a bug would look like training.
 
 Two pieces close the gap. In the workers, `FailFastAgentLoopManager`'s worker class writes an exception's text into the
-prompt's tag in TransferQueue, beside the status. In the trainer's process a patch (`wapo_verl.verl_plugin.patches`) has
-the replay buffer call `raise_recorded_failures`. Where veRL's own manager runs, no reason is recorded and nothing
-changes.
+prompt's tag in TransferQueue, beside the status. In the trainer's process a patch (`wapo_verl.verl_plugin.patches`),
+applied when this module is imported, has the replay buffer call `raise_recorded_failures`. Where veRL's own manager
+runs, this module is not imported and nothing changes.
 
 Left out: retries of whole episodes. What is worth retrying (a search) is retried where it is made.
 """
@@ -19,8 +19,13 @@ from typing import Any
 import ray
 import transfer_queue as tq
 from ray.exceptions import RayTaskError
+from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
+from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
+
+TOOL_AGENT = "tool_agent"
 REASON_TAG = "failure_reason"
 
 
@@ -34,11 +39,21 @@ def reason_of(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
+def _target(loop: type) -> str:
+    """Return a loop's name in veRL's registry."""
+    return f"{loop.__module__}.{loop.__qualname__}"
+
+
 class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
-    """veRL's worker, which also says why an episode failed.
+    """veRL's worker, which also says why an episode failed, and plays `tool_agent` by the chat template's rules.
 
     (Ray's actor class cannot be subclassed, its class can.)
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if _agent_loop_registry[TOOL_AGENT]["_target_"] == _target(ToolAgentLoop):
+            _agent_loop_registry[TOOL_AGENT] = {"_target_": _target(TemplateToolAgentLoop)}
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
         try:

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, ToolListWrap, register
-from verl.experimental.agent_loop.tool_agent_loop import AgentData, AgentState, ToolAgentLoop
+from verl.experimental.agent_loop.tool_agent_loop import AgentData, AgentState
 from verl.utils.profiler import simple_timer
 
 from wapo_verl.environments.episode import Episode
@@ -30,6 +30,7 @@ from wapo_verl.rollout.episode_limits import limits_for, say_full
 from wapo_verl.rollout.episode_search import EpisodeSearch
 from wapo_verl.rollout.search_tool import SearchTool, shipped_tool
 from wapo_verl.rollout.settings import SearchAgentConfig
+from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
 from wapo_verl.rollout.trajectory import room_for_response
 
 AGENT_NAME = "search_tool_agent"
@@ -37,7 +38,7 @@ FORMATS = ("hermes", "qwen3_coder")
 
 
 @register(AGENT_NAME)
-class SearchToolAgentLoop(ToolAgentLoop):
+class SearchToolAgentLoop(TemplateToolAgentLoop):
     """Plays one episode of the tool protocol; veRL makes one object per episode."""
 
     def __init__(self, *args: Any, tools: ToolListWrap | None = None, **kwargs: Any) -> None:

@@ -142,13 +142,17 @@ def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None)
     from jinja2 import TemplateError
     from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
+    from wapo_verl.rollout.turn_tokens import builder_for
+
     opening: Messages = [_SYSTEM, _QUESTION]
     turn, result = {"role": "assistant", "content": _TURNS[0]}, {"role": "tool", "content": _RESULTS[0]}
     try:
         shown = "wapoToolMarker" in _render(tokenizer, opening, arguments, tools=[_TOOL])
         whole = _render(tokenizer, [*opening, turn, result], arguments, tools=[_TOOL], add_generation_prompt=True)
-        builder = create_continuous_token_builder(
-            tokenizer, hf_model_type=model_type or "", chat_template_kwargs=dict(arguments)
+        builder = builder_for(
+            create_continuous_token_builder(
+                tokenizer, hf_model_type=model_type or "", chat_template_kwargs=dict(arguments)
+            )
         )
         ids = builder.build_initial_tokens(opening, tools=[_TOOL]) + _encode(tokenizer, _TURNS[0])
         built = builder.merge_context_tokens([*opening, turn], [*opening, turn, result], ids, tools=[_TOOL]).token_ids

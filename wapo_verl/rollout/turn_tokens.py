@@ -1,4 +1,4 @@
-"""How veRL's `tool_agent` puts a tool's result behind the policy's turn: with the end of turn that the template gives.
+"""How `tool_agent` puts a tool's result behind the policy's turn: with the end of turn that the template gives.
 
 veRL appends what the template renders for the result alone. What ends the policy's turn (`<|im_end|>` and a line break,
 `<|eot_id|>`) is in front of that: the model families that veRL knows get the line break, others nothing, and no family
@@ -81,6 +81,8 @@ class TemplateTokenBuilder(ContinuousTokenBuilder):
         return end[1:] if waits is not None and ids[-1:] == [waits] else end[written:]
 
 
-def builder_for(theirs: type) -> type:
-    """Return the builder to use where veRL would use `theirs`: ours in place of its two that know no more."""
-    return TemplateTokenBuilder if theirs in (ContinuousTokenBuilder, QwenContinuousTokenBuilder) else theirs
+def builder_for(theirs: Any) -> Any:
+    """Return the builder to use in place of veRL's: ours for its two that know no more than ours, else `theirs`."""
+    if type(theirs) not in (ContinuousTokenBuilder, QwenContinuousTokenBuilder):
+        return theirs
+    return TemplateTokenBuilder(theirs.tokenizer, chat_template_kwargs=theirs.chat_template_kwargs)

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Default, algorithms
-from wapo_verl.cpu.defaults import CPU_DEFAULTS
+from wapo_verl.cpu.defaults import cpu_defaults
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.engine.step_plan import GROUPS as PLAN_GROUPS
 from wapo_verl.engine.step_plan import SWITCH as PLAN_SWITCH
@@ -59,7 +59,7 @@ def apply(config: DictConfig) -> None:
     if places := folders():
         further.append(("wapo-verl's environments", {f"{RAY_VARIABLES}.{VARIABLE}": os.pathsep.join(map(str, places))}))
     if on_cpu(config):
-        further.append(("the CPU", CPU_DEFAULTS))
+        further.append(("the CPU", cpu_defaults(config)))
     if group_filter(config) and wants_ours(config):
         further.append(("the group filter", FILTER_DEFAULTS))
     settings.apply(config, further, variants=variants)

@@ -1,7 +1,6 @@
 """Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,31 +15,33 @@ PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What `register_all` gave to veRL: names of estimators and of losses."""
-
-    estimators: tuple[str, ...]
-    losses: tuple[str, ...]
-
-
-def register_all() -> Registered:
+def register_all() -> None:
     """Register every algorithm's estimator and losses with veRL; calling it again changes nothing.
 
     Raises:
         ValueError: where veRL, or another plugin, already has an estimator or a loss of one of these names.
     """
+    for found in algorithms().values():
+        register_estimator(found.name)
+        for loss in found.losses:
+            register_loss(loss)
+
+
+def register_estimator(name: str) -> None:
+    """Register the estimator of one of our algorithms with veRL, as `register_all` does."""
     from verl.trainer.ppo import core_algos
 
-    ours = algorithms()
-    for found in ours.values():
-        if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", found.name):
-            core_algos.register_adv_est(found.name)(estimator(found))
-        for name, loss in found.losses.items():
-            if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
-                core_algos.register_policy_loss(name)(policy_loss(loss))
-    losses = tuple(name for found in ours.values() for name in found.losses)
-    return Registered(estimators=tuple(ours), losses=losses)
+    if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", name):
+        core_algos.register_adv_est(name)(estimator(algorithms()[name]))
+
+
+def register_loss(name: str) -> None:
+    """Register one of our losses with veRL, as `register_all` does."""
+    from verl.trainer.ppo import core_algos
+
+    if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
+        loss = next(found.losses[name] for found in algorithms().values() if name in found.losses)
+        core_algos.register_policy_loss(name)(policy_loss(loss))
 
 
 def _has_ours(registry: Mapping[str, Any], kind: str, name: str) -> bool:

@@ -1,5 +1,9 @@
-"""The entry point in `verl.plugins`: importing this module loads the plugin (see `wapo_verl.verl_plugin.loading`)."""
+"""The entry point in `verl.plugins`: veRL imports this module inside `import verl`, in every process.
 
-from wapo_verl.verl_plugin.loading import load_or_exit
+Nothing here or in what it imports needs more than the standard library, so it cannot fail for a missing package; what
+a run needs is imported when the run asks for it. `WAPO_VERL_DISABLE=1` leaves veRL as it is.
+"""
 
-load_or_exit()
+from wapo_verl.verl_plugin.loading import load
+
+load()

@@ -1,11 +1,11 @@
-"""The CPU platform: found where there is no accelerator, invisible where there is one. No GPU, no Ray, no vLLM."""
+"""The CPU platform: complete, and taken where it is asked for alone. No GPU, no Ray, no vLLM."""
 
 import pytest
 import torch
 from verl.plugin.platform import platform_manager
 from verl.plugin.platform.platform_base import PlatformBase
 
-from wapo_verl.cpu.platform import PlatformCPU
+from wapo_verl.cpu.platform import PlatformCPU, use
 from wapo_verl.cpu.where import NAME, accelerator
 
 REGISTRY = platform_manager.PlatformRegistry
@@ -45,17 +45,28 @@ def test_every_abstract_method_is_there() -> None:
     assert isinstance(PlatformCPU(), PlatformBase)
 
 
-def test_is_invisible_beside_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_of_this_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REGISTRY, "_platforms", {NAME: PlatformCPU})
+    assert accelerator() is None
     monkeypatch.setitem(REGISTRY._platforms, "accelerator", Accelerator)
-    assert accelerator() is not None
-    assert not PlatformCPU().is_platform_available()
-    assert platform_manager._detect_platform_name() != NAME
+    assert accelerator() == "accelerator"
 
 
-def test_is_found_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verl_never_detects_it_but_takes_it_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(REGISTRY, "_platforms", {NAME: PlatformCPU})
     monkeypatch.delenv("VERL_PLATFORM", raising=False)
+    assert platform_manager._detect_platform_name() == "nvidia"
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
     assert platform_manager._detect_platform_name() == NAME
+
+
+def test_a_process_can_be_made_to_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform_manager, "_current_platform", REGISTRY.get("nvidia")())
+    use()
+    assert platform_manager.get_platform().device_name == NAME
+    current = platform_manager.get_platform()
+    use()
+    assert platform_manager.get_platform() is current
 
 
 @pytest.mark.parametrize("name", DEVICE_CALLS)

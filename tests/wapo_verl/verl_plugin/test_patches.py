@@ -1,84 +1,59 @@
-"""Every patch on veRL still fits the seam it was written for. No GPU, no Ray, no vLLM.
-
-These are contract tests: they fail when upstream moves, before a run does.
-"""
+"""The patches: applied when they are needed, once, and of no effect where a run does not ask. No GPU, no Ray."""
 
 import importlib
-import inspect
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import verl
 from omegaconf import OmegaConf
 
-from wapo_verl.verl_plugin import patches as patches
+from wapo_verl.verl_plugin import patches, start
 
 
-def test_the_installed_verl_is_the_patched_one() -> None:
-    assert verl.__version__ == patches.VERSION
+def patch_of(function: str) -> patches.Patch:
+    return next(patch for patch in patches.PATCHES if patch.function == function)
 
 
-@pytest.mark.parametrize("patch", patches.PATCHES, ids=lambda patch: patch.function)
-def test_is_applied_by_importing_verl(patch: patches.Patch) -> None:
+@pytest.mark.parametrize("patch", patches.PATCHES, ids=lambda patch: f"{patch.module}.{patch.function}")
+def test_is_applied_when_it_is_needed(patch: patches.Patch) -> None:
+    if patch.needed_by:
+        importlib.import_module(patch.needed_by)
     assert patch.applied(importlib.import_module(patch.module))
-
-
-@pytest.mark.parametrize(
-    ("module", "function", "parameters"),
-    [
-        ("verl.utils.config", "validate_config", ["config", "use_reference_policy", "use_critic"]),
-        ("verl.utils.distributed", "initialize_global_process_group_ray", ["timeout_second", "backend"]),
-        ("verl.utils.metric", "Metric.from_dict", ["cls", "data", "aggregation"]),
-        ("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer._sync_metadata_from_transfer_queue", ["self"]),
-        (
-            "verl.utils.tokenizer.continuous_token_wiring",
-            "get_continuous_token_builder_class",
-            ["model_family"],
-        ),
-        (
-            "verl.experimental.agent_loop.tool_agent_loop",
-            "ToolAgentLoop._call_tool",
-            ["self", "tool_call", "tools_kwargs", "agent_data"],
-        ),
-    ],
-)
-def test_the_seam_has_the_signature_it_had(module: str, function: str, parameters: list[str]) -> None:
-    holder = importlib.import_module(module)
-    *owners, name = function.split(".")
-    for owner in owners:
-        holder = getattr(holder, owner)
-    found = vars(holder)[name]
-    found = getattr(found, "__func__", found)
-    assert list(inspect.signature(inspect.unwrap(found)).parameters) == parameters
-    assert {(patch.module, patch.function) for patch in patches.PATCHES} >= {(module, function)}
 
 
 def test_main_ppo_calls_the_patched_functions() -> None:
     main_ppo = importlib.import_module("verl.trainer.main_ppo")
     assert hasattr(main_ppo.validate_config, "__wapo_verl_patch__")
+    assert hasattr(main_ppo.auto_set_device, "__wapo_verl_patch__")
+    trainers = importlib.import_module("verl.trainer.ppo.v1")
+    assert hasattr(trainers.get_trainer_cls, "__wapo_verl_patch__")
+    losses = importlib.import_module("verl.workers.utils.losses")
+    assert hasattr(losses.get_policy_loss_fn, "__wapo_verl_patch__")
     engine_workers = importlib.import_module("verl.workers.engine_workers")
     assert hasattr(engine_workers.initialize_global_process_group_ray, "__wapo_verl_patch__")
 
 
-def test_a_seam_that_is_gone_is_named() -> None:
-    gone = patches.Patch("verl.somewhere", "moved", "because", wrap=lambda original: original)
-    with pytest.raises(AttributeError, match=r"verl\.somewhere\.moved is gone"):
-        gone.apply(ModuleType("verl.somewhere"))
-    gone_method = patches.Patch("verl.somewhere", "Class.moved", "because", wrap=lambda original: original)
-    with pytest.raises(AttributeError, match=r"Class\.moved is gone"):
-        gone_method.apply(ModuleType("verl.somewhere"))
+@pytest.mark.parametrize("function", ["moved", "Class.moved"])
+def test_a_seam_that_is_gone_is_left_alone(function: str) -> None:
+    module = ModuleType("verl.somewhere")
+    patch = patches.Patch("verl.somewhere", function, "because", wrap=lambda original: original)
+    patch.apply(module)
+    assert not patch.applied(module)
 
 
 def test_applying_twice_wraps_once() -> None:
     module = SimpleNamespace(function=lambda: 1)
-    patch = patches.Patch("module", "function", "because", wrap=lambda f: patches._marked(f, lambda: f() + 1))
-    patch.apply(module)
-    patch.apply(module)
+    patch = patches.Patch("module", "function", "because", wrap=lambda f: patches.marked(f, lambda: f() + 1))
+    patch.apply(module)  # type: ignore[arg-type]
+    patch.apply(module)  # type: ignore[arg-type]
     assert module.function() == 2
 
 
 def test_a_metric_with_its_own_reduction_passes_through() -> None:
     from verl.utils.metric import AggregationType, Metric
+
+    import wapo_verl.engine.loss_metrics  # noqa: F401  which is what needs it
 
     largest = Metric(AggregationType.MAX, 3.0)
     found = Metric.from_dict({"largest": largest, "plain": 1.0}, AggregationType.MEAN)
@@ -86,12 +61,31 @@ def test_a_metric_with_its_own_reduction_passes_through() -> None:
     assert found["plain"].aggregation == AggregationType.MEAN
 
 
-def test_settings_are_resolved_before_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_a_run_that_asks_are_resolved_before_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr("wapo_verl.settings.run.apply", lambda config: seen.append(f"resolved {config.name}"))
-    validate = patches._resolve_settings_first(lambda config, **_: seen.append(f"validated {config.name}"))
-    validate(config=OmegaConf.create({"name": "run"}), use_reference_policy=False, use_critic=False)
-    assert seen == ["resolved run", "validated run"]
+    monkeypatch.setattr(start, "start", lambda config: seen.append("resolved"))
+    validate = patches._start_before_validation(lambda config, **_: seen.append("validated"))
+    validate(OmegaConf.create({"wapo": {"trainer": True}}), use_reference_policy=False, use_critic=False)
+    assert seen == ["resolved", "validated"]
+
+
+@pytest.mark.parametrize("config", [OmegaConf.create({"algorithm": {"adv_estimator": "grpo"}}), OmegaConf.create({})])
+def test_those_of_another_run_are_left_alone(monkeypatch: pytest.MonkeyPatch, config: Any) -> None:
+    monkeypatch.delenv("VERL_PLATFORM", raising=False)
+    monkeypatch.setattr(start, "start", lambda config: pytest.fail("the run asks for nothing of ours"))
+    validated: list[Any] = []
+    patches._start_before_validation(lambda config, **_: validated.append(config))(config, use_critic=False)
+    assert validated == [config]
+
+
+def test_trainer_device_cpu_is_seen_before_verl_writes_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(start, "use_cpu", lambda: seen.append("cpu"))
+    set_device = patches._keep_the_cpu(lambda config: seen.append("verl"))
+    set_device(OmegaConf.create({"trainer": {"device": "cpu"}}))
+    set_device(OmegaConf.create({"trainer": {"device": "cuda"}}))
+    set_device(None)
+    assert seen == ["cpu", "verl", "verl", "verl"]
 
 
 def test_the_cpu_is_named_once_in_the_process_group() -> None:
@@ -100,3 +94,26 @@ def test_the_cpu_is_named_once_in_the_process_group() -> None:
     initialize()
     initialize(backend="cpu:gloo")
     assert asked == ["gloo" if verl.utils.device.get_device_name() == "cpu" else None, "cpu:gloo"]
+
+
+def test_names_that_verl_does_not_know_are_found_or_refused_as_it_refuses_them() -> None:
+    from verl.trainer.ppo import core_algos
+    from verl.trainer.ppo.v1 import get_trainer_cls
+
+    assert core_algos.get_adv_estimator_fn("wapo").__module__ == "wapo_verl.verl_plugin.algorithms"
+    assert core_algos.get_policy_loss_fn("wapo").__module__ == "wapo_verl.verl_plugin.algorithms"
+    assert get_trainer_cls("wapo_sync").__module__.startswith("wapo_verl.training")
+    for get in (core_algos.get_adv_estimator_fn, core_algos.get_policy_loss_fn, get_trainer_cls):
+        with pytest.raises(ValueError, match="wapoo"):
+            get("wapoo")
+    assert core_algos.get_adv_estimator_fn(core_algos.AdvantageEstimator.GRPO).__module__.startswith("verl.")
+
+
+def test_a_name_that_another_plugin_has_taken_stays_its_own() -> None:
+    from verl.trainer.ppo import core_algos
+
+    def theirs() -> None: ...
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(core_algos.ADV_ESTIMATOR_REGISTRY, "raft", theirs)
+        assert core_algos.get_adv_estimator_fn("raft") is theirs

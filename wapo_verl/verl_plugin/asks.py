@@ -1,0 +1,111 @@
+"""Whether a run asks for anything of this package. Every other run is left exactly as veRL makes it.
+
+A run asks by its configuration: an estimator, a loss or a trainer mode of ours, a key under `wapo.`, a class, module or
+file of ours under any key (a reward function, a manager, a worker extension), an agent loop of ours (as the default, or
+in the files of `agent_loop_config_path` and `tool_config_path`), or the CPU as its device.
+
+Rows are not read: rows with `agent_name` search_agent need `wapo.search_agent.index`, which is such a key, and without
+it their episodes fail with a sentence that names it. Environments are asked for through the reward function.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wapo_verl.cpu.where import NAME as CPU
+from wapo_verl.cpu.where import asks_for_cpu
+
+NAMESPACE = "wapo"
+TRAINER_PREFIX = "wapo_"
+AGENT_LOOPS = {
+    "search_agent": "wapo_verl.rollout.search_agent.SearchAgentLoop",
+    "search_tool_agent": "wapo_verl.rollout.search_tool_agent.SearchToolAgentLoop",
+}
+"""Our agent loops: the name in a row, and the class."""
+
+_FILES = (
+    "actor_rollout_ref.rollout.agent.agent_loop_config_path",
+    "actor_rollout_ref.rollout.multi_turn.tool_config_path",
+)
+_LABELS = ("trainer.project_name", "trainer.experiment_name")
+_OURS = re.compile(r"(pkg://)?wapo_verl\.\w|([^\s]*/)?wapo_verl/[\w/]+\.(py|yaml)$")
+_OURS_IN_A_FILE = re.compile(r"""[\s:"']wapo_verl\.\w""")
+
+
+def asks_for_ours(config: DictConfig) -> bool:
+    """Tell whether a run asks for anything of this package."""
+    return what_is_ours(config) is not None
+
+
+def what_is_ours(config: DictConfig) -> str | None:
+    """Return the first key of a run that asks for something of this package, as `key=value`; None where none does.
+
+    Args:
+        config: veRL's whole configuration, of whichever engine and version; nothing in it has to be there.
+    """
+    if OmegaConf.select(config, NAMESPACE, default=None) is not None:
+        return f"{NAMESPACE}.*"
+    if asks_for_cpu(config):
+        return f"trainer.device={CPU}"
+    for key, is_ours in _NAMES.items():
+        name = OmegaConf.select(config, key, default=None)
+        if name is not None and is_ours(str(name)):
+            return f"{key}={name}"
+    for key, text in _strings(OmegaConf.to_container(config, resolve=False)):
+        if key not in _LABELS and _OURS.match(text):
+            return f"{key}={text}"
+    for key in _FILES:
+        path = OmegaConf.select(config, key, default=None)
+        if path and Path(path).is_file() and _OURS_IN_A_FILE.search(Path(path).read_text(errors="replace")):
+            return f"{key}={path}"
+    return None
+
+
+def is_our_estimator(name: str) -> bool:
+    """Tell whether an advantage estimator is this project's."""
+    return not _is_others("ADV_ESTIMATOR_REGISTRY", name) and name in _algorithms()
+
+
+def is_our_loss(name: str) -> bool:
+    """Tell whether a policy loss is this project's."""
+    return not _is_others("POLICY_LOSS_REGISTRY", name) and any(
+        name in algorithm.losses for algorithm in _algorithms().values()
+    )
+
+
+_NAMES: dict[str, Callable[[str], bool]] = {
+    "algorithm.adv_estimator": is_our_estimator,
+    "actor_rollout_ref.actor.policy_loss.loss_mode": is_our_loss,
+    "trainer.v1.trainer_mode": lambda name: name.startswith(TRAINER_PREFIX),
+    "actor_rollout_ref.rollout.agent.default_agent_loop": AGENT_LOOPS.__contains__,
+}
+"""The keys that choose something by its name, and the test for a name of ours."""
+
+
+def _is_others(registry: str, name: str) -> bool:
+    """Tell whether veRL, or another plugin, has registered a name; nothing of ours is imported to find out."""
+    core_algos = sys.modules.get("verl.trainer.ppo.core_algos")
+    registered = getattr(core_algos, registry, {}).get(name)
+    return registered is not None and not str(registered.__module__).startswith("wapo_verl.")
+
+
+def _algorithms() -> dict[str, Any]:
+    from wapo_verl.algorithms import algorithms
+
+    return algorithms()
+
+
+def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and the text of every string in nested dicts and lists."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield from _strings(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for child in value:
+            yield from _strings(child, key)

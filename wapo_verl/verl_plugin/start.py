@@ -1,0 +1,99 @@
+"""What happens to a run that asks for this package, before veRL validates its configuration. Other runs never get here.
+
+In the order of `start`: nothing foreign stands in the place of our packages, what the run needs of veRL is as it was
+(`fit`), the CPU is the platform where the run computes on it, settings are resolved, and the workers are told.
+"""
+
+import importlib
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+import wapo_verl
+from wapo_verl.cpu.where import PLATFORM_VARIABLE, accelerator, asks_for_cpu, elsewhere, on_cpu
+from wapo_verl.verl_plugin.asks import TRAINER_PREFIX, what_is_ours
+
+ENGINE = "wapo_verl.verl_plugin.step_plan_engine"
+EXTERNAL_LIB = "actor_rollout_ref.model.external_lib"
+
+
+class PluginError(RuntimeError):
+    """A run asks for this package, which cannot work here; the message says why, and the fix."""
+
+
+def start(config: DictConfig) -> None:
+    """Resolve a run's settings in place and make this process ready for it.
+
+    Raises:
+        PluginError: where something of the user's stands in the way, or a part of this package cannot be imported.
+        SettingsError, ValueError: as `wapo_verl.settings.run.apply` does.
+    """
+    refuse_foreign("retrieval_index")
+    if on_cpu(config):
+        use_cpu()
+        check_workers_platform()
+    elif accelerator() is None and not asks_for_cpu(config):
+        print(f"wapo-verl: the devices are not this machine's, since {elsewhere(config)}", flush=True)
+    _ours("wapo_verl.settings.run", config).apply(config)
+    if str(OmegaConf.select(config, "trainer.v1.trainer_mode")).startswith(TRAINER_PREFIX):
+        send_engine(config)
+
+
+def refuse_foreign(name: str) -> None:
+    """Raise PluginError where a package of ours is not what its name imports: a user's folder comes first on the path.
+
+    It is looked for, not imported.
+    """
+    spec = importlib.util.find_spec(name)
+    expected = Path(wapo_verl.__file__).resolve().parents[1] / name
+    where = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+    if where != expected / "__init__.py":
+        found = where or (list(spec.submodule_search_locations or []) if spec else "nothing")
+        raise PluginError(
+            f"this run uses wapo-verl, whose package {name!r} is {expected}, but here the name means {found}: rename "
+            "that, or start the run in another folder (the current one comes first on Python's path)"
+        )
+
+
+def use_cpu() -> None:
+    """Make the CPU this process's platform."""
+    _ours("wapo_verl.cpu.platform").use()
+
+
+def check_workers_platform() -> None:
+    """Raise PluginError where Ray was started before its workers could be told that the CPU is their platform."""
+    import ray
+
+    if not ray.is_initialized() or os.environ.get(PLATFORM_VARIABLE):
+        return
+    told = ray.get_runtime_context().runtime_env.get("env_vars") or {}
+    if told.get(PLATFORM_VARIABLE) != "cpu":
+        raise PluginError(
+            "this run computes on the CPU, and Ray was started before its workers could be told: give ray.init the "
+            f"argument runtime_env={{'env_vars': {{'{PLATFORM_VARIABLE}': 'cpu'}}}}, or let veRL start Ray"
+        )
+
+
+def send_engine(config: DictConfig) -> None:
+    """Have the workers import our engine beside what the user has them import, in place."""
+    given = OmegaConf.select(config, EXTERNAL_LIB, default=None) or []
+    libraries = list(given) if isinstance(given, ListConfig | list) else [given]
+    if ENGINE not in libraries:
+        OmegaConf.update(config, EXTERNAL_LIB, [*libraries, ENGINE], force_add=True)
+
+
+def _ours(name: str, config: DictConfig | None = None) -> ModuleType:
+    """Import a module of ours.
+
+    Raises:
+        PluginError: where that fails, naming what is missing and the setting that asked for it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        asked = "trainer.device=cpu" if config is None else what_is_ours(config)
+        fix = f"pip install {error.name}" if error.name else "reinstall wapo-verl into this environment"
+        raise PluginError(f"{asked} asks for wapo-verl, which cannot be imported: {error}. {fix}") from error
