@@ -11,8 +11,10 @@ class Check:
         subject: what it is.
         result: its state.
         fix: what to do, where it is at fault; "" where all is well.
+        missing: whether it is an optional part that is not there.
     """
 
     subject: str
     result: str
     fix: str = ""
+    missing: bool = False

@@ -1,22 +1,26 @@
-"""`wapo-verl doctor`: show what is installed, registered and patched, and a fix for each fault.
+"""`wapo-verl doctor`: what a run started in this folder would find, and the fix for each thing that is wrong.
 
-Everything is read in this process, as a training run's process would see it. GPUs and clusters are not examined.
+Everything is looked up in the running process, as `python -m verl.trainer.main_ppo` would find it here: the current
+folder comes first on Python's path. Nothing needs a GPU or a cluster.
 """
 
 import json
 import os
 import platform as python_platform
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from wapo_verl.check import Check
 
-PACKAGES = ("torch", "verl", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy", "wrapt")
+PACKAGES = ("torch", "vllm", "ray", "TransferQueue", "tensordict", "transformers", "numpy", "tantivy")
 BREAKS_CPU_VLLM = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -37,91 +41,130 @@ def reinstall() -> str:
     return f"pip install --force-reinstall --no-deps {source}"
 
 
-def check_plugin() -> list[Check]:
-    """Load the plugin as `import verl` does, and tell whether it loaded."""
-    # veRL must not load it by itself: a failure would end this process before it could be reported.
-    os.environ["VERL_USE_EXTERNAL_PLUGINS"] = "none"
-    from wapo_verl.verl_plugin import loading
+def look_from_here() -> None:
+    """Put the current folder first on Python's path, as `python -m` does; the command `wapo-verl` does not."""
+    here = os.getcwd()
+    if not sys.flags.safe_path and sys.path[0] not in ("", here):
+        sys.path.insert(0, here)
 
+
+def check_verl() -> list[Check]:
+    """Tell which veRL is imported here, whether it loads the plugin, and what of it fits."""
+    import verl
+
+    from wapo_verl.verl_plugin import loading, seams
+
+    root = Path(verl.__file__).parent
+    checks = [Check("verl", f"{verl.__version__}, {root}")]
+    announced = [entry.name for entry in entry_points(group="verl.plugins") if entry.value.startswith("wapo_verl.")]
+    allowed = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto").strip().lower()
+    if loading.is_off():
+        checks.append(Check("plugin", f"off: {loading.OFF} is set", f"unset {loading.OFF} to train with it"))
+    elif not announced:
+        checks.append(Check("plugin", "veRL does not know of it", f"run: {reinstall()}"))
+    elif allowed != "auto" and not {*announced} & {name.strip() for name in allowed.split(",")}:
+        checks.append(Check("plugin", f"off: VERL_USE_EXTERNAL_PLUGINS={allowed}", "unset it, or add wapo_verl"))
+    else:
+        checks.append(Check("plugin", "loaded; runs that ask for nothing of it are left alone"))
+    for feature in seams.SEAMS:
+        wrong = seams.misfits(feature, root)
+        fix = f"written for veRL {seams.VERSION}; a run that needs it is refused: {'; '.join(wrong)}"
+        checks.append(Check(feature, "does not fit" if wrong else "fits", fix if wrong else ""))
+    return checks
+
+
+def check_names() -> list[Check]:
+    """Tell whether our packages are what their names mean in this folder."""
+    import wapo_verl
+    from wapo_verl.verl_plugin.errors import PluginError
+    from wapo_verl.verl_plugin.start import refuse_foreign
+
+    checks = [Check("wapo_verl", str(Path(wapo_verl.__file__).parent))]
     try:
-        loading.load()
-    except loading.PluginError as error:
-        return [Check("plugin", "not loaded", str(error))]
-    return [Check("plugin", f"loaded, {len(loading.HOOKS)} hooks")]
+        refuse_foreign("retrieval_index")
+    except PluginError as error:
+        return [*checks, Check("retrieval_index", "another one", str(error))]
+    return [*checks, Check("retrieval_index", "ours")]
 
 
 def check_packages() -> list[Check]:
     """Tell the versions of the packages the stack stands on."""
     fixes = {"vllm": "on a GPU: pip install 'verl[vllm]'; on a CPU: make install, in a checkout of wapo-verl"}
+    from wapo_verl.cpu.vllm_distribution import cpu_build
+
     checks = [Check("python", python_platform.python_version())]
     for name in PACKAGES:
         found = installed(name)
+        if name == "vllm" and found is None and (build := cpu_build()):
+            found = f"{build.version}, the CPU build {build.metadata['Name']}"
         checks.append(Check(name, found or "missing", "" if found else fixes.get(name, f"pip install {name}")))
     return checks
 
 
-def check_platform() -> list[Check]:
-    """Tell which device veRL computes on, and what prevents a run on a CPU."""
-    from verl.utils.device import get_device_name
-
-    device = get_device_name()
-    checks = [Check("platform", device)]
-    if device != "cpu":
-        return checks
+def check_devices() -> list[Check]:
+    """Tell which accelerator this machine has, and what is in the way of a run on its CPU where it has none."""
     import torch
 
-    if torch.version.cuda is not None:
-        checks.append(Check("torch build", f"CUDA {torch.version.cuda}, which computes on the CPU as well"))
-    for name in BREAKS_CPU_VLLM:
-        if installed(name):
-            checks.append(Check(name, "installed", f"pip uninstall {name}: its build does not fit torch's CPU build"))
+    from wapo_verl.cpu.where import accelerator, running_ray
+    from wapo_verl.verl_plugin.start import use_cpu
+
+    name = accelerator()
+    if name is not None:
+        return [Check("accelerator", name)]
+    checks = [Check("accelerator", "none: runs that ask for this package compute on the CPU")]
+    if address := running_ray():
+        checks.append(
+            Check("Ray", f"a cluster runs here ({address}): its devices count, unless trainer.device=cpu")
+        )
+    use_cpu()
+    build = "CPU" if torch.version.cuda is None else f"CUDA {torch.version.cuda}, which computes on the CPU too"
+    checks.append(Check("torch build", build))
+    for package in BREAKS_CPU_VLLM if torch.version.cuda is None else ():
+        if installed(package):
+            fix = f"pip uninstall {package}: its build does not fit torch's CPU build"
+            checks.append(Check(package, "installed", fix))
     return checks
 
 
 def check_registrations() -> list[Check]:
-    """Tell which parts of this project are in veRL's registries."""
+    """Tell what of ours veRL finds under its name."""
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
     from verl.trainer.ppo import core_algos
-    from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
-    from verl.workers.engine import EngineRegistry
+    from verl.trainer.ppo.v1 import get_trainer_cls
 
     from wapo_verl.algorithms import algorithms
-    from wapo_verl.engine.engine import BACKENDS, StepPlanEngine
     from wapo_verl.environments.registry import environments
-    from wapo_verl.settings.run import MODES, PREFIX
+    from wapo_verl.settings.run import MODES
+    from wapo_verl.verl_plugin.asks import AGENT_LOOPS, TRAINER_PREFIX
 
-    def has_our_engine(name: str) -> bool:
-        backend, _, device = name.split(" ")
-        return EngineRegistry._engines["language_model"][backend].get(device) is StepPlanEngine
-
-    wanted: list[tuple[str, list[str], Callable[[str], bool]]] = [
-        ("estimators", list(algorithms()), lambda name: name in core_algos.ADV_ESTIMATOR_REGISTRY),
-        (
-            "losses",
-            sorted({loss for found in algorithms().values() for loss in (found.loss_mode, *found.losses)}),
-            lambda name: name in core_algos.POLICY_LOSS_REGISTRY,
-        ),
-        ("trainers", [PREFIX + mode for mode in MODES], lambda name: name in TRAINER_REGISTRY),
-        ("agent loops", ["search_agent", "search_tool_agent"], lambda name: name in _agent_loop_registry),
-        ("actor engines", [f"{backend} on {device}" for backend, device in BACKENDS], has_our_engine),
-        ("environments", sorted(environments()), lambda _: True),
+    losses = sorted({loss for ours in algorithms().values() for loss in (ours.loss_mode, *ours.losses)})
+    return [
+        _names("estimators", list(algorithms()), core_algos.get_adv_estimator_fn),
+        _names("losses", losses, core_algos.get_policy_loss_fn),
+        _names("trainers", [TRAINER_PREFIX + mode for mode in MODES], get_trainer_cls),
+        _names("agent loops", list(AGENT_LOOPS), _agent_loop_registry.__getitem__),
+        Check("environments", ", ".join(sorted(environments()))),
     ]
-    checks = []
-    for kind, names, registered in wanted:
-        missing = [name for name in names if not registered(name)]
-        fix = f"{', '.join(missing)} missing; run: {reinstall()}" if missing else ""
-        checks.append(Check(kind, ", ".join(names), fix))
-    return checks
+
+
+def _names(kind: str, names: Sequence[str], look_up: Callable[[str], object]) -> Check:
+    missing = []
+    for name in names:
+        try:
+            look_up(name)
+        except (KeyError, ValueError):
+            missing.append(name)
+    return Check(kind, ", ".join(names), f"{', '.join(missing)} missing; run: {reinstall()}" if missing else "")
 
 
 def check_patches() -> list[Check]:
-    """Tell what is patched in veRL, and why."""
-    from importlib import import_module
-
+    """Tell what is patched in veRL, in a run that asks for this package, and why."""
     from wapo_verl.verl_plugin.patches import PATCHES
 
     checks = []
     for patch in PATCHES:
+        if patch.needed_by:
+            import_module(patch.needed_by)
         applied = patch.applied(import_module(patch.module))
         checks.append(Check(f"{patch.module}.{patch.function}", patch.why, "" if applied else "not applied"))
     return checks
@@ -145,7 +188,7 @@ def check_math_verifier() -> list[Check]:
 
 
 def check_backends() -> list[Check]:
-    """Tell which retrieval back ends can be used here."""
+    """Tell which retrieval back ends can be used here; one is enough."""
     from retrieval_index.backends import backend, backend_names
 
     checks = []
@@ -154,23 +197,26 @@ def check_backends() -> list[Check]:
             backend(name)
             checks.append(Check(name, "usable"))
         except ValueError as error:
-            checks.append(Check(name, f"not usable: {error}"))
+            checks.append(Check(name, f"optional, not usable: {error}", missing=True))
+    if all(check.missing for check in checks):
+        return [*checks, Check("back ends", "none is usable", f"run: {reinstall()}")]
     return checks
 
 
 SECTIONS: tuple[tuple[str, Callable[[], list[Check]]], ...] = (
-    ("plugin", check_plugin),
+    ("names, as a run started in this folder sees them", check_names),
+    ("veRL", check_verl),
     ("packages", check_packages),
-    ("platform", check_platform),
-    ("registered with veRL", check_registrations),
-    ("patched in veRL, and why", check_patches),
+    ("devices", check_devices),
+    ("found by veRL under its name", check_registrations),
+    ("patched in veRL by a run that asks for this package, and why", check_patches),
     ("retrieval back ends", check_backends),
     ("mathematics verifier", check_math_verifier),
 )
 
 
 def _check_chat_template(model: str, settings: Sequence[str]) -> list[Check]:
-    """Check a model's chat template with episodes of several turns; `settings` are its arguments, as key=value."""
+    """Tell what a model's chat template does to episodes of several turns; `settings` are key=value for it."""
     from omegaconf import OmegaConf
 
     from wapo_verl.rollout.template_check import check_model
@@ -180,18 +226,12 @@ def _check_chat_template(model: str, settings: Sequence[str]) -> list[Check]:
 
 
 def doctor(console: Console | None = None, model: str | None = None, template_settings: Sequence[str] = ()) -> int:
-    """Print the report.
+    """Print the report; return 0, or 1 where something is wrong.
 
-    A section that cannot be checked because something else is missing is itself reported as a fault, with the reason.
-
-    Args:
-        console: where to print; standard output by default.
-        model: a model's folder or hub name, whose chat template is checked too.
-        template_settings: arguments of the chat template, as key=value.
-
-    Returns:
-        0, or 1 where there is a fault.
+    A section that cannot be looked at because an earlier thing is missing is itself reported, with the reason. With a
+    `model` its chat template is looked at as well.
     """
+    look_from_here()
     sections = [*SECTIONS]
     if model is not None:
         sections.append((f"chat template of {model}", partial(_check_chat_template, model, template_settings)))
@@ -205,14 +245,17 @@ def doctor(console: Console | None = None, model: str | None = None, template_se
             checks = [Check(title, "could not be checked", f"{type(error).__name__}: {error}")]
         console.print(f"\n[bold]{title}[/]")
         for check in checks:
-            mark = "[red]✗[/]" if check.fix else "[green]✓[/]"
-            line = f"  {mark} {escape(check.subject)}: {escape(check.result)}"
+            line = f"  {_mark(check)} {escape(check.subject)}: {escape(check.result)}"
             console.print(line, soft_wrap=True, highlight=False)
         wrong += [check for check in checks if check.fix]
-        if title == "plugin" and wrong:
-            break
     console.print()
     for check in wrong:
         console.print(f"[red]{escape(check.subject)}[/]: {escape(check.fix)}", soft_wrap=True, highlight=False)
     console.print("all well" if not wrong else f"{len(wrong)} thing(s) to fix")
     return 1 if wrong else 0
+
+
+def _mark(check: Check) -> str:
+    if check.fix:
+        return "[red]✗[/]"
+    return "–" if check.missing else "[green]✓[/]"

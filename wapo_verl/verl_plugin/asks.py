@@ -20,6 +20,11 @@ from wapo_verl.cpu.where import NAME as CPU
 from wapo_verl.cpu.where import asks_for_cpu
 
 NAMESPACE = "wapo"
+ESTIMATOR = "algorithm.adv_estimator"
+LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
+TRAINER_MODE = "trainer.v1.trainer_mode"
+DEVICE = "trainer.device"
+DEFAULT_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop"
 TRAINER_PREFIX = "wapo_"
 AGENT_LOOPS = {
     "search_agent": "wapo_verl.rollout.search_agent.SearchAgentLoop",
@@ -27,10 +32,12 @@ AGENT_LOOPS = {
 }
 """Our agent loops: the name in a row, and the class."""
 
-_FILES = (
+FILES = (
     "actor_rollout_ref.rollout.agent.agent_loop_config_path",
     "actor_rollout_ref.rollout.multi_turn.tool_config_path",
 )
+"""The keys that name files in which a class of ours may stand."""
+
 _LABELS = ("trainer.project_name", "trainer.experiment_name")
 _OURS = re.compile(r"(pkg://)?wapo_verl\.\w|([^\s]*/)?wapo_verl/[\w/]+\.(py|yaml)$")
 _OURS_IN_A_FILE = re.compile(r"""[\s:"']wapo_verl\.\w""")
@@ -38,31 +45,35 @@ _OURS_IN_A_FILE = re.compile(r"""[\s:"']wapo_verl\.\w""")
 
 def asks_for_ours(config: DictConfig) -> bool:
     """Tell whether a run asks for anything of this package."""
-    return what_is_ours(config) is not None
+    return next(_asked(config), None) is not None
 
 
-def what_is_ours(config: DictConfig) -> str | None:
-    """Return the first key of a run that asks for something of this package, as `key=value`; None where none does.
+def asked(config: DictConfig) -> dict[str, str]:
+    """Return every key of a run that asks for something of this package, and its value.
 
     Args:
         config: veRL's whole configuration, of whichever engine and version; nothing in it has to be there.
     """
-    if OmegaConf.select(config, NAMESPACE, default=None) is not None:
-        return f"{NAMESPACE}.*"
+    return dict(_asked(config))
+
+
+def _asked(config: DictConfig) -> Iterator[tuple[str, str]]:
+    ours = OmegaConf.select(config, NAMESPACE, default=None)
+    if ours is not None:
+        yield from ((f"{NAMESPACE}.{key}", str(value)) for key, value in ours.items())
     if asks_for_cpu(config):
-        return f"trainer.device={CPU}"
+        yield DEVICE, CPU
     for key, is_ours in _NAMES.items():
         name = OmegaConf.select(config, key, default=None)
         if name is not None and is_ours(str(name)):
-            return f"{key}={name}"
+            yield key, str(name)
     for key, text in _strings(OmegaConf.to_container(config, resolve=False)):
         if key not in _LABELS and _OURS.match(text):
-            return f"{key}={text}"
-    for key in _FILES:
+            yield key, text
+    for key in FILES:
         path = OmegaConf.select(config, key, default=None)
         if path and Path(path).is_file() and _OURS_IN_A_FILE.search(Path(path).read_text(errors="replace")):
-            return f"{key}={path}"
-    return None
+            yield key, str(path)
 
 
 def is_our_estimator(name: str) -> bool:
@@ -78,10 +89,10 @@ def is_our_loss(name: str) -> bool:
 
 
 _NAMES: dict[str, Callable[[str], bool]] = {
-    "algorithm.adv_estimator": is_our_estimator,
-    "actor_rollout_ref.actor.policy_loss.loss_mode": is_our_loss,
-    "trainer.v1.trainer_mode": lambda name: name.startswith(TRAINER_PREFIX),
-    "actor_rollout_ref.rollout.agent.default_agent_loop": AGENT_LOOPS.__contains__,
+    ESTIMATOR: is_our_estimator,
+    LOSS: is_our_loss,
+    TRAINER_MODE: lambda name: name.startswith(TRAINER_PREFIX),
+    DEFAULT_LOOP: AGENT_LOOPS.__contains__,
 }
 """The keys that choose something by its name, and the test for a name of ours."""
 

@@ -21,9 +21,14 @@ OFF = "WAPO_VERL_DISABLE"
 CPU_PLATFORM = "wapo_verl.cpu.platform"
 
 
+def is_off() -> bool:
+    """Tell whether the user has switched the plugin off."""
+    return os.environ.get(OFF, "0") not in ("", "0")
+
+
 def load() -> None:
     """Put the hooks in place; calling it again changes nothing."""
-    if os.environ.get(OFF, "0") not in ("", "0"):
+    if is_off():
         return
     for patch in PATCHES:
         _watch(patch)

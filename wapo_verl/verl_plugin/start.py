@@ -14,14 +14,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import wapo_verl
 from wapo_verl.cpu.where import PLATFORM_VARIABLE, accelerator, asks_for_cpu, elsewhere, on_cpu
-from wapo_verl.verl_plugin.asks import TRAINER_PREFIX, what_is_ours
+from wapo_verl.verl_plugin.asks import TRAINER_MODE, TRAINER_PREFIX, asked
+from wapo_verl.verl_plugin.errors import PluginError
+from wapo_verl.verl_plugin.fit import fit
 
 ENGINE = "wapo_verl.verl_plugin.step_plan_engine"
 EXTERNAL_LIB = "actor_rollout_ref.model.external_lib"
-
-
-class PluginError(RuntimeError):
-    """A run asks for this package, which cannot work here; the message says why, and the fix."""
 
 
 def start(config: DictConfig) -> None:
@@ -32,13 +30,14 @@ def start(config: DictConfig) -> None:
         SettingsError, ValueError: as `wapo_verl.settings.run.apply` does.
     """
     refuse_foreign("retrieval_index")
+    fit(config)
     if on_cpu(config):
         use_cpu()
         check_workers_platform()
     elif accelerator() is None and not asks_for_cpu(config):
         print(f"wapo-verl: the devices are not this machine's, since {elsewhere(config)}", flush=True)
     _ours("wapo_verl.settings.run", config).apply(config)
-    if str(OmegaConf.select(config, "trainer.v1.trainer_mode")).startswith(TRAINER_PREFIX):
+    if str(OmegaConf.select(config, TRAINER_MODE)).startswith(TRAINER_PREFIX):
         send_engine(config)
 
 
@@ -94,6 +93,6 @@ def _ours(name: str, config: DictConfig | None = None) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        asked = "trainer.device=cpu" if config is None else what_is_ours(config)
-        fix = f"pip install {error.name}" if error.name else "reinstall wapo-verl into this environment"
-        raise PluginError(f"{asked} asks for wapo-verl, which cannot be imported: {error}. {fix}") from error
+        setting = "trainer.device=cpu" if config is None else "{}={}".format(*next(iter(asked(config).items())))
+        fix = "install it into this environment" if error.name else "install wapo-verl into this environment again"
+        raise PluginError(f"{setting} asks for wapo-verl, which cannot be imported: {error}; {fix}") from error

@@ -39,14 +39,12 @@ def no_platform_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_one_setting_is_enough(key: str, value: Any) -> None:
-    said = asks.what_is_ours(config(key, value))
-    assert said is not None
-    assert said.startswith(key)
+    assert list(asks.asked(config(key, value))) == [key]
 
 
 def test_any_key_of_our_own_group_asks() -> None:
-    assert asks.asks_for_ours(config("wapo.search_agent.index", "world"))
-    assert asks.asks_for_ours(config("wapo.trainer", False))
+    assert list(asks.asked(config("wapo.search_agent.index", "world"))) == ["wapo.search_agent"]
+    assert asks.asked(config("wapo.trainer", False)) == {"wapo.trainer": "False"}
 
 
 def test_the_platform_variable_asks_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +71,7 @@ def test_the_platform_variable_asks_for_the_cpu(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_none_of_these_does(key: str, value: Any) -> None:
-    assert asks.what_is_ours(config(key, value)) is None
+    assert not asks.asks_for_ours(config(key, value))
 
 
 def test_an_empty_configuration_does_not() -> None:
@@ -85,7 +83,7 @@ def test_files_that_name_our_classes_ask(tmp_path: Path, key: str) -> None:
     ours, theirs = tmp_path / "ours.yaml", tmp_path / "theirs.yaml"
     ours.write_text("- name: my_search\n  _target_: wapo_verl.rollout.search_agent.SearchAgentLoop\n")
     theirs.write_text("# not wapo_verl, but\n- name: mine\n  _target_: my.agent.Loop\n")
-    assert asks.what_is_ours(config(key, str(ours))) == f"{key}={ours}"
+    assert asks.asked(config(key, str(ours))) == {key: str(ours)}
     assert not asks.asks_for_ours(config(key, str(theirs)))
 
 

@@ -1,0 +1,343 @@
+"""Every name of veRL that this package patches, overrides, calls or imports, and what it needs each for.
+
+Read in veRL 0.9.1. What decides is whether a name is as it is written here, not the number of the version: a feature
+all of whose names fit works with another veRL, and one that does not is refused by those names, where a run asks for it
+(`wapo_verl.verl_plugin.fit`). `tests/wapo_verl/verl_plugin/test_seams.py` holds the list to the installed veRL, and to
+what our source uses.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wapo_verl.verl_plugin.verl_source import VerlSource
+
+VERSION = "0.9.1"
+"""The version that the list was read in, and that the package was written and tested for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """One name.
+
+    Attributes:
+        module: dotted name of the module that we take it from, or that defines the class it belongs to.
+        name: its name there, after the class's and a dot where it is a member.
+        parameters: as in the source, without annotations, "=" behind those with a default; "" for what is no function.
+        replaced: whether we put something in its place, so that its parameters must be exactly these; else more may
+            have come that have a default.
+    """
+
+    module: str
+    name: str
+    parameters: str = ""
+    replaced: bool = False
+
+    def misfit(self, source: VerlSource) -> str | None:
+        """Return what is wrong with it in some veRL, or None."""
+        there = source.parameters(self.module, self.name)
+        if there is None:
+            return f"{self.module}.{self.name} is gone"
+        wanted = [name.rstrip("=") for name in self.parameters.split(", ") if name]
+        names = [name for name, _ in there]
+        missing = [name for name in wanted if name not in names]
+        added = [name for name, optional in there if name not in wanted and (self.replaced or not optional)]
+        if not wanted or not (missing or added or [name for name in names if name in wanted] != wanted):
+            return None
+        changes = (("does not take", missing), ("takes beside them", added))
+        said = " and ".join(f"{how} {', '.join(those)}" for how, those in changes if those)
+        return f"{self.module}.{self.name} {said or 'takes its parameters in another order'}"
+
+
+def _of(module: str, *used: str, replaced: Iterable[str] = ()) -> Iterator[Seam]:
+    """Yield the seams of one module, each written as "name" or "name(parameters)"."""
+    for texts, is_replaced in ((used, False), (replaced, True)):
+        for text in texts:
+            name, _, parameters = text.rstrip(")").partition("(")
+            yield Seam(module, name, parameters, is_replaced)
+
+
+SETTINGS = "settings"
+ALGORITHMS = "algorithms"
+TRAINER = "trainer"
+STEP_PLANS = "step plans"
+AGENT_LOOPS = "agent loops"
+CPU = "CPU platform"
+
+SEAMS: Mapping[str, tuple[Seam, ...]] = {
+    SETTINGS: (*_of("verl.utils.config", replaced=["validate_config(config, use_reference_policy, use_critic)"]),),
+    ALGORITHMS: (
+        *_of(
+            "verl.trainer.ppo.core_algos",
+            "register_adv_est(name_or_enum)",
+            "register_policy_loss(name)",
+            "ADV_ESTIMATOR_REGISTRY",
+            "POLICY_LOSS_REGISTRY",
+            "agg_loss(loss_mat, loss_mask, loss_agg_mode, dp_size=, batch_num_tokens=, global_batch_size=, "
+            "loss_scale_factor=)",
+            replaced=["get_adv_estimator_fn(name_or_enum)", "get_policy_loss_fn(name)"],
+        ),
+        *_of("verl.trainer.ppo", "core_algos"),
+        *_of(
+            "verl.utils.metric",
+            "AggregationType",
+            "Metric",
+            replaced=["Metric.from_dict(cls, data, aggregation)"],
+        ),
+    ),
+    TRAINER: (
+        *_of("verl.trainer.ppo.utils", "Role"),
+        *_of(
+            "verl.trainer.ppo.v1.replay_buffer",
+            "ReplayBuffer",
+            "ReplayBuffer.poll_interval",
+            "ReplayBuffer.partitions",
+            "ReplayBuffer._sampleable_terminal_keys(self, partition_id, eviction_reasons)",
+            "ReplayBufferAsync",
+            replaced=[
+                "ReplayBuffer._evict_terminal_groups(self, global_steps, partition_id, eviction_reasons)",
+                "ReplayBuffer.sample(self, global_steps, partition_id, batch_size)",
+                "ReplayBufferAsync.wait_for_sampleable(self, global_steps, partition_id, target_count)",
+            ],
+        ),
+        *_of(
+            "verl.trainer.ppo.v1.trainer_base",
+            "PPOTrainer",
+            "PPOTrainer._dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)",
+            "PPOTrainer._shutdown_dump_executor(self)",
+            "PPOTrainer.actor_rollout_wg",
+            "PPOTrainer.checkpoint_manager",
+            "PPOTrainer.config",
+            "PPOTrainer.critic_wg",
+            "PPOTrainer.global_steps",
+            "PPOTrainer.ref_in_actor",
+            "PPOTrainer.tokenizer",
+            "PPOTrainer.total_training_steps",
+            "PPOTrainer.use_critic",
+            "PPOTrainer.use_reference_policy",
+            "register_trainer(name)",
+            replaced=[
+                "PPOTrainer.__init__(self, config)",
+                "PPOTrainer._balance_batch(self, batch, metrics, logging_prefix=, keep_minibatch=)",
+                "PPOTrainer._build_replay_buffer(self)",
+                "PPOTrainer._compute_advantage(self, batch, metrics)",
+                "PPOTrainer._compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch)",
+                "PPOTrainer._compute_old_log_prob(self, batch, metrics)",
+                "PPOTrainer._compute_ref_log_prob(self, batch, metrics)",
+                "PPOTrainer._load_checkpoint(self)",
+                "PPOTrainer._log_rollout_data(self, batch, timing_raw, rollout_data_dir)",
+                "PPOTrainer._resolve_filter_groups_metric(self)",
+                "PPOTrainer._save_checkpoint(self)",
+                "PPOTrainer._step_once(self, metrics, timing_raw, sample_batch_size)",
+                "PPOTrainer._update_actor(self, batch, metrics)",
+                "PPOTrainer.fit(self, agent_loop_manager)",
+                "PPOTrainer.on_step_begin(self)",
+                "get_trainer_cls(name)",
+            ],
+        ),
+        *_of("verl.trainer.ppo.v1.trainer_colocate_async", "PPOTrainerColocateAsync"),
+        *_of("verl.trainer.ppo.v1.trainer_separate_async", "PPOTrainerSeparateAsync"),
+        *_of("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync"),
+        *_of("verl.utils.checkpoint.checkpoint_manager", "find_latest_ckpt_path(path, directory_format=)"),
+        *_of("verl.utils.debug", "marked_timer"),
+        *_of("verl.utils.metric", "reduce_metrics(metrics)"),
+        *_of("verl.utils.py_functional", "rename_dict(data, prefix=)"),
+        *_of(
+            "verl.utils.seqlen_balancing",
+            "calculate_workload(seqlen_list)",
+            "get_seqlen_balanced_partitions(seqlen_list, k_partitions, equal_size)",
+        ),
+        *_of("verl.workers.utils.padding", "response_to_nested(tensor, response_mask)"),
+    ),
+    STEP_PLANS: (
+        *_of("verl.utils", "tensordict_utils"),
+        *_of(
+            "verl.utils.tensordict_utils",
+            "assign_non_tensor(tensor_dict, **kwargs)",
+            "get_non_tensor_data(data, key, default)",
+        ),
+        *_of("verl.utils.metric", "AggregationType", "Metric"),
+        *_of("verl.utils.ulysses", "get_ulysses_sequence_parallel_rank(group=)"),
+        *_of("verl.workers.config.model", "HFModelConfig.external_lib"),
+        *_of("verl.workers.engine", "EngineRegistry"),
+        *_of("verl.workers.engine.base", "EngineRegistry._engines"),
+        *_of(
+            "verl.workers.engine.fsdp.transformer_impl",
+            "FSDPEngine._gather_and_unpad_packed",
+            "FSDPEngine.use_ulysses_sp",
+            "FSDPEngineWithLMHead",
+            "FSDPEngineWithLMHead.lr_scheduler",
+            replaced=[
+                "FSDPEngine.forward_backward_batch(self, data, loss_function, forward_only=)",
+                "FSDPEngine.lr_scheduler_step(self)",
+                "FSDPEngineWithLMHead.prepare_model_outputs(self, output, output_args, micro_batch, "
+                "logits_processor_func)",
+            ],
+        ),
+    ),
+    AGENT_LOOPS: (
+        *_of(
+            "verl.experimental.agent_loop.agent_loop",
+            "AgentLoopBase",
+            "AgentLoopBase.config",
+            "AgentLoopBase.rollout_config",
+            "AgentLoopBase.server_manager",
+            "AgentLoopBase.tokenizer",
+            "AgentLoopMetrics",
+            "AgentLoopOutput",
+            "ToolListWrap",
+            "_agent_loop_registry",
+            "register(agent_name)",
+            replaced=[
+                "AgentLoopBase.__init__(self, trainer_config, server_manager, tokenizer, processor, dataset_cls, "
+                "data_config, hf_model_type=, **kwargs)",
+                "AgentLoopBase._cap_text_prompt_length(self, prompt_ids)",
+                "AgentLoopBase.run(self, sampling_params, **kwargs)",
+            ],
+        ),
+        *_of(
+            "verl.experimental.agent_loop.tool_agent_loop",
+            "AgentData",
+            "AgentState",
+            "SPEC_DECODE_EXTRA_KEYS",
+            "ToolAgentLoop",
+            "ToolAgentLoop.apply_chat_template_kwargs",
+            "ToolAgentLoop.config",
+            "ToolAgentLoop.continuous_token_builder",
+            "ToolAgentLoop.max_tool_response_length",
+            "ToolAgentLoop.max_user_turns",
+            "ToolAgentLoop.response_length",
+            "ToolAgentLoop.rollout_config",
+            "ToolAgentLoop.tokenizer",
+            "ToolAgentLoop.tool_parser_name",
+            replaced=[
+                "ToolAgentLoop.__init__(self, *args, tools=, **kwargs)",
+                "ToolAgentLoop._call_tool(self, tool_call, tools_kwargs, agent_data)",
+                "ToolAgentLoop._handle_generating_state(self, agent_data, sampling_params, ignore_termination=)",
+                "ToolAgentLoop._handle_processing_tools_state(self, agent_data)",
+                "ToolAgentLoop.run(self, sampling_params, priority=, **kwargs)",
+            ],
+        ),
+        *_of("verl.experimental.agent_loop.tool_parser", "FunctionCall"),
+        *_of(
+            "verl.tools.base_tool",
+            "BaseTool",
+            "BaseTool.config",
+            "BaseTool.name",
+            "BaseTool.tool_schema",
+            replaced=[
+                "BaseTool.__init__(self, config, tool_schema)",
+                "BaseTool.execute(self, instance_id, parameters, **kwargs)",
+            ],
+        ),
+        *_of("verl.tools.schemas", "OpenAIFunctionToolSchema", "ToolResponse"),
+        *_of("verl.tools.tool_registry", "initialize_tools_from_config(tools_config_file)"),
+        *_of(
+            "verl.trainer.ppo.v1.agent_loop_tq",
+            "AgentLoopManagerTQ",
+            "AgentLoopManagerTQ.agent_loop_workers_class",
+            "AgentLoopWorkerTQ",
+            replaced=[
+                "AgentLoopManagerTQ.__init__(self, *args, **kwargs)",
+                "AgentLoopWorkerTQ.__init__(self, *args, **kwargs)",
+                "AgentLoopWorkerTQ._run_agent_loop(self, sampling_params, trajectory, agent_name, trace=, **kwargs)",
+            ],
+        ),
+        *_of(
+            "verl.trainer.ppo.v1.replay_buffer",
+            "ReplayBuffer.failure_keys",
+            replaced=["ReplayBuffer._sync_metadata_from_transfer_queue(self)"],
+        ),
+        *_of("verl.utils.profiler", "simple_timer(name, timing_raw)"),
+        *_of("verl.utils.rollout_trace", "rollout_trace_op(func)"),
+        *_of(
+            "verl.utils.tokenizer.continuous_token",
+            "ContinuousTokenBuilder",
+            "ContinuousTokenBuilder._synthetic_assistant_for_tools(self, tool_messages)",
+            "ContinuousTokenBuilder.chat_template_kwargs",
+            "ContinuousTokenBuilder.render_delta_token_id(self, prefix_messages, appended_messages, "
+            "add_generation_prompt=, tools=)",
+            "ContinuousTokenBuilder.tokenizer",
+            "MergeResult",
+            "QwenContinuousTokenBuilder",
+            replaced=[
+                "ContinuousTokenBuilder._merge_context_token_ids(self, runtime_token_ids, appended_token_ids, "
+                "**kwargs)",
+                "ContinuousTokenBuilder._tokenize_tool_group(self, tool_messages, previous_messages, tools=, "
+                "add_generation_prompt=)",
+            ],
+        ),
+        *_of(
+            "verl.utils.tokenizer.continuous_token_wiring",
+            "create_continuous_token_builder(tokenizer, model_family=, hf_model_type=, chat_template_kwargs=, "
+            "mm_processor_kwargs=, processor=, **builder_kwargs)",
+        ),
+    ),
+    CPU: (
+        *_of("verl.plugin.platform", "PlatformBase", "PlatformRegistry", "platform_manager"),
+        *_of(
+            "verl.plugin.platform.platform_manager",
+            "PlatformRegistry.get(cls, name)",
+            "PlatformRegistry.register(cls, platform)",
+            "PlatformRegistry.registered_names(cls)",
+            "_current_platform",
+        ),
+        *_of(
+            "verl.plugin.platform.platform_base",
+            replaced=[
+                "PlatformBase.communication_backend_name(self)",
+                "PlatformBase.cudart(self)",
+                "PlatformBase.current_device(self)",
+                "PlatformBase.device_count(self)",
+                "PlatformBase.device_module(self)",
+                "PlatformBase.device_name(self)",
+                "PlatformBase.empty_cache(self)",
+                "PlatformBase.get_device_capability(self, device_index=)",
+                "PlatformBase.is_available(self)",
+                "PlatformBase.is_ipc_supported(self)",
+                "PlatformBase.is_platform_available(self, use_smi_check=)",
+                "PlatformBase.manual_seed(self, seed)",
+                "PlatformBase.manual_seed_all(self, seed)",
+                "PlatformBase.nvtx_range(self, msg)",
+                "PlatformBase.profiler_start(self)",
+                "PlatformBase.profiler_stop(self)",
+                "PlatformBase.ray_noset_envvars(self)",
+                "PlatformBase.ray_resource_name(self)",
+                "PlatformBase.rollout_env_vars(self)",
+                "PlatformBase.set_allocator_settings(self, settings)",
+                "PlatformBase.set_device(self, device_index)",
+                "PlatformBase.synchronize(self, device_index=)",
+                "PlatformBase.vendor_name(self)",
+                "PlatformBase.visible_devices_envvar(self)",
+            ],
+        ),
+        *_of("verl.utils.device", "get_device_name()", replaced=["auto_set_device(config)"]),
+        *_of(
+            "verl.utils.distributed",
+            replaced=["initialize_global_process_group_ray(timeout_second=, backend=)"],
+        ),
+        *_of("verl.workers.engine.base", "EngineRegistry", "EngineRegistry._engines"),
+        *_of("verl.workers.engine.fsdp.transformer_impl", "FSDPEngineWithLMHead", "FSDPEngineWithValueHead"),
+        *_of(
+            "verl.workers.rollout.vllm_rollout.utils",
+            "vLLMColocateWorkerExtension",
+            replaced=[
+                "vLLMColocateWorkerExtension._iter_all_models_with_config(self)",
+                "vLLMColocateWorkerExtension._update_weights(self, weights, peft_config, base_sync_done)",
+                "vLLMColocateWorkerExtension.update_weights_from_ipc(self, peft_config=, base_sync_done=, use_shm=)",
+            ],
+        ),
+    ),
+}
+"""Feature -> its seams. Importing, calling or overriding another name of veRL's means adding it here."""
+
+
+def misfits(feature: str, root: Path) -> list[str]:
+    """Return what of veRL is not as a feature needs it, one sentence each; nothing where the feature works.
+
+    Args:
+        feature: a key of `SEAMS`.
+        root: the folder of the package `verl`.
+    """
+    source = VerlSource(root)
+    return [found for seam in SEAMS[feature] if (found := seam.misfit(source)) is not None]
