@@ -1,6 +1,7 @@
 """Turns the algorithms into what veRL's registries take. veRL is imported inside the functions only."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
 from wapo_verl.algorithms.batch import Batch, numbered, spread
 from wapo_verl.algorithms.registry import algorithms
 from wapo_verl.engine.loss_metrics import reducible
+from wapo_verl.verl_plugin.errors import PluginError
+from wapo_verl.verl_plugin.seams import SETTINGS, misfits
 
 PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -28,9 +31,17 @@ def register_all() -> None:
 
 
 def register_estimator(name: str) -> None:
-    """Register the estimator of one of our algorithms with veRL, as `register_all` does."""
+    """Register the estimator of one of our algorithms with veRL, as `register_all` does.
+
+    Raises:
+        PluginError: where veRL's validation has moved, before which an algorithm's settings are resolved: the estimator
+            alone would train with another loss.
+    """
+    import verl
     from verl.trainer.ppo import core_algos
 
+    if wrong := misfits(SETTINGS, Path(verl.__file__).parent):
+        raise PluginError(f"the settings of the algorithm {name!r} cannot be resolved with this veRL: {wrong[0]}")
     if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", name):
         core_algos.register_adv_est(name)(estimator(algorithms()[name]))
 

@@ -5,8 +5,8 @@ In the order of `start`: nothing foreign stands in the place of our packages, wh
 """
 
 import importlib
-import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -42,19 +42,20 @@ def start(config: DictConfig) -> None:
 
 
 def refuse_foreign(name: str) -> None:
-    """Raise PluginError where a package of ours is not what its name imports: a user's folder comes first on the path.
+    """Raise PluginError where a package of ours is not what its name means: a user's folder comes first on the path.
 
-    It is looked for, not imported.
+    It is looked for as an import would, but not imported.
     """
-    spec = importlib.util.find_spec(name)
-    expected = Path(wapo_verl.__file__).resolve().parents[1] / name
-    where = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
-    if where != expected / "__init__.py":
-        found = where or (list(spec.submodule_search_locations or []) if spec else "nothing")
-        raise PluginError(
-            f"this run uses wapo-verl, whose package {name!r} is {expected}, but here the name means {found}: rename "
-            "that, or start the run in another folder (the current one comes first on Python's path)"
-        )
+    searches = (finder.find_spec(name, None) for finder in sys.meta_path)
+    spec = next(filter(None, searches), None)
+    ours = Path(wapo_verl.__file__).resolve().parents[1] / name
+    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ours / "__init__.py":
+        return
+    found = "nothing" if spec is None else spec.origin or ", ".join(spec.submodule_search_locations or ())
+    raise PluginError(
+        f"this run uses wapo-verl, whose package {name!r} is {ours}, but here that name means {found}: rename that, or "
+        "start the run in another folder (the current one comes first on Python's path)"
+    )
 
 
 def use_cpu() -> None:

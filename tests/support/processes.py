@@ -1,0 +1,71 @@
+"""Runs Python in a process of its own as `python -m` would: the current folder comes first on the path."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+HIDDEN = (
+    "PYTHONPATH",
+    "VERL_PLATFORM",
+    "VERL_USE_EXTERNAL_PLUGINS",
+    "WAPO_VERL_DISABLE",
+    "WAPO_ENVIRONMENTS",
+    "RAY_ADDRESS",
+)
+"""Variables that decide what is tested, so none comes from the tests' own process."""
+
+
+def python(
+    script: Path | str,
+    *arguments: str,
+    folder: Path,
+    path: Iterable[Path] = (),
+    variables: Mapping[str, str] | None = None,
+    timeout_s: float = 300,
+) -> subprocess.CompletedProcess[str]:
+    """Run a script, with nothing of this checkout on the path but what is installed.
+
+    Args:
+        script: A file, or the code itself.
+        arguments: Its arguments.
+        folder: The current folder, which comes first on the path; Ray's files are looked for there, too.
+        path: Folders for PYTHONPATH.
+        variables: Further variables.
+        timeout_s: Seconds after which it is a failure.
+    """
+    code = script if isinstance(script, str) else f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    inherited = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    where = os.pathsep.join(map(str, path))
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": where, "RAY_TMPDIR": str(folder), **(variables or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
+def hostile_folder(folder: Path, *, retrieval_index: bool = True) -> Path:
+    """Make a folder as a user's may be: with names that our checkout has too, each of which fails when it is imported.
+
+    Args:
+        folder: Where; made.
+        retrieval_index: Whether a module of that name, which is an import name of ours, is among them.
+    """
+    folder.mkdir()
+    packages = ("envs", "recipes", "tests", "examples")
+    for name in packages:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(f"raise AssertionError('the user\\'s {name} was imported')\n")
+    (folder / "benchmarks").mkdir()
+    (folder / "docs").mkdir()
+    (folder / "envs" / "ottqa").mkdir()
+    (folder / "recipes" / "mine.sh").touch()
+    if retrieval_index:
+        (folder / "retrieval_index.py").write_text(
+            "raise AssertionError('the user\\'s retrieval_index was imported')\n"
+        )
+    return folder
