@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from support.paths import ROOT
 from support.pins import pins
 
-from wapo_verl.verl_plugin import patches
+from wapo_verl.verl_plugin import seams
 
 
 def project() -> dict[str, Any]:
@@ -33,9 +33,9 @@ def test_the_version_stands_in_one_place() -> None:
 
 def test_one_verl_is_named_everywhere() -> None:
     (least,) = [text for text in project()["dependencies"] if text.startswith("verl")]
-    assert Requirement(least).specifier.contains(patches.VERSION)
-    assert f"verl=={patches.VERSION}" in project()["optional-dependencies"]["cpu"]
-    assert pins("cpu-stack.txt")["verl"] == patches.VERSION
+    assert Requirement(least).specifier.contains(seams.VERSION)
+    assert f"verl=={seams.VERSION}" in project()["optional-dependencies"]["cpu"]
+    assert pins("cpu-stack.txt")["verl"] == seams.VERSION
 
 
 def test_pre_commit_runs_the_pinned_tools() -> None:

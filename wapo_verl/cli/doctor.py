@@ -113,9 +113,7 @@ def check_devices() -> list[Check]:
         return [Check("accelerator", name)]
     checks = [Check("accelerator", "none: runs that ask for this package compute on the CPU")]
     if address := running_ray():
-        checks.append(
-            Check("Ray", f"a cluster runs here ({address}): its devices count, unless trainer.device=cpu")
-        )
+        checks.append(Check("Ray", f"a cluster runs here ({address}): its devices count, unless trainer.device=cpu"))
     use_cpu()
     build = "CPU" if torch.version.cuda is None else f"CUDA {torch.version.cuda}, which computes on the CPU too"
     checks.append(Check("torch build", build))
