@@ -29,9 +29,9 @@ import typer
 from benchmarks.winners_report import Cost, Found, Setting, draw, page
 from examples.quickstart.model import make_model
 from examples.quickstart.tokenizer import make_tokenizer
-from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
-from wapo_verl.training.winners_only import balanced, members, mini_batches, update_orders
+from wapo_verl.training.row_selection import balanced, members, mini_batches, update_orders
 
 PAGE, FIGURE = Path("benchmarks/winners.md"), Path("docs/winners.png")
 VOCABULARY = 32_000
@@ -146,8 +146,7 @@ class Rows:
         # Each winner has a loser in a group of its own: who wins does not then hang on the rest of the batch.
         won = winners_as_long_as_the_rest(lengths, round(fraction * setting.rows), random.Random(f"{seed} {fraction}"))
         rewards = torch.tensor([float(row in won) for row in range(setting.rows)] + [0.0] * setting.rows)
-        found = algorithm("wapo")
-        assert found is not None
+        found = ALGORITHMS["wapo"]
         groups = torch.arange(setting.rows).repeat(2)
         rows = found.advantages(Batch(rewards, groups), found.default_options()).rows[: setting.rows].float()
         return cls(

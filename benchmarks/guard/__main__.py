@@ -7,14 +7,15 @@ collapse. Seeds are told apart, so that thresholds tuned on some are measured on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from benchmarks.guard.evaluation import Outcome, Run, kept_report, mistakes, replay, report
 from wapo_verl.guard.thresholds import Thresholds
+from wapo_verl.settings.keys import explain
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,11 +48,14 @@ def thresholds_from(given: Sequence[str]) -> Thresholds:
         if not separator:
             raise ValueError(f"{text!r} is no threshold: write key=value, as in patience=4")
         values[key] = int(value) if value.isdigit() and key not in _fractions() else float(value)
-    return Thresholds.from_mapping(values)
+    try:
+        return Thresholds.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(explain(error, Thresholds)) from error
 
 
 def _fractions() -> list[str]:
-    return [name for name, value in asdict(Thresholds()).items() if isinstance(value, float)]
+    return [name for name, value in Thresholds().model_dump().items() if isinstance(value, float)]
 
 
 @app.command()
@@ -88,7 +92,7 @@ def page(outcomes: Sequence[Outcome], tuned: frozenset[int], thresholds: Thresho
 
 def _preamble(outcomes: Sequence[Outcome], tuned: frozenset[int], thresholds: Thresholds) -> str:
     collapsed = sum(outcome.run.collapsed_at is not None for outcome in outcomes)
-    numbers = ", ".join(f"{name} {value:g}" for name, value in asdict(thresholds).items())
+    numbers = ", ".join(f"{name} {value:g}" for name, value in thresholds.model_dump().items())
     seeds = "".join(f" --tuned {seed}" for seed in sorted(tuned))
     return (
         f"Written by `python -m benchmarks.guard.__main__ RUNS{seeds}`, RUNS a folder of the study. "

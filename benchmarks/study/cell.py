@@ -19,7 +19,7 @@ from benchmarks.study.policy import Policy
 from benchmarks.study.settings import Cell, StudySettings
 from benchmarks.study.task import Task, load_model, open_task
 from benchmarks.study.update import Loss, Trainer, actor_config, ask_advantages, make_rows
-from wapo_verl.algorithms import algorithm
+from wapo_verl.algorithms import ALGORITHMS
 
 Step = dict[str, float]
 
@@ -83,7 +83,7 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
     Raises:
         ValueError: for an unknown algorithm, or a batch that does not divide into the cell's mini-batches.
     """
-    found = algorithm(cell.algorithm)
+    found = ALGORITHMS.get(cell.algorithm)
     if found is None:
         raise ValueError(f"there is no algorithm {cell.algorithm!r} here; `wapo-verl doctor` lists them")
     settings, sizes = seed.settings, seed.settings.task

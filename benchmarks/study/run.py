@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks.study.grid import run_grid
 from benchmarks.study.records import read_records
 from benchmarks.study.settings import Grid, StudySettings
-from wapo_verl.algorithms import algorithms
+from wapo_verl.algorithms import ALGORITHMS
 
 
 def study(grid: Grid, settings: StudySettings, out: Path, workers: int, console: Console) -> list[str]:
@@ -47,7 +47,7 @@ def write_report(out: Path, console: Console) -> None:
 
 
 def _check(grid: Grid, settings: StudySettings) -> None:
-    known = algorithms()
+    known = ALGORITHMS
     for name in {cell.algorithm: None for cell in grid.cells()}:
         if name not in known:
             raise ValueError(f"there is no algorithm {name!r}; there are {', '.join(sorted(known))}")

@@ -21,7 +21,7 @@ from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.algorithms import Advantages, Algorithm, Batch
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
-from wapo_verl.settings.resolve import apply_defaults
+from wapo_verl.settings.defaults import apply_defaults
 from wapo_verl.verl_plugin.algorithms import register_all
 
 ACTOR = "actor_rollout_ref.actor"

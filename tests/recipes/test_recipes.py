@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from support.paths import ROOT
 
 from retrieval_index import Document, build_index
-from wapo_verl.algorithms import algorithms
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import run as run_settings
@@ -36,7 +36,7 @@ PUBLISHED = {
 }
 """L, steps, longest sequence."""
 
-ALGORITHMS = ("grpo_ref", "dapo", "gspo_ref", "raft_pp", "cpgd")
+BASELINES = ("grpo_ref", "dapo", "gspo_ref", "raft_pp", "cpgd")
 PACKAGED = str(Path(verl.trainer.config.__file__).parent)
 TRAIN = ["-m", "verl.trainer.main_ppo"]
 OPEN_KEYS = (
@@ -295,7 +295,7 @@ def test_verls_grpo_is_the_same_run_with_another_objective(script: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("script", "estimator"),
-    [(GPU_SCRIPTS[place % len(GPU_SCRIPTS)], estimator) for place, estimator in enumerate(ALGORITHMS)],
+    [(GPU_SCRIPTS[place % len(GPU_SCRIPTS)], estimator) for place, estimator in enumerate(BASELINES)],
     ids=lambda value: name(value) if isinstance(value, Path) else value,
 )
 @pytest.mark.usefixtures("on_gpus")
@@ -328,7 +328,7 @@ def test_an_algorithm_without_a_recipe_is_refused(tmp_path: Path) -> None:
 def test_the_recipes_know_every_algorithm() -> None:
     text = (RECIPES / "published.sh").read_text()
     (listed,) = re.findall(r"^    (wapo \| .*)\) ;;$", text, re.MULTILINE)
-    assert set(listed.split(" | ")) == set(algorithms())
+    assert set(listed.split(" | ")) == set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("script", [script for script in SEARCHING if script in GPU_SCRIPTS], ids=name)

@@ -7,7 +7,7 @@ import re
 import pytest
 from support.paths import ROOT
 
-from wapo_verl.algorithms import algorithms
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.objective import FROM_THE_ROLLOUT
 
 PAGE = (ROOT / "docs" / "papers.md").read_text()
@@ -25,9 +25,9 @@ def test_the_keys_that_all_set() -> None:
     assert documented("") == {key: str(value) for key, value in FROM_THE_ROLLOUT.items()}
 
 
-@pytest.mark.parametrize("name", sorted(algorithms()))
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_the_keys_of_an_algorithm(name: str) -> None:
-    own = {key: value for key, value in algorithms()[name].defaults.items() if key not in FROM_THE_ROLLOUT}
+    own = {key: value for key, value in ALGORITHMS[name].defaults.items() if key not in FROM_THE_ROLLOUT}
     shown = documented(f" keys {name}")
     assert list(shown) == list(own)
     assert [shown[key] for key, value in own.items() if not callable(value)] == [
@@ -38,4 +38,4 @@ def test_the_keys_of_an_algorithm(name: str) -> None:
 
 def test_the_table_of_algorithms_names_each() -> None:
     table = (ROOT / "docs" / "algorithms.md").read_text()
-    assert [name for name in algorithms() if f"| `{name}` |" not in table] == []
+    assert [name for name in ALGORITHMS if f"| `{name}` |" not in table] == []

@@ -2,8 +2,8 @@
 
 Starting Ray, the actor and vLLM takes longer than ten steps of the tiny task. So one run trains every algorithm in
 turn: each has the settings that a run of its own resolves to, its own loss in the worker, and the start's weights and
-optimizer. The folder named in WAPO_RELAY holds `NAME.yaml` (the resolved `algorithm` and `actor` settings) for each of
-them, and `order.json`.
+optimizer. The folder named in WAPO_RELAY holds `NAME.yaml` (the resolved `algorithm` and `actor` settings, and the
+decisions) for each of them, and `order.json`.
 """
 
 import json
@@ -17,14 +17,12 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.utils.losses import ppo_loss
 
-from wapo_verl.algorithms import algorithm
-from wapo_verl.settings.resolve import algorithm_options
-from wapo_verl.training.trainer import StableTrainerSync
-from wapo_verl.training.winners_settings import winners_only
+from wapo_verl.training.decisions import Decisions
+from wapo_verl.training.trainer import WapoTrainerSync
 
 
 @register_trainer("wapo_relay")
-class RelayTrainer(StableTrainerSync):
+class RelayTrainer(WapoTrainerSync):
     """Trains `order.json`'s algorithms one after the other, `steps` steps each."""
 
     def __init__(self, config: Any) -> None:
@@ -56,10 +54,7 @@ class RelayTrainer(StableTrainerSync):
         with open_dict(self.config):
             self.config.algorithm = resolved.algorithm
             self.config.actor_rollout_ref.actor = resolved.actor
-        self.algorithm = algorithm(name)
-        assert self.algorithm is not None
-        self.options = algorithm_options(self.config, self.algorithm)
-        self.winners_only = winners_only(self.config)
+        self._obey(Decisions.model_validate(OmegaConf.to_container(resolved.decisions)))
         actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
         self.actor_rollout_wg.set_loss_fn(partial(ppo_loss, config=actor))
         self._go_back_to(self._start)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from omegaconf import OmegaConf
+from support.runs import decide_search_agent
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # type: ignore[import-untyped]
 from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
@@ -110,7 +111,7 @@ def make_config(index: str | None, **overrides: Any) -> Any:
     )
     for key, value in overrides.items():
         OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
-    return config
+    return decide_search_agent(config)
 
 
 def play(

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from support.chat_families import Family, tokenizer_of
+from support.runs import decide_search_agent
 from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
 from verl.tools.function_tool import FunctionTool
@@ -85,7 +86,7 @@ def _config(index: str, template_arguments: dict[str, Any], **rollout: Any) -> A
     )
     for key, value in rollout.items():
         OmegaConf.update(config, f"actor_rollout_ref.rollout.{key.replace('__', '.')}", value)
-    return config
+    return decide_search_agent(config)
 
 
 def play(
@@ -94,7 +95,7 @@ def play(
     turns: Sequence[Sequence[int]],
     messages: Messages,
     *,
-    index: str = "",
+    index: str = "unused",
     results: dict[str, str] | None = None,
     template_arguments: dict[str, Any] | None = None,
     **rollout: Any,

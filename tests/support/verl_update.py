@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 
@@ -77,8 +77,7 @@ def advantages_from_keys(rows: list[Row], name: str, **options: str) -> torch.Te
     keys = [f"{row.group}_{row.completion}_{row.output}" for row in rows]
     padding = [row.padding for row in rows]
     batch = Batch.from_keys(keys, rewards.sum(dim=-1), padding=padding, lengths=mask.sum(dim=-1))
-    found = algorithm(name)
-    assert found is not None
+    found = ALGORITHMS[name]
     return spread(found.advantages(batch, found.default_options() | options).rows, mask, torch.float64)
 
 

@@ -1,34 +1,50 @@
-"""Policy-gradient algorithms, one small file each, as pure functions on tensors.
+"""Policy-gradient algorithms as pure functions on tensors. This package needs torch alone.
 
-A module of this folder that defines `ALGORITHM` (an `Algorithm`) is an algorithm with all its parts: the advantages,
-the losses, the veRL keys it sets and the settings that contradict it. To add an algorithm, add a file. This package
-needs torch alone; `wapo_verl.verl_plugin.algorithms` registers the algorithms with veRL.
+`ALGORITHMS` is the table of all of them. An algorithm with parts of its own (`wapo`, `cpgd`) is a file; a baseline that
+consists of shared parts is a row of the table in `baselines`. To add one, write it and name it here.
+`wapo_verl.verl_plugin.algorithms` registers the algorithms with veRL.
 
 Examples:
     The WAPO advantages of one group of four completions, two of which win:
 
     >>> import torch
-    >>> from wapo_verl.algorithms import Batch, algorithm
-    >>> wapo = algorithm("wapo")
+    >>> from wapo_verl.algorithms import ALGORITHMS, Batch
+    >>> wapo = ALGORITHMS["wapo"]
     >>> batch = Batch(rewards=torch.tensor([1.0, 0.0, 0.0, 1.0]), group_ids=torch.zeros(4, dtype=torch.int64))
     >>> wapo.advantages(batch, wapo.default_options()).rows
     tensor([0.5000, 0.0000, 0.0000, 0.5000], dtype=torch.float64)
 """
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default, Finding, LossInputs, TokenLoss, Value
+from collections.abc import Mapping
+
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Conflict, Default, LossInputs, TokenLoss, Value
+from wapo_verl.algorithms.baselines import BASELINES
 from wapo_verl.algorithms.batch import Batch
-from wapo_verl.algorithms.registry import algorithm, algorithms, own_losses
+from wapo_verl.algorithms.cpgd import CPGD
+from wapo_verl.algorithms.wapo import WAPO
 
 __all__ = [
+    "ALGORITHMS",
     "Advantages",
     "Algorithm",
     "Batch",
+    "Conflict",
     "Default",
-    "Finding",
     "LossInputs",
     "TokenLoss",
     "Value",
-    "algorithm",
-    "algorithms",
     "own_losses",
 ]
+
+ALGORITHMS: Mapping[str, Algorithm] = {each.name: each for each in (WAPO, CPGD, *BASELINES)}
+"""Name as `algorithm.adv_estimator` -> the algorithm. Every other name is veRL's own, or unknown."""
+
+
+def own_losses(acts_without_advantage: bool) -> frozenset[str]:
+    """Return the names of this project's losses that act, or do not act, on tokens without an advantage."""
+    return frozenset(
+        name
+        for each in ALGORITHMS.values()
+        if each.acts_without_advantage is acts_without_advantage
+        for name in each.losses
+    )

@@ -1,7 +1,4 @@
-"""Define what an algorithm is made of: the record that each file exposes as `ALGORITHM`, and what its parts exchange.
-
-Nothing here knows veRL: `wapo_verl.verl_plugin.algorithms` turns these parts into what veRL's registries take.
-"""
+"""Define what an algorithm is made of, and what its parts exchange. Nothing here knows veRL."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,8 +70,8 @@ class TokenLoss:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A setting that contradicts the algorithm.
+class Conflict:
+    """Settings that contradict each other or the algorithm.
 
     Attributes:
         level: "error" stops the run, "warning" is printed.
@@ -85,6 +82,16 @@ class Finding:
     level: Literal["error", "warning"]
     key: str
     message: str
+
+
+def errors(*rows: tuple[bool, str, str]) -> list[Conflict]:
+    """Return the rows (whether it applies, key, message) that apply, as errors."""
+    return [Conflict("error", key, message) for applies, key, message in rows if applies]
+
+
+def warnings(*rows: tuple[bool, str, str]) -> list[Conflict]:
+    """Return the rows (whether it applies, key, message) that apply, as warnings."""
+    return [Conflict("warning", key, message) for applies, key, message in rows if applies]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ class Algorithm:
         defaults: veRL key -> the value it gets where the user set none; the printed table keeps this order.
         notes: veRL key -> why it has that value, in a few words, for the printed table.
         options: the algorithm's own keys under `wapo.` -> their allowed values, the default first.
-        check: (the resolved config, the keys the user set) -> the settings that contradict the algorithm.
+        check: the resolved config -> the settings that contradict the algorithm.
         acts_without_advantage: whether its losses have a term, such as a drift, on tokens without an advantage.
         winners_only: whether updates skip the rows without an advantage where the user does not say.
     """
@@ -110,7 +117,7 @@ class Algorithm:
     defaults: Mapping[str, Default]
     notes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    check: Callable[[Any, set[str]], list[Finding]] = lambda config, explicit: []
+    check: Callable[[Any], list[Conflict]] = lambda config: []
     acts_without_advantage: bool = False
     winners_only: bool = False
 

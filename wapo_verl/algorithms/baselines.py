@@ -1,12 +1,18 @@
-"""Compute the baselines' advantages: the reward, the reward minus its group's mean, or that divided by the spread."""
+"""Define the baselines: each is an advantage, an average over tokens and one of veRL's losses, a row of `BASELINES`.
+
+All but GSPO's are as WAPO's authors ran them. Every row is held to its formula by
+`tests/wapo_verl/algorithms/test_baseline_gradients.py`.
+"""
 
 from collections.abc import Callable, Mapping
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default
+from wapo_verl.algorithms.averaging import TOKEN_MEAN, TOKEN_SUM, completion_means, group_means, longest_means
 from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_advantages, group_metrics, group_std
+from wapo_verl.algorithms.objective import NO_DUAL_CLIP, NOTES, differences, objective
 
 STD_FLOOR = 1e-8
 """Added to a group's standard deviation before dividing by it."""
@@ -53,3 +59,39 @@ def estimator(plain: Plain, averaging: Averaging) -> Callable[[Batch, Mapping[st
         )
 
     return advantages
+
+
+def _baseline(name: str, plain: Plain, averaging: Averaging, loss: str, mean: str, **actor: Default) -> Algorithm:
+    defaults = objective(loss, mean, **actor)
+    return Algorithm(
+        name=name,
+        advantages=estimator(plain, averaging),
+        losses={},
+        defaults=defaults,
+        notes=NOTES,
+        check=lambda config: differences(config, defaults),
+    )
+
+
+_PPO_CLIP: Mapping[str, Default] = {"clip_ratio_low": 0.2, "clip_ratio_high": 0.2, "clip_ratio_c": NO_DUAL_CLIP}
+
+BASELINES = (
+    # GRPO (arXiv 2402.03300). veRL's own `grpo` has the sample's standard deviation and 1e-6.
+    _baseline("grpo_ref", standardised, completion_means, "vanilla", TOKEN_MEAN, **_PPO_CLIP),
+    # Dr. GRPO (arXiv 2503.20783): neither a completion's length nor its group's spread changes a token's weight.
+    _baseline("dr_grpo", centred, longest_means, "vanilla", TOKEN_SUM, **_PPO_CLIP, loss_scale_factor=1),
+    # DAPO (arXiv 2503.14476), its loss alone; the paper's own upper clip is 0.28. Dynamic sampling and the overlong
+    # penalty are veRL's (`algorithm.filter_groups`, reward manager `dapo`).
+    _baseline("dapo", standardised, group_means, "vanilla", TOKEN_SUM, **_PPO_CLIP, loss_scale_factor=1),
+    # DAPO's clip and average with Dr. GRPO's advantage.
+    _baseline("dr_dapo", centred, group_means, "vanilla", TOKEN_SUM, **_PPO_CLIP, loss_scale_factor=1),
+    # GSPO (arXiv 2507.18071), one ratio a completion, the geometric mean of its tokens'. The clip is the paper's: a
+    # geometric mean moves by far less than one token's ratio.
+    _baseline(
+        "gspo_ref", standardised, completion_means, "gspo", TOKEN_MEAN, clip_ratio_low=3e-4, clip_ratio_high=4e-4
+    ),
+    # RAFT (arXiv 2504.11343): maximum likelihood of the completions with a positive reward; no ratio, no clip.
+    _baseline("raft", positive_reward, completion_means, "gpg", TOKEN_MEAN),
+    # RAFT++ (same paper): RAFT with token ratios. No advantage is negative, so the two-sided clip acts above 1 + eps.
+    _baseline("raft_pp", positive_reward, completion_means, "vanilla", TOKEN_MEAN, **_PPO_CLIP),
+)

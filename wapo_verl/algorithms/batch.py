@@ -5,10 +5,9 @@ may return several outputs for one session, which are several rows of one comple
 prompt. Padding rows, which veRL appends to fill the last mini-batch, belong to no completion of a prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 
@@ -111,16 +110,13 @@ class Batch:
         Raises:
             ValueError: where a key does not have that form; names the key.
         """
-        session, output = _split_last(np.asarray(keys, dtype=str))
-        uid, _ = _split_last(session)
-        if not np.char.isdigit(output).all():
-            raise ValueError(f"key {keys[int(np.char.isdigit(output).argmin())]!r} does not end in an output's number")
+        parts = [_parts(str(key)) for key in keys]
         device = rewards.device
         return cls(
             rewards=rewards,
-            group_ids=numbered(uid, device),
-            completion_ids=numbered(session, device),
-            output_index=torch.from_numpy(output.astype(np.int64)).to(device),
+            group_ids=numbered([uid for uid, _, _ in parts], device),
+            completion_ids=numbered([(uid, session) for uid, session, _ in parts], device),
+            output_index=torch.tensor([output for _, _, output in parts], dtype=torch.int64, device=device),
             padding=None if padding is None else torch.tensor(padding, dtype=torch.bool, device=device),
             truncated=None if truncated is None else torch.tensor(truncated, dtype=torch.bool, device=device),
             lengths=lengths,
@@ -153,18 +149,20 @@ class Batch:
         return Completions(self.rewards[final], groups[final], padding[final], truncated[final], of_row, lengths)
 
 
-def numbered(labels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
-    """Return the same number for equal labels: (R,) labels of any kind -> (R,) int64 numbers from 0."""
-    return torch.from_numpy(np.unique(labels.astype(str), return_inverse=True)[1].astype(np.int64)).to(device)
+def numbered(labels: Iterable[Hashable], device: torch.device | None = None) -> torch.Tensor:
+    """Return the same number for equal labels, in the order in which they come: R labels -> (R,) int64."""
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(label, len(numbers)) for label in labels], dtype=torch.int64, device=device)
 
 
-def _split_last(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split each key at its last underscore; raises ValueError for a key without one."""
-    parts = np.char.rpartition(keys, "_")
-    if len(keys) and (parts[:, 0] == "").any():
-        key = str(keys[int((parts[:, 0] == "").argmax())])
+def _parts(key: str) -> tuple[str, str, int]:
+    """Split "{uid}_{session}_{output}"; the uid may have underscores of its own."""
+    uid, session, output = key.rsplit("_", 2) if key.count("_") > 1 else ("", "", "")
+    if not uid:
         raise ValueError(f"key {key!r} is not of the form uid_session_output, which veRL's V1 trainer gives its rows")
-    return parts[:, 0], parts[:, 2]
+    if not output.isdigit():
+        raise ValueError(f"key {key!r} does not end in an output's number")
+    return uid, session, int(output)
 
 
 def spread(rows: torch.Tensor, response_mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Finding, LossInputs, TokenLoss
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Conflict, LossInputs, TokenLoss, errors
 from wapo_verl.algorithms.averaging import to_rows
 from wapo_verl.algorithms.baselines import centred
 from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_any, group_metrics, group_std
-from wapo_verl.algorithms.objective import ACTOR, NOTES, check_against, objective
+from wapo_verl.algorithms.objective import ACTOR, NOTES, differences, objective
 
 STD_FLOOR = 1e-6
 LARGEST_FILTER_WEIGHT = 3.0
@@ -87,13 +87,14 @@ def loss(inputs: LossInputs) -> TokenLoss:
     )
 
 
-def check(config: Any, explicit: set[str]) -> list[Finding]:
+def check(config: Any) -> list[Conflict]:
     """Return the settings of the resolved configuration that contradict CPGD, and why."""
-    cap = config.actor_rollout_ref.actor.clip_ratio_c
-    if cap > 1:
-        return _shared_check(config, explicit)
     message = "the drift's ratio counts up to this, c + 1, which must be above 1; 3.0 was published"
-    return [Finding("error", f"{ACTOR}.clip_ratio_c", message), *_shared_check(config, explicit)]
+    no_drift = not config.actor_rollout_ref.actor.clip_ratio_c > 1
+    return [
+        *errors((no_drift, f"{ACTOR}.clip_ratio_c", message)),
+        *differences(config, DEFAULTS, but=("clip_ratio_c",)),
+    ]
 
 
 DEFAULTS = {
@@ -101,9 +102,7 @@ DEFAULTS = {
     f"{ACTOR}.policy_loss.ppo_kl_coef": 0.001,
 }
 
-_shared_check = check_against({key: value for key, value in DEFAULTS.items() if key != f"{ACTOR}.clip_ratio_c"})
-
-ALGORITHM = Algorithm(
+CPGD = Algorithm(
     name="cpgd",
     advantages=advantages,
     losses={"cpgd": loss},

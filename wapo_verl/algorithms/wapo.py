@@ -19,10 +19,19 @@ from typing import Any
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default, Finding, LossInputs, TokenLoss
+from wapo_verl.algorithms.algorithm import (
+    Advantages,
+    Algorithm,
+    Conflict,
+    Default,
+    LossInputs,
+    TokenLoss,
+    errors,
+    warnings,
+)
 from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_advantages, group_any, group_metrics, group_sizes, group_std
-from wapo_verl.algorithms.objective import ACTOR, FROM_THE_ROLLOUT, shared_errors, shared_warnings
+from wapo_verl.algorithms.objective import ACTOR, FROM_THE_ROLLOUT
 from wapo_verl.algorithms.objective import NOTES as SHARED_NOTES
 
 STD_FLOOR = 1e-8
@@ -140,27 +149,21 @@ NOTES: Mapping[str, str] = {
 }
 
 
-def check(config: Any, explicit: set[str]) -> list[Finding]:
+def check(config: Any) -> list[Conflict]:
     """Return the settings of the resolved configuration that contradict WAPO, and why."""
-    return [*_errors(config), *shared_errors(config), *_warnings(config), *shared_warnings(config)]
-
-
-def _errors(config: Any) -> list[Finding]:
     actor, algorithm = config.actor_rollout_ref.actor, config.algorithm
-    rules = (
+    return errors(
         (
             bool(algorithm.get("norm_adv_by_std_in_grpo", False)),
             "algorithm.norm_adv_by_std_in_grpo",
             "WAPO does not divide by the standard deviation; set it to False (+wapo.advantage=group_std divides)",
         ),
-        (not (actor.clip_ratio_high or 0) > 0, f"{ACTOR}.clip_ratio_high", "eps must be positive; 9.0 was published"),
-    )
-    return [Finding("error", key, message) for applies, key, message in rules if applies]
-
-
-def _warnings(config: Any) -> list[Finding]:
-    actor = config.actor_rollout_ref.actor
-    rules = (
+        (
+            not (actor.clip_ratio_high or 0) > 0,
+            f"{ACTOR}.clip_ratio_high",
+            "eps must be positive; 9.0 was published",
+        ),
+    ) + warnings(
         (
             actor.policy_loss.loss_mode not in LOSSES,
             f"{ACTOR}.policy_loss.loss_mode",
@@ -188,12 +191,11 @@ def _warnings(config: Any) -> list[Finding]:
             "a batch that has no winner",
         ),
     )
-    return [Finding("warning", key, message) for applies, key, message in rules if applies]
 
 
 LOSSES = {"wapo": clipped_loss, "wapo_reinforce": reinforce_loss}
 
-ALGORITHM = Algorithm(
+WAPO = Algorithm(
     name="wapo",
     advantages=advantages,
     losses=LOSSES,

@@ -130,14 +130,14 @@ def check_registrations() -> list[Check]:
     from verl.trainer.ppo import core_algos
     from verl.trainer.ppo.v1 import get_trainer_cls
 
-    from wapo_verl.algorithms import algorithms
+    from wapo_verl.algorithms import ALGORITHMS
     from wapo_verl.environments.registry import environments
-    from wapo_verl.settings.run import MODES
+    from wapo_verl.training.decisions import MODES
     from wapo_verl.verl_plugin.asks import AGENT_LOOPS, TRAINER_PREFIX
 
-    losses = sorted({loss for ours in algorithms().values() for loss in (ours.loss_mode, *ours.losses)})
+    losses = sorted({loss for ours in ALGORITHMS.values() for loss in (ours.loss_mode, *ours.losses)})
     return [
-        _names("estimators", list(algorithms()), core_algos.get_adv_estimator_fn),
+        _names("estimators", list(ALGORITHMS), core_algos.get_adv_estimator_fn),
         _names("losses", losses, core_algos.get_policy_loss_fn),
         _names("trainers", [TRAINER_PREFIX + mode for mode in MODES], get_trainer_cls),
         _names("agent loops", list(AGENT_LOOPS), _agent_loop_registry.__getitem__),

@@ -1,8 +1,8 @@
 """The token taxonomy's statistics of the actor's next-token distribution, from logits in whatever layout they come.
 
 Layouts: one padded row a sequence; all sequences packed into one; and under Ulysses sequence parallelism a rank's own
-part of the packed one. Only positions that predict a token the policy wrote are looked at. Left out: the sums
-themselves (`wapo_verl.taxonomy.statistics`).
+part of the packed one. Only positions that predict a token the policy wrote are looked at.
+The sums themselves are in `wapo_verl.taxonomy.statistics`.
 """
 
 from collections.abc import Mapping

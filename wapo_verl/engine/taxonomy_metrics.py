@@ -1,7 +1,4 @@
-"""A micro-batch's tokens in their bins, and the taxonomy's metrics of them.
-
-Left out: the bins and the metrics themselves (`wapo_verl.taxonomy`).
-"""
+"""Sort a micro-batch's tokens into the taxonomy's bins, and compute its metrics of them (`wapo_verl.taxonomy`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

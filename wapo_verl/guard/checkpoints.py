@@ -109,12 +109,12 @@ class GoodCheckpoints:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step in the name of a checkpoint's folder, as veRL reads it."""
+    """Return the step in the name of a checkpoint's folder, as veRL reads it."""
     return int(checkpoint.name.removeprefix("global_step_"))
 
 
 def read_state(checkpoint: Path) -> dict[str, Any] | None:
-    """The detector's state that a checkpoint was kept with, None where it has none."""
+    """Return the detector's state that a checkpoint was kept with, None where it has none."""
     file = checkpoint / STATE
     return json.loads(file.read_text()) if file.is_file() else None
 

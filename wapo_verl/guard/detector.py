@@ -1,6 +1,6 @@
 """Reads a run's metrics step by step and tells when something is wrong with it. Pure Python: no veRL, no torch.
 
-Left out: where the metrics come from, and what is done about an alarm (`guard`).
+The trainer hands it the metrics; what is done about an alarm is in `guard`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def newly_good(unjudged: Sequence[int], step: int, confirm: int, detector: Detec
         unjudged: their steps, none of which has seen an alarm since.
         step: the step that `detector` has just observed, without an alarm.
         confirm: steps without an alarm that a checkpoint has to wait for.
+        detector: the run's.
     """
     ready = [waiting for waiting in unjudged if step - waiting >= confirm]
     return max(ready) if ready and not detector.doubts else None

@@ -1,4 +1,4 @@
-"""What is done about an alarm: warn, stop, or go back to the last good checkpoint. Left out: veRL (`guarded_trainer`).
+"""Act on an alarm: warn, stop, or go back to the last good checkpoint. The trainer calls this; it knows no veRL.
 
 A checkpoint of step s is good when the detector had no alarm at s, none until s + `confirm` and none later until a step
 at which no rule's condition holds at all: a collapse shows in the metrics later than it begins in the weights, so a
@@ -37,7 +37,7 @@ class Guard:
 
     def __init__(self, settings: GuardSettings, folder: Path, say: Callable[[str], None] = _say) -> None:
         self.settings = settings
-        self.detector = Detector(settings.thresholds, settings.rules)
+        self.detector = Detector(settings, settings.rules)
         self.checkpoints = GoodCheckpoints(folder)
         self.rollbacks = 0
         self._alarms: list[Alarm] = []
@@ -109,11 +109,11 @@ class Guard:
 
     @property
     def wants_out(self) -> bool:
-        """Whether an alarm is active that the run must not go on with."""
+        """Whether an alarm is active that must end the run, or send it back."""
         return bool(self._alarms) and self.settings.keeps_checkpoints
 
     def way_back(self) -> Path | None:
-        """The checkpoint to go back to, None where the settings or the checkpoints do not allow it."""
+        """Return the checkpoint to go back to, None where the settings or the checkpoints do not allow it."""
         allowed = self.settings.action == "rollback" and self.rollbacks < self.settings.max_rollbacks
         return self.checkpoints.last_good if allowed else None
 

@@ -5,14 +5,14 @@
 | `not_finite` | a metric of the policy, its rewards or its episodes is NaN or infinite |
 | `entropy_floor`, `entropy_ceiling` | the entropy is below, above its multiple of the run's own start |
 | `reward_fall` | the smoothed reward is further below its best than both margins allow |
-| `reward_zero` | the mean reward is exactly zero: no completion beats another, so nothing is learned any more |
+| `reward_constant` | every completion has the same reward: none beats another, so nothing is learned any more |
 | `length_floor`, `length_ceiling` | the mean response length is below, above its multiple of the run's own start |
 | `repetition` | completions repeat their own n-grams more than at the start, by the margin |
 | `answer_fall` | the smoothed answer rate is further below its best than the margin |
 | `grad_norm` | the gradient norm is above its multiple of its running median, or of the start's where that is larger |
 
 A rule alarms when its condition held for its patience of steps in a row. A step without the rule's metric says nothing:
-the count stays. Left out: what to do about an alarm.
+the count stays. What is done about an alarm is in `guard`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from wapo_verl.guard.thresholds import Thresholds
 
-REWARD = "critic/score/mean"
+REWARD, LEAST_REWARD, MOST_REWARD = "critic/score/mean", "critic/score/min", "critic/score/max"
 ENTROPY = "actor/entropy"
 GRAD_NORM = "actor/grad_norm"
 LENGTH = "response_length/mean"
@@ -54,12 +54,12 @@ class Track:
             self.best = smoothed if self.best is None else max(self.best, smoothed)
 
     def smoothed(self, thresholds: Thresholds) -> float | None:
-        """The mean of the last steps, None while they are too few."""
+        """Return the mean of the last steps, None while they are too few."""
         last = self.recent[-thresholds.smoothing_steps :]
         return statistics.fmean(last) if len(last) == thresholds.smoothing_steps else None
 
     def start(self, thresholds: Thresholds) -> float | None:
-        """The mean of the first steps, None while they are too few or this is one of them."""
+        """Return the mean of the first steps, None while they are too few or this is one of them."""
         settled = len(self.first) == thresholds.baseline_steps and len(self.recent) > len(self.first)
         return statistics.fmean(self.first) if settled else None
 
@@ -142,9 +142,19 @@ def not_finite(look: Look) -> Breach | None:
     return Breach(look.metrics[found[0]], math.inf, f"{found[0]} is {look.metrics[found[0]]}")
 
 
-def reward_zero(look: Look) -> Breach | None:
-    """Find a step whose mean reward is zero."""
-    return Breach(0.0, 0.0, "the mean reward is zero, so nothing can be learned") if look.value == 0 else None
+def reward_constant(look: Look) -> Breach | None:
+    """Find a step whose completions all have the same reward.
+
+    A run without the least and the greatest reward shows it by a mean of 0. A positive reward to which the run has
+    risen, and which is its best, is no breach: the task is solved.
+    """
+    least, most = look.metrics.get(LEAST_REWARD), look.metrics.get(MOST_REWARD)
+    same = look.value == 0 if least is None or most is None else least == most
+    start, best = look.track.start(look.thresholds), look.track.best
+    if not same or (start is not None and look.value > max(start, 0) and look.value >= (best or 0) * (1 - 1e-6)):
+        return None
+    words = f"every completion has the reward {look.value:.4g}, so nothing can be learned"
+    return Breach(look.value, look.value, words)
 
 
 def repetition(look: Look) -> Breach | None:
@@ -174,7 +184,7 @@ RULES: tuple[Rule, ...] = (
     Rule("entropy_floor", ENTROPY, _below_start("the entropy", lambda t: t.entropy_floor)),
     Rule("entropy_ceiling", ENTROPY, _above_start("the entropy", lambda t: t.entropy_ceiling)),
     Rule("reward_fall", REWARD, _fall("the reward", reward_margin)),
-    Rule("reward_zero", REWARD, reward_zero, lambda t: t.zero_reward_steps),
+    Rule("reward_constant", REWARD, reward_constant, lambda t: t.constant_reward_steps),
     Rule("length_floor", LENGTH, _below_start("the response length", lambda t: t.length_floor)),
     Rule("length_ceiling", LENGTH, _above_start("the response length", lambda t: t.length_ceiling)),
     Rule("repetition", REPETITION, repetition),

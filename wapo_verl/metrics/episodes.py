@@ -1,12 +1,13 @@
 """What a batch of episodes looks like: how they ended, how long they were, how they searched, which rewards they got.
 
 Pure functions on the records that the agent loop writes (`wapo_verl.environments.episode.Episode.to_record`) and on the
-parts that the reward returns. Every key is there whenever there is an episode, so curves have no gaps. Left out:
-fetching the records.
+parts that the reward returns. Every key is there whenever there is an episode, so curves have no gaps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from wapo_verl.environments.episode import ANSWERED, OUTCOMES, says_nothing
 from wapo_verl.metrics.searches import search_attempt_metrics
@@ -46,23 +47,40 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def reward_part_metrics(scores: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """`reward/<part>/mean` of what the reward function returned for each sample, `score` being one of the parts.
+def reward_part_metrics(scores: Iterable[Mapping[str, Any]], declared: bool = True) -> dict[str, float]:
+    """Return `reward/<part>/mean` of what the reward function returned for each sample.
 
     A part is averaged over the samples that have it: rows of several environments may share a batch.
+
+    Args:
+        scores: what the reward function returned for each sample.
+        declared: whether every number is a reward part that an environment declares. Else a number may be anything, a
+            predicted answer for one, and only true and false, and veRL's own `score` and `acc`, are averaged.
     """
     values: dict[str, list[float]] = {}
     for score in scores:
         for part, value in score.items():
-            values.setdefault(part, []).append(float(value))
+            if isinstance(value, bool | np.bool_) or (_is_number(value) and (declared or part in ("score", "acc"))):
+                values.setdefault(part, []).append(float(value))
     return {f"reward/{part}/mean": sum(found) / len(found) for part, found in values.items()}
 
 
-def batch_metrics(extra_fields: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """All of the above from the `extra_fields` column of a step; samples of other agent loops have no episode."""
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number)
+
+
+def batch_metrics(extra_fields: Iterable[Mapping[str, Any]], declared: bool = True) -> dict[str, float]:
+    """Return all of the above from a step's `extra_fields`; samples of other agent loops have no episode.
+
+    Args:
+        extra_fields: what the agent loop stored of each row.
+        declared: as `reward_part_metrics` takes it.
+    """
     fields = list(extra_fields)
     return {
         **episode_metrics([field["episode"] for field in fields if "episode" in field]),
         **search_attempt_metrics([field["search_attempts"] for field in fields if "search_attempts" in field]),
-        **reward_part_metrics(field["reward_extra_info"] for field in fields if "reward_extra_info" in field),
+        **reward_part_metrics(
+            (field["reward_extra_info"] for field in fields if "reward_extra_info" in field), declared
+        ),
     }

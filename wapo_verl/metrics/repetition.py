@@ -1,7 +1,7 @@
 """How much completions repeat themselves: the share of their n-grams that they had already written.
 
-It works on token ids, so it is the same for the completions of any agent loop. Left out: text, and repetition over
-completions (a group that always writes the same is no degenerate text).
+It works on token ids, so it is the same for the completions of any agent loop.
+Repetition over several completions is not counted: a group that always writes the same is no degenerate text.
 """
 
 import torch

@@ -10,7 +10,7 @@ prompt's tag in TransferQueue, beside the status. In the trainer's process a pat
 applied when this module is imported, has the replay buffer call `raise_recorded_failures`. Where veRL's own manager
 runs, this module is not imported and nothing changes.
 
-Left out: retries of whole episodes. What is worth retrying (a search) is retried where it is made.
+Episodes are not played again: what is worth another attempt (a search) gets it where it is made.
 """
 
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ from wapo_verl.environments.protocol import STOP_STRINGS, Search
 from wapo_verl.rollout.chat import TurnBoundary
 from wapo_verl.rollout.episode_limits import limits_for, say_full
 from wapo_verl.rollout.episode_search import EpisodeSearch, SearchResult
-from wapo_verl.rollout.settings import SearchAgentConfig
+from wapo_verl.rollout.settings import GROUP, SearchAgentConfig
 from wapo_verl.rollout.trajectory import Trajectory, room_for_response
 
 AGENT_NAME = "search_agent"
@@ -62,7 +62,7 @@ class SearchAgentLoop(AgentLoopBase):
         tools: Any = None,
         **given: Any,
     ) -> None:
-        """Take veRL's arguments, and any of `SearchAgentConfig`'s keys from the loop's YAML entry.
+        """Take veRL's arguments.
 
         `AgentLoopBase`'s own constructor is not run: it picks a tokenisation of turn boundaries by model family, which
         this loop does not use (`TurnBoundary`), which refuses tokenizers without a token for a line break, and which
@@ -78,7 +78,7 @@ class SearchAgentLoop(AgentLoopBase):
             dataset_cls: not used.
             hf_model_type: not used.
             tools: not used.
-            **given: settings from the YAML entry.
+            **given: further keys of the YAML entry; there may be none.
 
         Raises:
             ValueError: for unusable settings or an unusable chat template.
@@ -87,7 +87,9 @@ class SearchAgentLoop(AgentLoopBase):
         self.rollout_config = self.config.actor_rollout_ref.rollout
         self.server_manager = server_manager
         self.tokenizer = tokenizer
-        self.settings = SearchAgentConfig.from_config(self.config, given)
+        if given:
+            raise ValueError(f"an agent_loop_config_path file sets nothing here: give +{GROUP}.{next(iter(given))}=...")
+        self.settings = SearchAgentConfig.from_config(self.config)
         self.boundary = TurnBoundary(tokenizer, data_config.config.get("apply_chat_template_kwargs"))
 
     @rollout_trace_op

@@ -1,23 +1,32 @@
-"""What a user can set about `search_agent` and `search_tool_agent`: read from the run's configuration, and checked.
+"""What a user can set about `search_agent` and `search_tool_agent`, and how their loops read what was decided.
 
-Light on purpose (no torch, no veRL): the run's driver checks the same settings before anything is started.
+Light on purpose (no torch, no veRL): the run's driver reads the same settings before anything is started.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retrieval_index.client import TOKEN_VARIABLE, parts_of
 
 GROUP = "wapo.search_agent"
+RESOLVED = "wapo.resolved.search_agent"
+"""Where `wapo_verl.settings` writes the settings that the loops read."""
+
 DEFAULT_MAX_TURNS = 10
+HOW_TO_SET_THE_INDEX = (
+    f"give the folder of an index, +{GROUP}.index=PATH (`python -m retrieval_index build` makes one), or "
+    "http://host:port of a service"
+)
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchAgentConfig:
-    """Settings of the loop, given as `+wapo.search_agent.index=PATH +wapo.search_agent.top_k=2`.
+class SearchAgentKeys(BaseModel):
+    """The group `wapo.search_agent`, given as `+wapo.search_agent.index=PATH +wapo.search_agent.top_k=2`.
 
     Attributes:
         index: the retriever's address, a folder made by `python -m retrieval_index build` or `http://host:port` of a
@@ -30,8 +39,6 @@ class SearchAgentConfig:
         queries_per_call: queries that one call of the search tool may have (`search_tool_agent` alone).
         announce_budget: whether each result tells the policy how many turns and tokens are left, for rows whose prompt
             promises it (`wapo-verl prepare ENV --set announce_budget=true`).
-        max_turns: turns of the policy in one episode. Not of this group: it is
-            `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
         timeout_s: seconds that one attempt at a search may take.
         deadline_s: seconds that a search may take with all its attempts and the pauses between them.
         retries: attempts after a failed one before the run stops; where null, as many as `deadline_s` lets.
@@ -41,58 +48,59 @@ class SearchAgentConfig:
             split as for `index`; a run over another corpus is refused. Not checked where it is empty.
     """
 
-    index: str | Mapping[str, str]
-    top_k: int = 3
-    passage_tokens: int = 512
-    max_turn_tokens: int = 1024
-    queries_per_call: int = 3
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    index: str | dict[str, str] = Field(description=HOW_TO_SET_THE_INDEX)
+    top_k: Count = 3
+    passage_tokens: Count = 512
+    max_turn_tokens: Count = 1024
+    queries_per_call: Count = 3
     announce_budget: bool = True
-    max_turns: int = DEFAULT_MAX_TURNS
-    timeout_s: float = 30.0
-    deadline_s: float = 120.0
-    retries: int | None = None
-    cached_queries: int = 4096
+    timeout_s: Seconds = 30.0
+    deadline_s: Seconds = 120.0
+    retries: Annotated[int, Field(ge=0)] | None = None
+    cached_queries: Annotated[int, Field(ge=0)] = 4096
     token_env: str = TOKEN_VARIABLE
-    corpus_hash: str | Mapping[str, str] = ""
+    corpus_hash: str | dict[str, str] = ""
+
+    @field_validator("index", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> str | dict[str, str]:
+        return _by_split(value, _address)
+
+    @field_validator("corpus_hash", mode="before")
+    @classmethod
+    def _hashes(cls, value: Any) -> str | dict[str, str]:
+        return _by_split(value, str)
+
+    @model_validator(mode="after")
+    def _one_index_has_one_hash(self) -> Self:
+        if isinstance(self.index, str) and not isinstance(self.corpus_hash, str):
+            raise ValueError("corpus_hash has a hash for each split, and index is one address: give one hash")
+        return self
+
+
+class SearchAgentConfig(SearchAgentKeys):
+    """The loops' settings, complete.
+
+    Attributes:
+        max_turns: turns of the policy in one episode:
+            `actor_rollout_ref.rollout.multi_turn.max_assistant_turns`, 10 where that is null.
+    """
+
+    max_turns: Count = DEFAULT_MAX_TURNS
 
     @classmethod
-    def from_config(cls, config: DictConfig, given: Mapping[str, Any] | None = None) -> Self:
-        """The settings of a run.
-
-        Args:
-            config: the whole configuration of the run.
-            given: further settings, from the loop's entry in an `agent_loop_config_path` file; `config` wins.
+    def from_config(cls, config: DictConfig) -> Self:
+        """Read what was decided for a run.
 
         Raises:
-            ValueError: for an unknown key, a missing index, a value of the wrong type or out of range, or a rollout
-                engine other than vLLM.
+            ValueError: where nothing was, since the run's settings name no index.
         """
-        values = {**(given or {}), **_group(config)}
-        known = [field.name for field in fields(cls) if field.name != "max_turns"]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            hint = (
-                "set actor_rollout_ref.rollout.multi_turn.max_assistant_turns instead"
-                if unknown[0] == "max_turns"
-                else f"its keys are {', '.join(known)}"
-            )
-            raise ValueError(f"{GROUP} has no key {unknown[0]!r}; {hint}")
-        if not values.get("index"):
-            raise ValueError(
-                f"{GROUP}.index is not set: give the folder of an index, +{GROUP}.index=PATH "
-                "(`python -m retrieval_index build` makes one), or http://host:port of a service"
-            )
-        rollout = config.actor_rollout_ref.rollout
-        engine = rollout.get("name", "vllm")
-        if engine != "vllm":
-            raise ValueError(
-                f"search_agent stops a turn at its closing tag through vLLM's sampling parameters; "
-                f"actor_rollout_ref.rollout.name={engine} is not supported, set it to vllm"
-            )
-        max_turns = OmegaConf.select(rollout, "multi_turn.max_assistant_turns") or DEFAULT_MAX_TURNS
-        values["index"] = _by_split(values["index"], _address)
-        values["corpus_hash"] = _by_split(values.get("corpus_hash") or "", str)
-        return cls(**values, max_turns=max_turns)
+        written = OmegaConf.select(config, RESOLVED)
+        if written is None:
+            raise ValueError(f"{GROUP}.index is not set: {HOW_TO_SET_THE_INDEX}")
+        return cls.model_validate(OmegaConf.to_container(written))
 
     @property
     def addresses(self) -> list[str]:
@@ -100,26 +108,21 @@ class SearchAgentConfig:
         return [self.index] if isinstance(self.index, str) else list(self.index.values())
 
     def client_options(self, address: str) -> dict[str, Any]:
-        """What `retrieval_index.client.connect` takes beside the address."""
+        """Return what `retrieval_index.client.connect` takes beside the address."""
         names = ("timeout_s", "deadline_s", "retries", "cached_queries", "token_env")
         return {**{name: getattr(self, name) for name in names}, "corpus_hash": self.corpus_hash_for(address)}
 
     def corpus_hash_for(self, address: str) -> str:
         """Return how the corpus hash of an address must begin, "" where any will do."""
-        if isinstance(self.corpus_hash, str):
-            return self.corpus_hash
-        if isinstance(self.index, str):
-            raise ValueError(f"{GROUP}.corpus_hash has a hash for each split, {GROUP}.index one address: give one hash")
-        return next(
-            (self.corpus_hash.get(split, "") for split, other in self.index.items() if other == address),
-            "",
-        )
+        if isinstance(self.corpus_hash, str) or isinstance(self.index, str):
+            return str(self.corpus_hash)
+        return next((self.corpus_hash.get(split, "") for split, other in self.index.items() if other == address), "")
 
     def address_for(self, split: str | None) -> str:
         """Return the address for a row of that split.
 
         Raises:
-            ValueError: where there is one for each split and none for this one; the message names it and the mend.
+            ValueError: where there is one for each split and none for this one; the message names the key to add.
         """
         if isinstance(self.index, str):
             return self.index
@@ -130,51 +133,16 @@ class SearchAgentConfig:
             )
         return self.index[split]
 
-    def __post_init__(self) -> None:
-        least = {
-            "top_k": 1,
-            "passage_tokens": 1,
-            "max_turn_tokens": 1,
-            "queries_per_call": 1,
-            "max_turns": 1,
-            "retries": 0,
-            "cached_queries": 0,
-        }
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if name == "retries" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-                raise ValueError(f"{GROUP}.{name} must be a whole number of at least {minimum}, not {value!r}")
-        if not isinstance(self.announce_budget, bool):
-            raise ValueError(f"{GROUP}.announce_budget must be true or false, not {self.announce_budget!r}")
-        for name in ("timeout_s", "deadline_s"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-                raise ValueError(f"{GROUP}.{name} must be a number of seconds above 0, not {value!r}")
-
 
 def _by_split(value: Any, read: Callable[[Any], str]) -> str | dict[str, str]:
-    """One value, or one for each split."""
+    """Read one value, or one for each split."""
     if isinstance(value, Mapping):
         return {str(split): read(item) for split, item in value.items()}
     return read(value)
 
 
 def _address(value: Any) -> str:
-    """An address as one string, several servers with commas between them."""
+    """Return an address as one string, several servers with commas between them."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = ",".join(parts_of([str(item) for item in value]))
-    try:
-        return ",".join(parts_of(str(value)))
-    except ValueError as error:
-        raise ValueError(f"{GROUP}.index: {error}") from error
-
-
-def _group(config: DictConfig) -> dict[str, Any]:
-    group = OmegaConf.select(config, GROUP)
-    if group is None:
-        return {}
-    if not isinstance(group, DictConfig):
-        raise ValueError(f"{GROUP} must be a group of keys such as +{GROUP}.index=PATH, not {group!r}")
-    return {str(key): value for key, value in group.items()}
+    return ",".join(parts_of(str(value)))

@@ -1,8 +1,8 @@
-"""Which veRL keys the user set, as against those that still have veRL's packaged value.
+"""Tell which veRL keys the user set, and which still have veRL's packaged value.
 
 Three sources: the command line's overrides; the user's own primary config file (`--config-path`, `--config-name`); and
 every value that differs from veRL's packaged one, which covers files the primary one pulls in and configs made in
-Python. Left out: a value in such a further file that equals veRL's own, which nothing tells apart from the default.
+Python. A value in such a further file that equals veRL's own counts as the default: nothing tells them apart.
 """
 
 from collections.abc import Iterator

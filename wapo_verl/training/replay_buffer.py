@@ -4,7 +4,7 @@ veRL 0.9.1's V1 replay buffer throws all-equal groups away (`algorithm.filter_gr
 batch is together, however long that takes; it ignores `max_num_gen_batches`. Here that key means what it says: a step
 ends with an error where that many batches of prompts did not hold one batch of groups whose rewards differ.
 
-Left out: choosing which groups go, and asking for others, which stay veRL's.
+Which groups are thrown away, and how others are asked for, stays veRL's.
 """
 
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from wapo_verl.training.group_filter import FILTER, LIMIT
+FILTER = "algorithm.filter_groups"
+LIMIT = f"{FILTER}.max_num_gen_batches"
 
 Reasons = tuple[set[str], set[str], set[str], Any]
 
 
 class FilterError(RuntimeError):
-    """A step's groups are all-equal, batch after batch; the message names the key and the mend."""
+    """A step's groups are all-equal, batch after batch; the message names the key and what to do."""
 
 
 class _Bounded(ReplayBuffer):

@@ -1,28 +1,24 @@
-"""veRL's V1 trainers, with the step an algorithm of this project needs.
+"""The trainer: veRL's V1 step with this project's advantages, updates of chosen rows, metrics and guard.
 
-`wapo_sync`, `wapo_colocate_async` and `wapo_separate_async` are veRL's trainer modes of the same name; the settings
-resolution picks them for the algorithms of this project (`+wapo.trainer=false` keeps veRL's own). They differ in this:
+`wapo_sync`, `wapo_colocate_async` and `wapo_separate_async` are veRL's trainer modes of the same name, except that
 
-- advantages come from the algorithm itself, which sees sessions and padding, not rows alone;
+- advantages come from the algorithm, which knows sessions and padding; in a winners-only run they come right after the
+  rewards, and log-probs and the update see only the rows that have one;
 - a batch in which nobody has an advantage (WAPO: no winner) takes no step: no gradient, no optimizer moments, no count;
-- each step's plan goes to the engine with the batch (`wapo_verl.engine.step_plan`), and comes back as metrics of the
-  update;
-- episodes' outcomes and reward parts are metrics, and the training dump keeps them;
-- veRL's group filter has an end (`wapo_verl.training.group_filter`);
-- a guard watches for a collapse where `+wapo.guard.action` asks for one (`wapo_verl.stability`);
-- finished episodes are noticed within `POLL_SECONDS`, where veRL looks every two seconds (not in `separate_async`).
+- each step's plan goes to the engine with the batch, and comes back as metrics of the update;
+- episodes and reward parts are metrics and in the dump, the group filter has an end, and a guard may watch.
 
-Updates leave out the rows without an advantage where nothing else gives them a gradient
-(`wapo_verl.training.winners_trainer`).
+Every decision is read from the configuration (`Decisions`). A hook is a few lines that call plain functions.
 """
 
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import transfer_queue as tq
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
@@ -31,155 +27,259 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.workers.utils.padding import response_to_nested
 
-from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
-from wapo_verl.algorithms.groups import group_advantages, group_metrics
-from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
+from wapo_verl.engine.loss_metrics import finish_loss_metrics
+from wapo_verl.engine.step_plan import PLAN_KEY
+from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
-from wapo_verl.settings.resolve import algorithm_options
-from wapo_verl.settings.run import PREFIX
-from wapo_verl.training.group_filter import check_group_filter, group_filter
-from wapo_verl.training.guarded_trainer import GuardedTrainer
+from wapo_verl.training.advantages import Rows, advantages, group_counts, truncated_rows
+from wapo_verl.training.decisions import PREFIX, Decisions
+from wapo_verl.training.dump import dump_columns
 from wapo_verl.training.replay_buffer import bounded
-from wapo_verl.training.winners_trainer import WinnersOnlyTrainer
+from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
+from wapo_verl.training.update import (
+    EntropyChange,
+    check_answer,
+    name_as_verl_does,
+    name_entropy,
+    sampled_entropy,
+    trained_rows_metrics,
+    update_chosen_rows,
+)
 
 POLL_SECONDS = 0.05
+"""Not in `separate_async`, where veRL takes a wait of one poll for idleness."""
 
 
-class StableTrainer(WinnersOnlyTrainer):
+class WapoTrainer(PPOTrainer):
     """What this project changes in a veRL V1 trainer; mixed into each of its modes below."""
 
-    def __init__(self, config: Any) -> None:
+    _step: StepState | None = None  # of the step that runs, once there are advantages
+    guard: Guard | None = None
+
+    def __init__(self, config: DictConfig) -> None:
         with open_dict(config):
             # veRL branches on the mode's own name in many places.
             config.trainer.v1.trainer_mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)
+        self._obey(Decisions.of(config))
         super().__init__(config)
-        self.algorithm = algorithm(config.algorithm.adv_estimator)
-        self.options = {} if self.algorithm is None else algorithm_options(config, self.algorithm)
-        self._trains = True
+        if self.decisions.guard is not None:
+            self.guard = Guard(self.decisions.guard, Path(config.trainer.default_local_dir))
+
+    def _obey(self, decisions: Decisions) -> None:
+        self.decisions = decisions
+        self.algorithm = None if decisions.algorithm is None else ALGORITHMS[decisions.algorithm]
+        self._entropy_change = EntropyChange()
+
+    def _init_dataloader(self) -> None:
+        """Build the data loaders as veRL does.
+
+        Raises:
+            ValueError: where the rows that are left of the training files do not fill one batch.
+        """
+        super()._init_dataloader()
+        rows, batch = len(self.train_dataset), self.config.data.train_batch_size
+        if rows < batch:
+            raise ValueError(
+                f"data.train_files has {rows} rows that fit data.max_prompt_length, fewer than "
+                f"data.train_batch_size={batch}: set a smaller batch or give more rows"
+            )
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         """Build veRL's replay buffer, in which the group filter has an end."""
-        built = super()._build_replay_buffer()
-        if not group_filter(self.config):
-            return built
-        return bounded(built, self.config.algorithm.filter_groups.max_num_gen_batches)
+        buffer = super()._build_replay_buffer()
+        if self.trainer_mode != "separate_async":
+            buffer.poll_interval = POLL_SECONDS
+        batches = self.decisions.filter_batches
+        return buffer if batches is None else bounded(buffer, batches)
 
     def _resolve_filter_groups_metric(self) -> str | None:
         """Resolve it as veRL does, without its warning that the limit is ignored: here it is not."""
-        if not group_filter(self.config):
+        if self.decisions.filter_batches is None:
             return super()._resolve_filter_groups_metric()
-        check_group_filter(self.config)
         groups = self.config.algorithm.filter_groups
-        limit = groups.max_num_gen_batches
         with open_dict(groups):
-            groups.max_num_gen_batches = 0
+            limit, groups.max_num_gen_batches = groups.max_num_gen_batches, 0
             try:
                 return super()._resolve_filter_groups_metric()
             finally:
                 groups.max_num_gen_batches = limit
 
+    def _step_once(self, *args: Any, **kwargs: Any) -> KVBatchMeta:
+        """Take one step as veRL does, and return the whole batch, not the part that was trained on."""
+        self._step = None
+        batch = super()._step_once(*args, **kwargs)
+        return batch if self._step is None or self._step.parts is None else self._step.batch
+
+    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
+        """Deal the rows over the ranks as veRL does; in a winners-only run, compute on with those that have advantages.
+
+        Nothing is chosen in a critic's warm-up, which updates no actor.
+        """
+        batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        if not self.decisions.winners_only or self.config.trainer.critic_warmup > self.global_steps:
+            return batch
+        step, _ = self._write_advantages(batch, metrics)
+        data = _stored(batch, "rollout_log_probs", "response_mask")
+        metrics["actor/entropy"] = sampled_entropy(data["rollout_log_probs"].values(), data["response_mask"].values())
+        ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+        passes = forward_passes(self.config, self.use_reference_policy, self.ref_in_actor)
+        self._step, batch = choose_rows(step, ranks, passes, self.config)
+        metrics.update(trained_rows_metrics(self._step, self.config))
+        return batch
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """Compute old log-probs of the chosen rows; the entropy of every row, measured before, is kept over theirs."""
+        if self._step is None or self._step.parts is None:
+            return super()._compute_old_log_prob(batch, metrics)
+        if not self._step.trains:
+            return batch
+        entropy = metrics["actor/entropy"]
+        batch = super()._compute_old_log_prob(batch, metrics)
+        metrics["actor/entropy"] = entropy
+        return batch
+
+    def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """Compute reference log-probs of the chosen rows."""
+        if self._step is not None and self._step.parts is not None:
+            if not self._step.trains:
+                return batch
+            batch = self._step.in_even_micro_batches(batch)  # the old log-probs gave the batch a new record
+        return super()._compute_ref_log_prob(batch, metrics)
+
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Ask the algorithm for the batch's advantages, (R,) one a row, and spread them over the rows' own tokens."""
+        """Compute the batch's advantages, unless they came before its rows were chosen."""
         if self.algorithm is None:
-            metrics.update(self._group_metrics(batch))
+            metrics.update(group_counts(_rows(batch, _stored(batch, "rm_scores"))))
             return super()._compute_advantage(batch, metrics)
-        if self._whole is not None:
-            return batch  # they came before the rows were chosen
-        data = tq.kv_batch_get(
-            keys=batch.keys,
-            partition_id=batch.partition_id,
-            select_fields=["response_mask", "rm_scores", "extra_fields"],
-        )
-        nested_mask = data["response_mask"]
-        mask = nested_mask.to_padded_tensor(0)
-        found = self.algorithm.advantages(
-            Batch.from_keys(
-                keys=batch.keys,
-                rewards=data["rm_scores"].to_padded_tensor(0.0).sum(dim=-1),
-                padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
-                truncated=self._truncated(batch, list(data["extra_fields"])),
-                lengths=mask.sum(dim=-1),
-            ),
-            self.options,
-        )
-        metrics.update(found.metrics)
-        rows = found.rows
-        if self.planner.negatives and found.loser_rows is not None:
-            rows = rows + found.loser_rows
-        self._carries = (rows != 0).tolist()
-        self._trains = any(self._carries)
-        self._response_tokens = int(mask.sum())
-        advantages = response_to_nested(spread(rows, mask), nested_mask)
-        fields = TensorDict({"advantages": advantages, "returns": advantages}, batch_size=len(batch))
-        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        if self._step is None:
+            self._step, batch = self._write_advantages(batch, metrics)
+        return batch
 
-    def _group_metrics(self, batch: KVBatchMeta) -> dict[str, float]:
-        """Count winners and groups where veRL's own estimator, which does not, makes the advantages."""
-        rewards = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])
-        completions = Batch.from_keys(
-            keys=batch.keys,
-            rewards=rewards["rm_scores"].to_padded_tensor(0.0).sum(dim=-1),
-            padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
-        ).completions()
-        plain = group_advantages(completions.rewards, completions.groups)
-        return group_metrics(plain, (plain > 0) & completions.real, completions.groups, completions.real)
-
-    def _truncated(self, batch: KVBatchMeta, extra_fields: list[Any]) -> list[bool]:
-        """Tell for each row whether a length limit cut it: by its episode's outcome, else by its length in tokens."""
+    def _write_advantages(self, batch: KVBatchMeta, metrics: dict) -> tuple[StepState, KVBatchMeta]:
+        """Ask the algorithm for the advantages and store them, spread over the rows' own tokens."""
+        assert self.algorithm is not None
+        data = _stored(batch, "response_mask", "rm_scores", "extra_fields")
+        mask = data["response_mask"].to_padded_tensor(0)
         limit = self.config.actor_rollout_ref.rollout.response_length
-        episodes = [_episode(extra) for extra in extra_fields]
-        return [
-            episode["outcome"] in TRUNCATED_OUTCOMES if episode else tag.get("response_len", 0) >= limit
-            for episode, tag in zip(episodes, batch.tags, strict=True)
-        ]
+        truncated = truncated_rows(list(data["extra_fields"]), batch.tags, limit)
+        options, with_losers = self.decisions.options, self.decisions.plans.negatives
+        values, found = advantages(_rows(batch, data), mask, truncated, self.algorithm, options, with_losers)
+        metrics.update(found)
+        nested = response_to_nested(spread(values, mask), data["response_mask"])
+        stored = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
+        written = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=stored)
+        return StepState(batch, carries=tuple((values != 0).tolist()), own_tokens=int(mask.sum())), written
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Update the actor, or skip a batch without an advantage: even a zero gradient would move Adam's weights."""
-        metrics["actor/skipped_steps"] = float(not self._trains)
-        if not self._trains:
+        """Update the actor with this step's plan; skip a batch without an advantage, which would move Adam's weights.
+
+        Raises:
+            RuntimeError: where the workers' engine answers no plan, and this batch needs one to.
+        """
+        step, rows = self._step, len(batch.keys)
+        metrics["actor/skipped_steps"] = float(step is not None and not step.trains)
+        if step is not None and not step.trains:
             return batch
-        return super()._update_actor(batch, metrics)
+        plan = self.decisions.plans.at(self.global_steps, self.total_training_steps)
+        parts = None if step is None else step.parts
+        if step is not None and parts is not None:
+            metrics.update(update_chosen_rows(self.actor_rollout_wg, step, plan, self.config))
+        else:
+            batch.extra_info[PLAN_KEY] = plan.to_dict()
+            batch = super()._update_actor(batch, metrics)
+        check_answer(metrics, needed=parts is not None or self.decisions.plans.ask)
+        finish_loss_metrics(metrics, optimizer_steps(self.config, rows, parts))
+        own_tokens, actor = None if step is None else step.own_tokens, self.config.actor_rollout_ref.actor
+        name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
+        name_as_verl_does(metrics, bypasses(self.config))
+        if plan.clip_ratio_high is not None:
+            metrics["actor/clip_ratio_high"] = plan.clip_ratio_high
+        self._entropy_change.pair(metrics)
+        return batch
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
-        """Measure what was sampled: padding rows are left out of veRL's throughput and times a token, too."""
-        keys, fields = _real_keys(batch), ["extra_fields", "responses", "response_mask"]
-        super()._compute_metrics(batch.select_keys(keys), metrics, *args, **kwargs)
-        if self.planner.taxonomy:
-            fields.append("advantages")
-        data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
-        metrics.update(batch_metrics(data["extra_fields"]))
+        """Measure what was sampled, rows that veRL added as padding left out, and show it to the guard."""
+        batch, taxonomy = batch.select_keys(_real_keys(batch)), self.decisions.plans.taxonomy
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        data = _stored(batch, "extra_fields", "responses", "response_mask", *["advantages"] * taxonomy)
+        metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
         responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
         metrics.update(repetition_metrics(responses, mask))
-        if self.planner.taxonomy:
-            metrics.update(overlap_metrics(keys, responses, mask, data["advantages"].to_padded_tensor(0.0)))
+        if taxonomy:
+            metrics.update(overlap_metrics(batch.keys, responses, mask, data["advantages"].to_padded_tensor(0.0)))
+        if self.guard is not None:
+            metrics.update(self.guard.observe(self.global_steps, metrics))
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and the turn markers, reward parts and episode record."""
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
             keys = sorted(_real_keys(batch))
-            data = tq.kv_batch_get(
-                keys=keys,
-                partition_id=batch.partition_id,
-                select_fields=["prompts", "responses", "rm_scores", "reward_model", "extra_fields"],
-            )
-            extra_fields = list(data["extra_fields"])
-            parts = [_reward_parts(extra) for extra in extra_fields]
-            names = sorted({name for part in parts for name in part} - {"score"})
+            data = _stored(batch.select_keys(keys), "prompts", "responses", "rm_scores", "reward_model", "extra_fields")
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
                 outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
                 gts=[item.get("ground_truth") for item in data["reward_model"]],
                 scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
-                reward_extra_infos_dict={
-                    "uid": keys,
-                    "episode": [_episode(extra) for extra in extra_fields],
-                    **{name: [part.get(name) for part in parts] for name in names},
-                },
+                reward_extra_infos_dict=dump_columns(keys, list(data["extra_fields"])),
                 dump_path=rollout_data_dir,
             )
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        if self.guard is not None:
+            self.guard.begin(self.global_steps, loaded_checkpoint(self.config.trainer) if self.global_steps else None)
+
+    def _save_checkpoint(self) -> None:
+        if self.guard is not None:
+            self.guard.checkpoints.make_room(self.global_steps)
+        super()._save_checkpoint()
+        if self.guard is not None:
+            self.guard.saved(self.global_steps)
+
+    def on_step_begin(self) -> None:
+        """Act on the last step's alarms, whose metrics are logged by now."""
+        if self.guard is not None and self.guard.wants_out:
+            checkpoint = self.guard.way_back()
+            if checkpoint is None:
+                raise self._stopped(self.guard)
+            self._go_back_to(checkpoint)
+            self.guard.went_back(checkpoint)
+        super().on_step_begin()
+
+    def fit(self, agent_loop_manager: Any) -> None:
+        """Train as veRL does; an alarm at the very last step ends the run as one before it would.
+
+        Raises:
+            CollapseError: where the guard stops the run; the message names the last good checkpoint.
+        """
+        super().fit(agent_loop_manager)
+        if self.guard is not None and self.guard.wants_out:
+            raise self._stopped(self.guard)
+
+    def _stopped(self, guard: Guard) -> CollapseError:
+        self._shutdown_dump_executor()
+        return guard.stop()
+
+    def _go_back_to(self, checkpoint: Path) -> None:
+        """Load what veRL's resuming loads, except the data's place, and give the rollout the weights."""
+        self.checkpoint_manager.sleep_replicas()
+        self.actor_rollout_wg.load_checkpoint(local_path=str(checkpoint / "actor"), del_local_after_load=False)
+        if self.use_critic:
+            self.critic_wg.load_checkpoint(local_path=str(checkpoint / str(Role.Critic)), del_local_after_load=False)
+        self.checkpoint_manager.update_weights(self.global_steps - 1)  # the version that this step's episodes will have
+
+
+def _stored(batch: KVBatchMeta, *fields: str) -> TensorDict:
+    """Fetch these fields of a batch's rows."""
+    return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
+
+
+def _rows(batch: KVBatchMeta, data: TensorDict) -> Rows:
+    return Rows(batch.keys, batch.tags, data["rm_scores"].to_padded_tensor(0.0).sum(dim=-1))
 
 
 def _real_keys(batch: KVBatchMeta) -> list[str]:
@@ -187,35 +287,16 @@ def _real_keys(batch: KVBatchMeta) -> list[str]:
     return [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
 
 
-def _episode(extra_fields: Any) -> dict[str, Any] | None:
-    return extra_fields.get("episode") if isinstance(extra_fields, dict) else None
-
-
-def _reward_parts(extra_fields: Any) -> dict[str, float]:
-    """Return the numbers among what the reward function returned for one row."""
-    info = extra_fields.get("reward_extra_info") or {} if isinstance(extra_fields, dict) else {}
-    return {name: float(value) for name, value in info.items() if isinstance(value, int | float | np.number)}
-
-
-class OftenPolling(PPOTrainer):
-    """Looks for finished episodes often. Not in `separate_async`, where veRL takes a wait of one poll for idleness."""
-
-    def _build_replay_buffer(self) -> ReplayBuffer:
-        replay_buffer = super()._build_replay_buffer()
-        replay_buffer.poll_interval = POLL_SECONDS
-        return replay_buffer
-
-
 @register_trainer(f"{PREFIX}sync")
-class StableTrainerSync(GuardedTrainer, OftenPolling, StableTrainer, PPOTrainerSync):
+class WapoTrainerSync(WapoTrainer, PPOTrainerSync):
     """Trainer and rollout take turns on the same devices."""
 
 
 @register_trainer(f"{PREFIX}colocate_async")
-class StableTrainerColocateAsync(GuardedTrainer, OftenPolling, StableTrainer, PPOTrainerColocateAsync):
+class WapoTrainerColocateAsync(WapoTrainer, PPOTrainerColocateAsync):
     """Trainer and rollout share devices, rollouts continuing over steps."""
 
 
 @register_trainer(f"{PREFIX}separate_async")
-class StableTrainerSeparateAsync(GuardedTrainer, StableTrainer, PPOTrainerSeparateAsync):
+class WapoTrainerSeparateAsync(WapoTrainer, PPOTrainerSeparateAsync):
     """Trainer and rollout on devices of their own."""

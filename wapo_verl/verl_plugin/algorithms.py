@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.algorithm import Algorithm, LossInputs, TokenLoss
 from wapo_verl.algorithms.batch import Batch, numbered, spread
-from wapo_verl.algorithms.registry import algorithms
 from wapo_verl.engine.loss_metrics import reducible
 from wapo_verl.verl_plugin.errors import PluginError
 from wapo_verl.verl_plugin.seams import SETTINGS, misfits
@@ -24,7 +24,7 @@ def register_all() -> None:
     Raises:
         ValueError: where veRL, or another plugin, already has an estimator or a loss of one of these names.
     """
-    for found in algorithms().values():
+    for found in ALGORITHMS.values():
         register_estimator(found.name)
         for loss in found.losses:
             register_loss(loss)
@@ -43,7 +43,7 @@ def register_estimator(name: str) -> None:
     if wrong := misfits(SETTINGS, Path(verl.__file__).parent):
         raise PluginError(f"the settings of the algorithm {name!r} cannot be resolved with this veRL: {wrong[0]}")
     if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", name):
-        core_algos.register_adv_est(name)(estimator(algorithms()[name]))
+        core_algos.register_adv_est(name)(estimator(ALGORITHMS[name]))
 
 
 def register_loss(name: str) -> None:
@@ -51,7 +51,7 @@ def register_loss(name: str) -> None:
     from verl.trainer.ppo import core_algos
 
     if not _has_ours(core_algos.POLICY_LOSS_REGISTRY, "policy loss", name):
-        loss = next(found.losses[name] for found in algorithms().values() if name in found.losses)
+        loss = next(found.losses[name] for found in ALGORITHMS.values() if name in found.losses)
         core_algos.register_policy_loss(name)(policy_loss(loss))
 
 

@@ -10,7 +10,7 @@ it their episodes fail with a sentence that names it. Environments are asked for
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,10 @@ def _is_others(registry: str, name: str) -> bool:
     return registered is not None and not str(registered.__module__).startswith("wapo_verl.")
 
 
-def _algorithms() -> dict[str, Any]:
-    from wapo_verl.algorithms import algorithms
+def _algorithms() -> Mapping[str, Any]:
+    from wapo_verl.algorithms import ALGORITHMS
 
-    return algorithms()
+    return ALGORITHMS
 
 
 def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

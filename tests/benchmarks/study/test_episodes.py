@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support.runs import decide_search_agent
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
 
 from benchmarks.study.cell import Seed
@@ -68,7 +69,7 @@ def replayed(played: Played, seed: Seed, sizes: QuickstartSettings) -> AgentLoop
         }
     )
     loop = SearchAgentLoop(
-        trainer_config=DictConfigWrap(config),
+        trainer_config=DictConfigWrap(decide_search_agent(config)),
         server_manager=Replay(played),
         tokenizer=seed.task.tokenizer,
         data_config=DictConfigWrap(config.data),

@@ -19,10 +19,10 @@ from benchmarks.study.update import (
     own_log_probs,
 )
 from examples.quickstart.settings import QuickstartSettings
-from wapo_verl.algorithms import algorithm, algorithms
+from wapo_verl.algorithms import ALGORITHMS
 
 SIZES = QuickstartSettings(prompts_per_step=4, group_size=4)
-NAMES = sorted(algorithms())
+NAMES = sorted(ALGORITHMS)
 
 
 def batch(seed: Seed, rewards: list[float] | None = None) -> tuple[Policy, list[Played]]:
@@ -37,14 +37,12 @@ def batch(seed: Seed, rewards: list[float] | None = None) -> tuple[Policy, list[
 
 
 def rows_of(name: str, episodes: list[Played]) -> Rows:
-    found = algorithm(name)
-    assert found is not None
+    found = ALGORITHMS[name]
     return make_rows(episodes, ask_advantages(found, found.default_options(), episodes, SIZES.group_size).rows)
 
 
 def loss_of(name: str, off_policy_steps: int = 1) -> Loss:
-    found = algorithm(name)
-    assert found is not None
+    found = ALGORITHMS[name]
     return Loss(actor_config(found, off_policy_steps, SIZES))
 
 
@@ -54,8 +52,7 @@ def weights(policy: Policy) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_actors_configuration_is_verls_and_holds_the_algorithms_defaults(name: str) -> None:
-    found = algorithm(name)
-    assert found is not None
+    found = ALGORITHMS[name]
     config = actor_config(found, 2, SIZES)
     assert isinstance(config, ActorConfig)
     for key, value in found.defaults.items():
@@ -68,20 +65,17 @@ def test_the_actors_configuration_is_verls_and_holds_the_algorithms_defaults(nam
 
 
 def test_wapos_normaliser_is_the_tasks_longest_sequence() -> None:
-    found = algorithm("wapo")
-    assert found is not None
+    found = ALGORITHMS["wapo"]
     assert actor_config(found, 1, SIZES).loss_scale_factor == SIZES.max_prompt_tokens + SIZES.max_response_tokens
 
 
 def test_another_clip_takes_the_place_of_the_algorithms_own() -> None:
-    found = algorithm("wapo")
-    assert found is not None
+    found = ALGORITHMS["wapo"]
     assert [actor_config(found, 1, SIZES, clip).clip_ratio_high for clip in (None, 0.2)] == [9.0, 0.2]
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    found = algorithm("wapo")
-    assert found is not None
+    found = ALGORITHMS["wapo"]
     with pytest.raises(ValueError, match="4 questions a step do not divide into 3"):
         actor_config(found, 3, SIZES)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wapo_verl.algorithms import algorithms
+from wapo_verl.algorithms import ALGORITHMS
 
 
 def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -27,9 +27,9 @@ def test_all_is_well_in_this_environment() -> None:
     for expected in ("verl: 0.9.1", "agent loops: search_agent", "tantivy: usable", "worker: says equal", "all well"):
         assert expected in done.stdout
     assert "actor engines: fsdp on cuda, fsdp on npu, fsdp2 on cuda, fsdp2 on npu, fsdp2 on cpu" in done.stdout
-    assert {"wapo", "grpo_ref", "cpgd"} <= set(algorithms())
-    assert f"estimators: {', '.join(algorithms())}" in done.stdout
-    losses = {loss for found in algorithms().values() for loss in (found.loss_mode, *found.losses)}
+    assert {"wapo", "grpo_ref", "cpgd"} <= set(ALGORITHMS)
+    assert f"estimators: {', '.join(ALGORITHMS)}" in done.stdout
+    losses = {loss for found in ALGORITHMS.values() for loss in (found.loss_mode, *found.losses)}
     assert f"losses: {', '.join(sorted(losses))}" in done.stdout
     for patched in ("validate_config", "Metric.from_dict", "_sync_metadata_from_transfer_queue"):
         assert patched in done.stdout

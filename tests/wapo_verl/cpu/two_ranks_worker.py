@@ -13,7 +13,7 @@ from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss
 
-from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 
@@ -39,8 +39,7 @@ def make_batch(vocabulary: int) -> dict[str, torch.Tensor]:
     masks = [(torch.rand(length, generator=generator) > 0.2).long() for length in LENGTHS]
     old = [-torch.rand(length, generator=generator) - 5.0 for length in LENGTHS]
     groups = torch.arange(ROWS) // GROUP
-    found = algorithm("wapo")
-    assert found is not None
+    found = ALGORITHMS["wapo"]
     made = found.advantages(Batch(torch.tensor(REWARDS), groups), found.default_options())
     assert made.loser_rows is not None
     rows = (made.rows + made.loser_rows).float()

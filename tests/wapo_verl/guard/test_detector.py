@@ -13,10 +13,20 @@ from hypothesis import strategies as st
 from support.paths import ROOT
 
 from wapo_verl.guard.detector import Alarm, Detector
-from wapo_verl.guard.rules import ANSWERS, ENTROPY, GRAD_NORM, LENGTH, REPETITION, REWARD, RULES
+from wapo_verl.guard.rules import (
+    ANSWERS,
+    ENTROPY,
+    GRAD_NORM,
+    LEAST_REWARD,
+    LENGTH,
+    MOST_REWARD,
+    REPETITION,
+    REWARD,
+    RULES,
+)
 from wapo_verl.guard.thresholds import Thresholds
 
-QUICK = Thresholds(baseline_steps=2, patience=2, smoothing_steps=1, zero_reward_steps=3)
+QUICK = Thresholds(baseline_steps=2, patience=2, smoothing_steps=1, constant_reward_steps=3)
 
 
 def play(values: Iterable[Mapping[str, float]], thresholds: Thresholds = QUICK) -> dict[str, int]:
@@ -59,8 +69,29 @@ def test_one_noisy_step_does_not_alarm(rule: str) -> None:
 
 
 def test_rewards_of_zero_alarm_after_their_own_patience() -> None:
-    assert play(of(REWARD, 0, 0, 0)) == {"reward_zero": 3}
+    assert play(of(REWARD, 0, 0, 0)) == {"reward_constant": 3}
     assert play(of(REWARD, 0, 0, 0.01, 0, 0)) == {}
+
+
+def rewards(*steps: tuple[float, float, float]) -> list[dict[str, float]]:
+    """The least, the mean and the greatest reward of each step."""
+    return [dict(zip((LEAST_REWARD, REWARD, MOST_REWARD), step, strict=True)) for step in steps]
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.1, 1.0])
+def test_a_reward_that_every_completion_has_alarms_whichever_it_is(value: float) -> None:
+    assert play(rewards(*[(value, value, value)] * 60)) == {"reward_constant": 3}
+
+
+def test_rewards_that_differ_do_not_alarm_though_their_mean_is_zero() -> None:
+    assert play(rewards(*[(-1.0, 0.0, 1.0)] * 9)) == {}
+
+
+def test_a_solved_task_is_no_collapse_and_a_fallen_one_is() -> None:
+    start, solved = [(0.0, 0.5, 1.0)] * 3, [(1.0, 1.0, 1.0)] * 9
+    assert play(rewards(*start, *solved)) == {}
+    assert play(rewards(*start, *solved, *[(0.9, 0.9, 0.9)] * 3)) == {"reward_constant": 15}
+    assert play(rewards(*[(-1.0, -0.5, 0.0)] * 3, *[(0.0, 0.0, 0.0)] * 3)) == {"reward_constant": 6}
 
 
 def test_both_reward_margins_must_be_passed() -> None:
@@ -147,28 +178,12 @@ def test_a_broken_state_is_refused() -> None:
         Detector().load_state_dict({"tracks": {ENTROPY: {"last": []}}})
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"patience": 0}, "patience counts steps and must be at least 1"),
-        ({"patience": 2.5}, "patience must be a whole number"),
-        ({"entropy_floor": 1.5}, "entropy_floor=1.5 and entropy_ceiling=3.0 are multiples"),
-        ({"reward_fall_absolute": math.nan}, "reward_fall_absolute must be a finite number"),
-        ({"grad_norm_factor": "high"}, "grad_norm_factor must be a number, not 'high'"),
-        ({"entropy_flor": 0.1}, "there is no threshold 'entropy_flor'; choose from baseline_steps"),
-    ],
-)
-def test_thresholds_that_cannot_be_are_named(given: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Thresholds.from_mapping(given)
-
-
 def test_the_documented_defaults_are_the_defaults() -> None:
     page = (ROOT / "docs" / "reference.md").read_text()
     documented: dict[str, float] = {}
     for keys, values in re.findall(r"^\| `\+wapo\.guard\.(.+)` \| ([0-9., ]+) \|", page, re.MULTILINE):
         documented |= dict(zip(keys.split("`, `."), map(float, values.split(", ")), strict=True))
-    known = {name: getattr(Thresholds(), name) for name in Thresholds.names()}
+    known = Thresholds().model_dump()
     assert {name: value for name, value in documented.items() if name in known} == known
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+import torch
+from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.guard.rules import LENGTH
 from wapo_verl.guard.settings import GuardSettings
-from wapo_verl.guard.thresholds import Thresholds
-from wapo_verl.training.guarded_trainer import GuardedTrainer
-from wapo_verl.training.trainer import StableTrainerColocateAsync, StableTrainerSeparateAsync, StableTrainerSync
+from wapo_verl.training.decisions import Decisions
+from wapo_verl.training.trainer import WapoTrainerSync
 
-THRESHOLDS = Thresholds(baseline_steps=2, patience=2)
 GOOD, BAD = {LENGTH: 10.0}, {LENGTH: 100.0}
 
 
@@ -27,7 +28,7 @@ class Run:
 
     def __init__(self, folder: Path, action: str = "stop", **settings: Any) -> None:
         self.folder, self.lines, self.step = folder, [], 0
-        self.settings = GuardSettings(action, confirm=2, thresholds=THRESHOLDS, **settings)
+        self.settings = GuardSettings(action=action, confirm=2, baseline_steps=2, patience=2, **settings)
         self.guard = Guard(self.settings, folder, self.lines.append)
 
     def go(self, *steps: dict[str, float]) -> dict[str, float]:
@@ -191,8 +192,8 @@ class Workers:
         return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
 
 
-def make_trainer(run: Run) -> tuple[StableTrainerSync, list[Any]]:
-    made, calls = object.__new__(StableTrainerSync), []
+def make_trainer(run: Run) -> tuple[WapoTrainerSync, list[Any]]:
+    made, calls = object.__new__(WapoTrainerSync), []
     made.guard, made.global_steps, made.use_critic = run.guard, run.step + 1, False
     made.checkpoint_manager = made.actor_rollout_wg = Workers(calls)
     made._dump_futures, made._dump_executor = [], SimpleNamespace(shutdown=lambda wait: calls.append("dumped"))
@@ -233,20 +234,24 @@ def test_a_step_without_an_alarm_goes_on(tmp_path: Path) -> None:
     assert calls == []
 
 
-def test_the_guard_sees_the_finished_metrics_of_every_trainer() -> None:
-    """The mixin comes before whatever else computes metrics, and before veRL's hooks of each mode."""
-    for trainer in (StableTrainerSync, StableTrainerColocateAsync, StableTrainerSeparateAsync):
-        assert trainer.__mro__[1] is GuardedTrainer
-    assert "on_step_begin" not in vars(PPOTrainerSync)
+def test_the_guard_sees_the_finished_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own are the last to be added."""
+    run = Run(tmp_path)
+    made, _ = make_trainer(run)
+    made.decisions = Decisions()
+    one = torch.nested.as_nested_tensor([torch.tensor([5])], layout=torch.jagged)
+    stored = {"extra_fields": [{"reward_extra_info": {"score": 1.0}}], "responses": one, "response_mask": one}
+    monkeypatch.setattr("wapo_verl.training.trainer.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, metrics: metrics.update({LENGTH: 1.0}))
+    seen: list[set[str]] = []
+    monkeypatch.setattr(run.guard, "observe", lambda step, metrics: seen.append(set(metrics)) or {"stability/x": 1.0})
+    metrics: dict[str, Any] = {}
+    made._compute_metrics(KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}]), metrics)
+    assert seen == [{LENGTH, "reward/score/mean", "episode/repetition_rate"}]
+    assert metrics["stability/x"] == 1.0
 
 
-def test_evaluating_a_checkpoint_leaves_the_guard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Trainer(GuardedTrainer, PPOTrainerSync):
-        """No other mixin between."""
-
-    monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
-    trainer = {"save_freq": 1, "val_only": True, "default_local_dir": str(tmp_path)}
-    config = OmegaConf.create({"trainer": trainer, "wapo": {"guard": {"action": "stop"}}})
-    assert Trainer(config).guard is None
-    config.trainer.val_only = False
-    assert Trainer(config).guard is not None
+def test_no_mode_of_verls_has_hooks_of_its_own_where_the_guard_looks() -> None:
+    """What a mode added behind our class would come after the guard."""
+    for mode in (PPOTrainerSync, PPOTrainerColocateAsync, PPOTrainerSeparateAsync):
+        assert not {"_load_checkpoint", "_save_checkpoint", "_compute_metrics", "fit"} & set(vars(mode))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf, open_dict
 from support.paths import ROOT as REPOSITORY
+from support.runs import decide_search_agent
 
 from retrieval_index import build_index
 from wapo_verl.environments.episode import Episode
@@ -91,7 +92,7 @@ def make_config(folder: Path) -> Any:
     with initialize_config_dir(directory, version_base=None):
         config = migrate_legacy_reward_impl(compose("ppo_trainer", overrides=overrides))
     OmegaConf.resolve(config)
-    return config
+    return decide_search_agent(config)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_a_retriever_that_fails_stops_the_run(config: Any, folder: Path, agent: 
     from wapo_verl.rollout.fail_fast import EpisodeError
 
     broken = config.copy()
-    broken.wapo.search_agent.index = str(folder / "no-index")
+    broken.wapo.resolved.search_agent.index = str(folder / "no-index")
     with pytest.raises(EpisodeError, match=r"training.*RetrievalError.*no-index"):
         sample_step(broken, folder, agent)
 

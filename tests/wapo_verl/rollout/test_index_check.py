@@ -27,7 +27,7 @@ def service(folder: Path) -> Iterator[str]:
 
 
 def check(index: Any, nodes: int = 1, **options: Any) -> None:
-    check_index(SearchAgentConfig(index, **options), nodes)
+    check_index(SearchAgentConfig(index=index, **options), nodes)
 
 
 def test_a_right_index_passes_here_and_behind_a_service(folder: Path, service: str) -> None:

@@ -1,6 +1,8 @@
 """Which settings a run gets: the algorithm's, the CPU's, the agent loops', the trainer's. No Ray, no GPU, no vLLM."""
 
+import copy
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +14,10 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from retrieval_index import Document, build_index
 from wapo_verl.cpu.defaults import CPU_DEFAULTS
 from wapo_verl.rollout import FAIL_FAST_MANAGER, TOOL_CONFIG
+from wapo_verl.rollout.settings import SearchAgentConfig
+from wapo_verl.settings import decide
 from wapo_verl.settings import run as run_settings
+from wapo_verl.training.decisions import Decisions
 
 CONFIG = str(Path(verl.trainer.__file__).parent / "config")
 BATCHES = [
@@ -126,7 +131,7 @@ def test_a_searching_runs_prompts_are_counted_as_its_loops_build_them(gpu: None,
     [
         ("+wapo.search_agent.index=/nowhere", "wapo.search_agent.index: there is no index at /nowhere"),
         ("+wapo.search_agent.top_k=3", "index is not set"),
-        ("+wapo.search_agent.topk=3", "no key 'topk'"),
+        ("+wapo.search_agent.topk=3", r"wapo.search_agent.topk is not a key of this project: did you mean .*top_k\?"),
     ],
 )
 def test_a_wrong_search_setting_stops_before_anything_starts(gpu: None, override: str, said: str) -> None:
@@ -146,9 +151,9 @@ def test_the_keys_of_a_plan_choose_our_trainer_and_are_shown(gpu: None, capsys: 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["+wapo.taxonomy.log=true", "+wapo.trainer=false"], "wapo.taxonomy is sent to the engine by this project's"),
+        (["+wapo.taxonomy.log=true", "+wapo.trainer=false"], "wapo.taxonomy: only this project's trainer obeys it"),
         (["+wapo.taxonomy.include_bins=[peek]"], "peek"),
-        (["+wapo.clip_schedule.kind=linear"], "wapo.clip_schedule.final=None"),
+        (["+wapo.clip_schedule.kind=linear"], "wapo.clip_schedule: a linear schedule needs `final`"),
     ],
 )
 def test_a_plan_that_cannot_be_obeyed_stops_before_anything_starts(gpu: None, overrides: list[str], said: str) -> None:
@@ -168,7 +173,7 @@ def test_a_plan_that_cannot_be_obeyed_stops_before_anything_starts(gpu: None, ov
         (["+wapo.advantage=group_std", "algorithm.adv_estimator=grpo"], "an option of wapo, .*adv_estimator is grpo:"),
         (
             ["+wapo.truncated=zero", "+wapo.trainer=false"],
-            "wapo.truncated=zero is obeyed by this project's trainer alone",
+            "wapo.truncated=zero: only this project's trainer obeys it",
         ),
     ],
 )
@@ -179,7 +184,7 @@ def test_a_key_that_nothing_reads_stops_the_run(gpu: None, overrides: list[str],
 
 def test_our_trainer_named_and_declined_is_a_contradiction(gpu: None) -> None:
     mode = "trainer.v1.trainer_mode=wapo_sync"
-    with pytest.raises(ValueError, match=r"wapo_sync is this project's trainer, which wapo.trainer=false declines"):
+    with pytest.raises(ValueError, match=r"trainer_mode=wapo_sync: wapo.trainer=false declines this project's trainer"):
         run_settings.apply(make_config("algorithm.adv_estimator=wapo", mode, "+wapo.trainer=false"))
 
 
@@ -207,3 +212,62 @@ def test_rays_processes_get_the_folders_of_environments(
     config = make_config("algorithm.adv_estimator=wapo")
     run_settings.apply(config)
     assert run_settings.OmegaConf.select(config, key) == str(tmp_path / "mine")
+
+
+def test_the_decisions_are_written_where_the_trainer_and_the_loops_read_them(gpu: None, tmp_path: Path) -> None:
+    build_index([Document("a", "A", "a text")], tmp_path / "index")
+    config = make_config(
+        "algorithm.adv_estimator=wapo",
+        "+wapo.truncated=zero",
+        "+wapo.clip_schedule.kind=constant",
+        f"+wapo.search_agent.index={tmp_path / 'index'}",
+        "+wapo.search_agent.top_k=2",
+        "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4",
+    )
+    run_settings.apply(config)
+    decisions = Decisions.of(config)
+    assert decisions.options == {"truncated": "zero", "advantage": "none"}
+    assert (decisions.winners_only, decisions.guard, decisions.filter_batches) == (True, None, None)
+    assert decisions.parts_are_declared
+    assert decisions.plans.at(3, 5).clip_ratio_high == 9.0
+    settings = SearchAgentConfig.from_config(config)
+    assert (settings.index, settings.top_k, settings.max_turns) == (str(tmp_path / "index"), 2, 4)
+
+
+def test_each_decision_is_made_once(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks again: the table of conflicts and what is printed read what was decided."""
+    calls: list[str] = []
+
+    def counted(module: ModuleType, name: str) -> None:
+        original = getattr(module, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, names in (
+        (run_settings, ("read", "trainer_is_ours", "search_agent", "decide", "conflicts")),
+        (decide, ("why_all_rows", "plans", "step_plans")),
+    ):
+        for name in names:
+            counted(module, name)
+    config = make_config(
+        "algorithm.adv_estimator=wapo",
+        "+wapo.taxonomy.log=true",
+        "+wapo.guard.action=warn",
+        "algorithm.filter_groups.enable=True",
+    )
+    run_settings.apply(config)
+    assert sorted(calls) == sorted(
+        ["read", "trainer_is_ours", "search_agent", "decide", "conflicts", "why_all_rows", "plans", "step_plans"]
+    )
+
+
+def test_resolving_again_changes_nothing(gpu: None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo", "+wapo.guard.action=warn")
+    run_settings.apply(config)
+    once = copy.deepcopy(config)
+    run_settings.apply(config)
+    assert config == once

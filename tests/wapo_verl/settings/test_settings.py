@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import verl.trainer.config
@@ -12,20 +11,25 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
-from wapo_verl.algorithms import algorithms
-from wapo_verl.algorithms.wapo import ALGORITHM
-from wapo_verl.settings import resolve as settings
+from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.settings import run
+from wapo_verl.settings.defaults import ResolvedKey, apply_defaults
 from wapo_verl.settings.explicit_keys import explicit_keys, is_explicit, override_keys
+from wapo_verl.settings.keys import SettingsError
+from wapo_verl.training.decisions import Decisions
 
 PACKAGED = str(Path(verl.trainer.config.__file__).parent)
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
 BYPASS = "algorithm.rollout_correction.bypass_mode"
 WAPO = "algorithm.adv_estimator=wapo"
+MANAGER = f"{ROLLOUT}.agent.agent_loop_manager_class"
 
 
 @pytest.fixture(autouse=True)
-def _no_hydra_left() -> Iterator[None]:
+def _no_hydra_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a machine with a GPU, so that nothing of the CPU's is set."""
+    monkeypatch.setenv("VERL_PLATFORM", "nvidia")
     yield
     HydraConfig.instance().cfg = None
 
@@ -43,11 +47,11 @@ def composed(
     return config
 
 
-def applied(*overrides: str, **options: Any) -> tuple[DictConfig, dict[str, settings.ResolvedKey], str]:
+def applied(*overrides: str) -> tuple[DictConfig, dict[str, ResolvedKey], str]:
     config = composed(*overrides)
     out = io.StringIO()
-    resolved = settings.apply(config, console=Console(file=out, width=160), **options)
-    return config, {entry.key: entry for entry in resolved}, out.getvalue()
+    resolved = run.apply(config, Console(file=out, width=160))
+    return config, {entry.key: entry for entry in resolved if entry.key != MANAGER}, out.getvalue()
 
 
 def test_the_estimator_alone_gives_the_whole_objective() -> None:
@@ -84,7 +88,7 @@ def test_what_the_user_set_wins_even_where_it_equals_verls_default() -> None:
     assert config.actor_rollout_ref.actor.clip_ratio_high == 0.2
     assert config.algorithm.rollout_correction.bypass_mode is False
     assert config.actor_rollout_ref.rollout.n == 4
-    assert resolved[f"{ACTOR}.clip_ratio_high"] == settings.ResolvedKey(
+    assert resolved[f"{ACTOR}.clip_ratio_high"] == ResolvedKey(
         f"{ACTOR}.clip_ratio_high", 0.2, "user", "wapo would set 9.0"
     )
     assert "recomputed log-probs" in printed
@@ -99,7 +103,7 @@ def test_a_users_own_config_file_counts_as_explicit(tmp_path: Path) -> None:
     config = composed(directory=str(tmp_path), name="mine")
     explicit = explicit_keys(config)
     assert {BYPASS, "algorithm.adv_estimator"} <= explicit
-    settings.resolve(config, explicit)
+    run.apply(config, Console(file=io.StringIO()))
     assert config.algorithm.rollout_correction.bypass_mode is False
 
 
@@ -118,26 +122,31 @@ def test_an_untouched_configuration_has_no_explicit_key() -> None:
 def test_other_estimators_are_left_alone() -> None:
     config = composed("algorithm.adv_estimator=grpo")
     before = OmegaConf.to_container(config)
-    assert settings.apply(config, console=Console(file=io.StringIO())) == []
+    assert run.apply(config, Console(file=io.StringIO())) == []
     assert OmegaConf.to_container(config) == before
 
 
-def test_a_platforms_defaults_go_through_the_same_door() -> None:
+def test_further_defaults_are_set_where_the_user_set_nothing() -> None:
     further = {
         "trainer.device": "cpu",
         f"{ACTOR}.strategy": "fsdp2",
-        f"{ACTOR}.clip_ratio_high": 1.0,
         "ray_kwargs.ray_init.runtime_env.env_vars.THREADS": lambda config: str(config.trainer.nnodes),
     }
-    config, resolved, printed = applied(WAPO, "trainer.device=cuda", further=[("cpu", further)])
+    config = composed(WAPO, "trainer.device=cuda")
+    resolved = {entry.key: entry for entry in apply_defaults(config, further, explicit_keys(config), "the CPU")}
     assert config.trainer.device == "cuda"
     assert config.actor_rollout_ref.actor.strategy == "fsdp2"
-    assert config.actor_rollout_ref.actor.clip_ratio_high == 9.0, "the algorithm's default wins over the platform's"
     assert config.ray_kwargs.ray_init.runtime_env.env_vars.THREADS == "1"
-    assert (resolved[f"{ACTOR}.strategy"].origin, resolved["trainer.device"].origin) == ("cpu", "user")
-    assert f"also set for cpu: {ACTOR}.strategy=fsdp2" in printed
-    _, _, printed = applied(WAPO, "trainer.device=cuda", further=[("cpu", {"trainer.device": "cpu"})])
-    assert "also set for cpu" not in printed
+    assert (resolved[f"{ACTOR}.strategy"].origin, resolved["trainer.device"].origin) == ("the CPU", "user")
+
+
+def test_the_algorithms_default_wins_over_a_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "on_cpu", lambda config: True)
+    cpu = {f"{ACTOR}.strategy": "fsdp2", f"{ACTOR}.clip_ratio_high": 1.0}
+    monkeypatch.setattr(run, "cpu_defaults", lambda config: cpu)
+    config, _, printed = applied(WAPO)
+    assert config.actor_rollout_ref.actor.clip_ratio_high == 9.0
+    assert f"also set for the CPU: {ACTOR}.strategy=fsdp2" in printed
 
 
 @pytest.mark.parametrize(
@@ -157,14 +166,14 @@ def test_a_platforms_defaults_go_through_the_same_door() -> None:
     ],
 )
 def test_a_contradiction_is_an_error_that_names_the_key(override: str, key: str) -> None:
-    with pytest.raises(settings.SettingsError, match=key):
+    with pytest.raises(SettingsError, match=key):
         applied(WAPO, override)
 
 
-@pytest.mark.parametrize("name", sorted(algorithms()))
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_one_setting_brings_every_algorithms_parts_and_the_table_shows_them(name: str) -> None:
     config, resolved, printed = applied(f"algorithm.adv_estimator={name}")
-    found = algorithms()[name]
+    found = ALGORITHMS[name]
     for key, default in found.defaults.items():
         assert resolved[key].origin == name
         assert OmegaConf.select(config, key) == (default(config) if callable(default) else default)
@@ -173,14 +182,14 @@ def test_one_setting_brings_every_algorithms_parts_and_the_table_shows_them(name
 
 
 def test_a_drift_whose_ratio_cannot_count_is_an_error() -> None:
-    with pytest.raises(settings.SettingsError, match=r"clip_ratio_c: the drift's ratio counts up to this"):
+    with pytest.raises(SettingsError, match=r"clip_ratio_c: the drift's ratio counts up to this"):
         applied("algorithm.adv_estimator=cpgd", f"{ACTOR}.clip_ratio_c=1.0")
 
 
-@pytest.mark.parametrize("name", sorted(algorithms()))
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_no_algorithm_takes_what_contradicts_them_all(name: str) -> None:
     for override in ("algorithm.use_kl_in_reward=True", f"{ROLLOUT}.calculate_log_probs=False", f"{ROLLOUT}.n=1"):
-        with pytest.raises(settings.SettingsError, match=override.split("=")[0]):
+        with pytest.raises(SettingsError, match=override.split("=")[0]):
             applied(f"algorithm.adv_estimator={name}", override)
 
 
@@ -207,7 +216,7 @@ def test_a_doubtful_setting_is_a_warning_that_says_why(override: str, words: str
 
 def test_wapos_own_keys_need_no_place_in_verls_config() -> None:
     config, resolved, _ = applied(WAPO, "+wapo.truncated=drop")
-    assert settings.algorithm_options(config, ALGORITHM) == {"truncated": "drop", "advantage": "none"}
+    assert Decisions.of(config).options == {"truncated": "drop", "advantage": "none"}
     assert resolved["wapo.truncated"].origin == "user"
 
 

@@ -22,11 +22,11 @@ from support.paths import TESTS
 from examples.quickstart.command import Folders, training_command
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
-from wapo_verl.algorithms import algorithms
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.settings import run as run_settings
 
-NAMES = sorted(algorithms())
+NAMES = sorted(ALGORITHMS)
 STEPS = 10
 PROMPTS = 8
 CONFIG = str(Path(verl.trainer.__file__).parent / "config")
@@ -52,12 +52,14 @@ def overrides(folder: Path) -> list[str]:
 
 def write_settings(folder: Path, command: list[str]) -> None:
     """Write down what each algorithm's own run would resolve to."""
-    given = [argument for argument in command[3:] if not argument.startswith(("algorithm.adv_", "hydra."))]
+    others = ("algorithm.adv_", "hydra.", "trainer.v1.trainer_mode")
+    given = [argument for argument in command[3:] if not argument.startswith(others)]
     with initialize_config_dir(CONFIG, version_base=None):
         for name in NAMES:
             config = compose("ppo_trainer", [*given, f"algorithm.adv_estimator={name}"])
             run_settings.apply(config)
             kept = {"algorithm": config.algorithm, "actor": config.actor_rollout_ref.actor}
+            kept["decisions"] = config.wapo.resolved.training
             OmegaConf.resolve(config)
             OmegaConf.save(OmegaConf.create(kept), folder / f"{name}.yaml")
     (folder / "order.json").write_text(json.dumps({"names": NAMES, "steps": STEPS}))

@@ -10,12 +10,13 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
+from wapo_verl.training.decisions import Decisions
 from wapo_verl.training.replay_buffer import BoundedReplayBuffer
-from wapo_verl.training.trainer import StableTrainerSync
+from wapo_verl.training.trainer import WapoTrainerSync
 
 
-def make_trainer(**filter_groups: Any) -> StableTrainerSync:
-    made = object.__new__(StableTrainerSync)
+def make_trainer(**filter_groups: Any) -> WapoTrainerSync:
+    made = object.__new__(WapoTrainerSync)
     made.config = OmegaConf.create(
         {
             "data": {"train_batch_size": 4, "gen_batch_size": None},
@@ -44,6 +45,7 @@ def make_trainer(**filter_groups: Any) -> StableTrainerSync:
         }
     )
     OmegaConf.set_struct(made.config, True)
+    made._obey(Decisions(filter_batches=3 if filter_groups.get("enable") else None))
     made.use_critic, made.trainer_mode, made.global_steps = False, "sync", 1
     return made
 
@@ -63,11 +65,6 @@ def test_without_the_filter_the_buffer_is_verls() -> None:
     assert type(make_trainer()._build_replay_buffer()) is ReplayBuffer
 
 
-def test_a_filter_without_an_end_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"max_num_gen_batches=0 is no limit"):
-        make_trainer(enable=True, max_num_gen_batches=0)._build_replay_buffer()
-
-
 def test_padding_is_in_no_metric_of_verls(monkeypatch: pytest.MonkeyPatch) -> None:
     """veRL counts padding rows' tokens in its throughput and times a token."""
     seen: list[list[str]] = []
@@ -76,7 +73,6 @@ def test_padding_is_in_no_metric_of_verls(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, *_, **__: seen.append(batch.keys))
     monkeypatch.setattr("wapo_verl.training.trainer.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
     made = make_trainer()
-    made.planner = SimpleNamespace(taxonomy=False)
     batch = KVBatchMeta(partition_id="train", keys=["a_0_0", "pad_0_0"], tags=[{}, {"is_padding": True}])
     made._compute_metrics(batch, {}, {}, global_steps=1, epoch=0)
     assert seen == [["a_0_0"]]

@@ -12,12 +12,16 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
-from wapo_verl.algorithms import algorithm
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
-from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan, StepPlanner
-from wapo_verl.settings.run import MODES, PREFIX
+from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
 from wapo_verl.training import trainer as trainer_module
-from wapo_verl.training.trainer import StableTrainer, StableTrainerSync
+from wapo_verl.training.advantages import truncated_rows
+from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
+from wapo_verl.training.trainer import WapoTrainer, WapoTrainerSync
+from wapo_verl.training.update import name_entropy
+
+NO_PLANS = StepPlans()
 
 
 def nested(rows: list[list[float]], dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -51,8 +55,8 @@ class Store:
         return KVBatchMeta(partition_id=partition_id, keys=keys, tags=[{} for _ in keys])
 
 
-def make_trainer(**config: Any) -> StableTrainerSync:
-    made = object.__new__(StableTrainerSync)
+def make_trainer(plans: StepPlans = NO_PLANS, estimator: str | None = "wapo", **config: Any) -> WapoTrainerSync:
+    made = object.__new__(WapoTrainerSync)
     made.config = OmegaConf.create(
         {
             "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
@@ -71,11 +75,9 @@ def make_trainer(**config: Any) -> StableTrainerSync:
             **config,
         }
     )
-    made.planner = StepPlanner(made.config)
+    options = {} if estimator is None else ALGORITHMS[estimator].default_options()
+    made._obey(Decisions(algorithm=estimator, options=options, plans=plans))
     made.global_steps, made.total_training_steps = 1, 11
-    made.algorithm = algorithm("wapo")
-    made.options = made.algorithm.default_options()
-    made._trains = True
     return made
 
 
@@ -86,7 +88,7 @@ def make_batch(keys: list[str], tags: list[dict] | None = None) -> KVBatchMeta:
 @pytest.mark.parametrize("mode", MODES)
 def test_each_mode_is_registered(mode: str) -> None:
     found = get_trainer_cls(PREFIX + mode)
-    assert issubclass(found, StableTrainer)
+    assert issubclass(found, WapoTrainer)
     assert issubclass(found, get_trainer_cls(mode))
 
 
@@ -96,12 +98,27 @@ def test_verl_sees_its_own_name_of_the_mode(monkeypatch: pytest.MonkeyPatch) -> 
         {
             "trainer": {"v1": {"trainer_mode": f"{PREFIX}sync"}},
             "algorithm": {"adv_estimator": "wapo"},
-            "wapo": {"winners_only": False},
         }
     )
+    OmegaConf.update(config, RESOLVED, Decisions().model_dump(), force_add=True)
     OmegaConf.set_struct(config, True)
-    StableTrainerSync(config)
+    WapoTrainerSync(config)
     assert config.trainer.v1.trainer_mode == "sync"
+
+
+def test_the_trainer_obeys_what_was_written_and_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
+    config = OmegaConf.create({"trainer": {"v1": {"trainer_mode": f"{PREFIX}sync"}, "default_local_dir": "x"}})
+    with pytest.raises(ValueError, match=r"wapo\.resolved\.training is missing"):
+        WapoTrainerSync(config)
+    written = Decisions(algorithm="cpgd", options={"group_weight": "equal"}, winners_only=True, filter_batches=3)
+    OmegaConf.update(config, RESOLVED, written.model_dump(), force_add=True)
+    OmegaConf.update(config, f"{RESOLVED}.guard", {"action": "warn"}, force_add=True)
+    config.trainer.v1.trainer_mode = f"{PREFIX}sync"
+    made = WapoTrainerSync(config)
+    assert (made.algorithm, made.decisions.options) == (ALGORITHMS["cpgd"], {"group_weight": "equal"})
+    assert (made.decisions.winners_only, made.decisions.filter_batches) == (True, 3)
+    assert made.guard is not None
 
 
 def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +137,9 @@ def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -
     rows = [row.tolist() for row in store.written["advantages"].unbind()]
     assert rows == [[folded, folded], [folded, 0.0, folded], [0.0], [0.0, 0.0]]
     assert metrics["group/winner_fraction"] == 0.5
-    assert made._trains
-    assert made._response_tokens == 5
+    assert made._step is not None
+    assert made._step.trains
+    assert made._step.own_tokens == 5
 
 
 def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +147,7 @@ def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.
     store = Store(keys, rm_scores=nested([[0, 1], [0, 0], [1], [1], [0]]))
     monkeypatch.setattr(trainer_module, "tq", store)
     monkeypatch.setattr(PPOTrainer, "_compute_advantage", lambda self, batch, metrics: batch)
-    made, metrics = make_trainer(), {}
-    made.algorithm = None
+    made, metrics = make_trainer(estimator=None), {}
     made._compute_advantage(make_batch(keys, [{}, {}, {}, {}, {"is_padding": True}]), metrics)
     assert metrics == {
         "group/winner_fraction": 0.25,
@@ -152,14 +169,14 @@ def test_truncated_completions_follow_the_option(option: str, wins: bool, monkey
     )
     monkeypatch.setattr(trainer_module, "tq", store)
     made = make_trainer()
-    made.options = {"truncated": option, "advantage": "none"}
+    made._obey(Decisions(algorithm="wapo", options={"truncated": option, "advantage": "none"}))
     made._compute_advantage(make_batch(keys), {})
-    assert made._trains is wins
+    assert made._step is not None
+    assert made._step.trains is wins
 
 
 def test_without_an_episode_the_length_tells_truncation() -> None:
-    batch = make_batch(["a_0_0", "a_1_0"], [{"response_len": 4}, {"response_len": 3}])
-    assert make_trainer()._truncated(batch, [{}, {}]) == [True, False]
+    assert truncated_rows([{}, {}], [{"response_len": 4}, {"response_len": 3}], limit=4) == [True, False]
 
 
 def test_a_batch_without_a_winner_takes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +245,7 @@ def test_what_verl_measures_itself_stays(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_each_step_has_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = answered(monkeypatch, ANSWER, ANSWER)
-    made = make_trainer(wapo={"clip_schedule": {"kind": "linear", "final": 4.0}})
+    made = make_trainer(StepPlans(clip=ClipSchedule(kind="linear", start=9.0, final=4.0)))
     for made.global_steps, clip in ((1, 9.0), (11, 4.0)):
         metrics: dict[str, Any] = {}
         made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
@@ -240,7 +257,7 @@ def test_counts_are_summed_over_mini_batches(monkeypatch: pytest.MonkeyPatch) ->
     """veRL takes their mean over the two mini-batches of these four rows; names lose what veRL puts before them."""
     answered(monkeypatch, {**ANSWER, "actor/taxonomy/tokens/pos_peak/count_parts": 5.0})
     metrics: dict[str, Any] = {}
-    made = make_trainer(wapo={"taxonomy": {"log": True}})
+    made = make_trainer(StepPlans(taxonomy=True))
     made._update_actor(make_batch(["a_0_0", "a_1_0", "b_0_0", "b_1_0"]), metrics)
     assert metrics["taxonomy/tokens/pos_peak"] == 10.0
     assert not [name for name in metrics if "actor/taxonomy" in name]
@@ -253,7 +270,7 @@ def test_predicted_and_measured_entropy_changes_are_a_pair(monkeypatch: pytest.M
         return {**ANSWER, **change, "actor/update_entropy/weighted_parts": entropy * 6}
 
     answered(monkeypatch, answer(0.5, -0.1), answer(0.375, 0.2))
-    made = make_trainer(wapo={"taxonomy": {"log": True}})
+    made = make_trainer(StepPlans(taxonomy=True))
     found: list[dict[str, float]] = []
     for _ in range(2):
         metrics: dict[str, Any] = {}
@@ -267,7 +284,7 @@ def test_predicted_and_measured_entropy_changes_are_a_pair(monkeypatch: pytest.M
 def test_an_engine_that_answers_no_plan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     answered(monkeypatch, {}, {})
     with pytest.raises(RuntimeError, match="answered no step plan"):
-        make_trainer(wapo={"taxonomy": {"log": True}})._update_actor(make_batch(["a_0_0"]), {})
+        make_trainer(StepPlans(taxonomy=True))._update_actor(make_batch(["a_0_0"]), {})
     make_trainer()._update_actor(make_batch(["a_0_0"]), {})
 
 
@@ -278,24 +295,23 @@ def test_an_engine_without_plans_leaves_the_entropy_to_the_loss(
     mode: str, tokens: int | None, entropy: float | None
 ) -> None:
     """Summed entropies need the number of tokens, which nobody counts under veRL's own algorithms."""
-    made, metrics = make_trainer(), {"actor/entropy_loss": 0.5}
+    actor, metrics = make_trainer().config.actor_rollout_ref.actor, {"actor/entropy_loss": 0.5}
     if mode == "token-mean":
-        made.config.actor_rollout_ref.actor.loss_agg_mode = mode
-    made._response_tokens = tokens
-    made._name_as_verl_does(metrics, rows=2)
+        actor.loss_agg_mode = mode
+    name_entropy(metrics, actor, rows=2, own_tokens=tokens, chosen=False)
     assert metrics.get("actor/entropy") == (None if entropy is None else pytest.approx(entropy))
 
 
-@pytest.mark.parametrize(("wapo", "loser"), [({}, 0.0), ({"negative_weights": {"neg_peak": 0.1}}, -1.0)])
+@pytest.mark.parametrize(("negatives", "loser"), [(False, 0.0), (True, -1.0)])
 def test_losers_get_their_advantage_where_they_are_weighted(
-    wapo: dict, loser: float, monkeypatch: pytest.MonkeyPatch
+    negatives: bool, loser: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = ["a_0_0", "a_1_0"]
     store = Store(
         keys, response_mask=nested([[1], [1]], torch.int64), rm_scores=nested([[1], [0]]), extra_fields=[{}, {}]
     )
     monkeypatch.setattr(trainer_module, "tq", store)
-    make_trainer(wapo=wapo)._compute_advantage(make_batch(keys), {})
+    make_trainer(StepPlans(negatives=negatives))._compute_advantage(make_batch(keys), {})
     folded = 0.5 * 2 / 2  # (r - mean) * rows / (G * groups with a winner)
     assert [row.tolist() for row in store.written["advantages"].unbind()] == [[folded], [loser * folded]]
 
@@ -311,10 +327,10 @@ def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.Monke
     )
     monkeypatch.setattr(trainer_module, "tq", store)
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
-    for wapo, logged in (({}, False), ({"taxonomy": {"log": True}}, True)):
+    for logged in (False, True):
         metrics: dict[str, Any] = {}
         batch = make_batch(keys, [{}, {}, {}, {"is_padding": True}])
-        make_trainer(wapo=wapo)._compute_metrics(batch, metrics)
+        make_trainer(StepPlans(taxonomy=logged))._compute_metrics(batch, metrics)
         overlap = {name: value for name, value in metrics.items() if "overlap" in name}
         assert bool(overlap) is logged
     pair = "taxonomy/overlap/winner_loser"
@@ -323,7 +339,7 @@ def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.Monke
 
 def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ["a_0_0", "pad_0_0"]
-    extra = {"episode": record(), "reward_extra_info": {"score": 1.0, "f1": 0.5, "note": "no number"}}
+    extra = {"episode": record(), "reward_extra_info": {"score": 1.0, "f1": 0.5, "pred": "[INVALID]", "seen": None}}
     store = Store(
         keys,
         prompts=nested([[7], [0]], torch.int64),
@@ -344,3 +360,43 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
     assert lines[0]["output"] == "<|im_start|>[8, 9]"
     assert lines[0]["episode"]["outcome"] == "answered"
     assert (lines[0]["f1"], lines[0]["score"], lines[0]["gts"]) == (0.5, 1.0, {"answers": ["x"]})
+    assert (lines[0]["pred"], lines[0]["seen"]) == ("[INVALID]", None)
+
+
+@pytest.mark.parametrize(
+    ("declared", "means"),
+    [
+        (False, {"reward/score/mean": -1.0, "reward/acc/mean": 0.5}),
+        (True, {"reward/score/mean": -1.0, "reward/acc/mean": 0.5, "reward/guess/mean": 34.0}),
+    ],
+)
+def test_what_a_users_reward_returns_beside_the_score_ends_no_run(
+    declared: bool, means: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As veRL's own reward of DAPO's mathematics does; under veRL's estimators too. A guess is no mean."""
+    keys = ["a_0_0", "a_1_0"]
+    extras = [
+        {"score": -1.0, "acc": False, "pred": "[INVALID]", "steps": [1, 2], "seen": None, "guess": 34},
+        {"score": -1.0, "acc": True, "pred": "34", "steps": [], "seen": None, "guess": "no"},
+    ]
+    store = Store(
+        keys,
+        responses=nested([[7], [8]], torch.int64),
+        response_mask=nested([[1], [1]], torch.int64),
+        extra_fields=[{"reward_extra_info": extra} for extra in extras],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
+    made, metrics = make_trainer(estimator=None), {}
+    made._obey(Decisions(parts_are_declared=declared))
+    made._compute_metrics(make_batch(keys), metrics)
+    assert {name: value for name, value in metrics.items() if name.startswith("reward/")} == means
+
+
+def test_rows_that_do_not_fill_a_batch_once_the_long_ones_are_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PPOTrainer, "_init_dataloader", lambda self: setattr(self, "train_dataset", [0] * 8))
+    made = make_trainer(data={"train_batch_size": 16})
+    with pytest.raises(ValueError, match=r"8 rows that fit data\.max_prompt_length, fewer than data\.train_batch"):
+        made._init_dataloader()
+    made.config.data.train_batch_size = 8
+    made._init_dataloader()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wapo_verl.training.winners_only import MiniBatch, balanced, forward_rows, members, mini_batches
+from wapo_verl.training.row_selection import MiniBatch, balanced, forward_rows, members, mini_batches
 
 
 def dealt(lengths: Sequence[int], ranks: int) -> list[list[int]]:

@@ -14,11 +14,11 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 from verl.utils.metric import AggregationType, Metric
 
-from wapo_verl.algorithms import algorithm
-from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan, StepPlanner
+from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.training import trainer as trainer_module
-from wapo_verl.training import winners_trainer
-from wapo_verl.training.trainer import StableTrainerSync
+from wapo_verl.training.decisions import Decisions
+from wapo_verl.training.trainer import WapoTrainerSync
 
 LENGTHS = (3, 1, 2, 4, 2, 3, 1, 2)  # response tokens of the rows of groups a, a, b, b, c, c, d, d
 KEYS = tuple(f"{group}_{number}_0" for group in "abcd" for number in (0, 1))
@@ -91,13 +91,13 @@ class Workers:
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     made = Queue()
-    for module in (trainer_module, winners_trainer, trainer_base):
+    for module in (trainer_module, trainer_base):
         monkeypatch.setattr(module, "tq", made)
     return made
 
 
-def make_trainer(queue: Queue, ranks: int = 1, winners_only: bool = True, **actor: Any) -> StableTrainerSync:
-    made = object.__new__(StableTrainerSync)
+def make_trainer(queue: Queue, ranks: int = 1, winners_only: bool = True, **actor: Any) -> WapoTrainerSync:
+    made = object.__new__(WapoTrainerSync)
     made.config = OmegaConf.create(
         {
             "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
@@ -129,11 +129,10 @@ def make_trainer(queue: Queue, ranks: int = 1, winners_only: bool = True, **acto
             },
         }
     )
-    made.planner, made.algorithm, made.winners_only = StepPlanner(made.config), algorithm("wapo"), winners_only
-    made.options = made.algorithm.default_options()
+    options = ALGORITHMS["wapo"].default_options()
+    made._obey(Decisions(algorithm="wapo", options=options, winners_only=winners_only))
     made.global_steps, made.total_training_steps = 1, 11
     made.use_critic = made.use_reference_policy = made.ref_in_actor = made.curr_step_profile = False
-    made._trains = True
     made.tokenizer = SimpleNamespace(eos_token_id=0)
     made.actor_rollout_wg = Workers(queue, ranks)
     made.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
@@ -141,7 +140,7 @@ def make_trainer(queue: Queue, ranks: int = 1, winners_only: bool = True, **acto
     return made
 
 
-def step(made: StableTrainerSync, queue: Queue, rewards: tuple[float, ...] = SPREAD) -> tuple[KVBatchMeta, dict]:
+def step(made: WapoTrainerSync, queue: Queue, rewards: tuple[float, ...] = SPREAD) -> tuple[KVBatchMeta, dict]:
     """Take one step on a batch with these rewards; return the batch that the step hands back, and its metrics."""
     for key, length, reward in zip(KEYS, LENGTHS, rewards, strict=True):
         queue.rows[key] = {

@@ -17,9 +17,9 @@ from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss
 
-from wapo_verl.algorithms import Batch, algorithm
+from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
-from wapo_verl.training.winners_only import balanced, members, mini_batches, update_orders
+from wapo_verl.training.row_selection import balanced, members, mini_batches, update_orders
 
 PROMPT, GROUP, STEPS = 5, 4, 2
 LENGTHS = (7, 3, 9, 5, 6, 8, 2, 4, 5, 5, 9, 3, 6, 2, 7, 8)
@@ -69,8 +69,7 @@ def make_batch(vocabulary: int, rewards: tuple[float, ...]) -> tuple[dict[str, l
     responses = [torch.randint(5, vocabulary, (length,), generator=generator) for length in LENGTHS]
     masks = [(torch.rand(length, generator=generator) > 0.2).long() for length in LENGTHS]
     old = [-torch.rand(length, generator=generator) - 5.0 for length in LENGTHS]
-    found = algorithm("wapo")
-    assert found is not None
+    found = ALGORITHMS["wapo"]
     groups = torch.arange(len(LENGTHS)) // GROUP
     rows = found.advantages(Batch(torch.tensor(rewards), groups), found.default_options()).rows.float()
     return {

@@ -1,12 +1,9 @@
-"""Which rows an update needs: those that carry an advantage, each in the mini-batch it would have been in.
+"""Choose the rows that an update needs: those with an advantage, each in the mini-batch it would have been in.
 
 A row without an advantage gives a policy loss no gradient, so leaving it out changes nothing but the work.
 Mini-batches keep the number of rows that veRL divides by; one in which no row carries anything is skipped. Ranks get
 the same number of rows each, balanced by length; where the rows do not come out even, the shortest rows without an
 advantage fill up.
-
-Left out: sending the mini-batches (`wapo_verl.training.winners_trainer`), and what a critic or an entropy bonus would
-need.
 """
 
 import math
@@ -38,7 +35,8 @@ def members(rows: int, ranks: int, mini_batch_rows: int) -> list[list[int]]:
 
     Args:
         rows: rows of the whole batch, a multiple of `mini_batch_rows`.
-        ranks: data-parallel ranks; `mini_batch_rows` is a multiple of it.
+        ranks: data-parallel ranks.
+        mini_batch_rows: rows of a mini-batch over all ranks, a multiple of `ranks`.
 
     Raises:
         ValueError: where one is no multiple of the other.

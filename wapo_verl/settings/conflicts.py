@@ -1,0 +1,296 @@
+"""Find what in a run's settings contradicts something else, in one table, with what to do about it.
+
+Errors stop the run before anything is started, warnings are printed. What contradicts one algorithm alone stands with
+that algorithm (`Algorithm.check`).
+"""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from wapo_verl.algorithms import Batch, Conflict
+from wapo_verl.algorithms.algorithm import errors, warnings
+from wapo_verl.data.training_files import count_rows, first_ground_truths
+from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
+from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.registry import environment
+from wapo_verl.settings.decide import ACTOR, FILTER, Run
+from wapo_verl.training.decisions import MODES, PREFIX, Decisions
+
+ROLLOUT = "actor_rollout_ref.rollout"
+CORRECTION = "algorithm.rollout_correction"
+SAVED = ("model", "optimizer", "extra")
+"""What a checkpoint must hold to go back to it; `extra` is the learning-rate schedule and the random state."""
+
+
+def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
+    """Return everything in a run's settings that contradicts something else."""
+    found = [*_trainer(run, decisions), *_guard(run), *_plans(run, decisions), *_sampling(run)]
+    found += [*_group_filter(run), *_data(run), *_search(run)]
+    if run.algorithm is not None:
+        found += [*_objective(run), *run.algorithm.check(run.config)]
+    return found
+
+
+def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
+    """Find what only this project's trainer obeys, where it does not run or cannot obey it."""
+    mode = str(run.config.trainer.v1.trainer_mode)
+    obeyed = ["guard"] * (run.keys.guard is not None) + run.keys.planned
+    obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
+    return errors(
+        (
+            mode.startswith(PREFIX) and run.keys.trainer is False,
+            f"trainer.v1.trainer_mode={mode}",
+            "wapo.trainer=false declines this project's trainer, which this mode is: leave one of them out",
+        ),
+        *(
+            (
+                not run.is_ours,
+                f"wapo.{name}",
+                "only this project's trainer obeys it: leave out wapo.trainer=false, and set trainer.v1.trainer_mode "
+                f"to one of {', '.join(MODES)} (it is {mode})",
+            )
+            for name in obeyed
+        ),
+        (
+            bool(run.keys.winners_only) and not decisions.winners_only,
+            "wapo.winners_only=true",
+            str(decisions.why_all_rows),
+        ),
+    )
+
+
+def _guard(run: Run) -> list[Conflict]:
+    """Find what the guard's action needs and the run does not give."""
+    config, settings = run.config, run.keys.guard
+    if settings is None:
+        return []
+    action, back = f"wapo.guard.action={settings.action}", settings.action == "rollback"
+    save_freq = OmegaConf.select(config, "trainer.save_freq", default=-1)
+    checkpoint = OmegaConf.select(config, f"{ACTOR}.checkpoint") or {}
+    missing = {
+        key: [part for part in SAVED if part not in (checkpoint.get(key) or SAVED)]
+        for key in ("save_contents", "load_contents")
+    }
+    return errors(
+        (
+            settings.keeps_checkpoints and save_freq <= 0,
+            action,
+            f"needs checkpoints, and trainer.save_freq={save_freq} writes none: set it to a number of steps above 0, "
+            "or wapo.guard.action=warn",
+        ),
+        (
+            settings.keeps_checkpoints and bool(checkpoint.get("async_save", False)),
+            action,
+            f"must know when a checkpoint is whole: set {ACTOR}.checkpoint.async_save=False",
+        ),
+        (
+            back and run.mode.endswith("async"),
+            action,
+            f"works where trainer and rollout take turns (trainer.v1.trainer_mode=sync), not in {run.mode}: there, "
+            "episodes of the policy that is given up would be trained on; set wapo.guard.action=stop",
+        ),
+        *(
+            (
+                back and bool(parts),
+                action,
+                f"goes back to weights, optimizer and learning-rate schedule, and {ACTOR}.checkpoint.{key} leaves out "
+                f"{', '.join(parts)}: add them, or set wapo.guard.action=stop",
+            )
+            for key, parts in missing.items()
+        ),
+    )
+
+
+def _plans(run: Run, decisions: Decisions) -> list[Conflict]:
+    """Find what a step's plan needs of the engine, the loss and the algorithm, and does not get."""
+    plans, actor = decisions.plans, run.config.actor_rollout_ref.actor
+    asked, loss = ", ".join(f"wapo.{name}" for name in run.keys.planned), actor.policy_loss.loss_mode
+    fused = OmegaConf.select(run.config, "actor_rollout_ref.model.use_fused_kernels", default=False)
+    return errors(
+        (
+            plans.ask and actor.strategy not in STRATEGIES,
+            asked,
+            f"needs {ACTOR}.strategy={' or '.join(STRATEGIES)}, which is {actor.strategy}",
+        ),
+        (
+            bool(fused) and plans.at(1, 1).needs_statistics,
+            asked,
+            "set actor_rollout_ref.model.use_fused_kernels=False, since fused kernels make no logits",
+        ),
+        (
+            plans.clip is not None and loss in UNCLIPPED_LOSSES,
+            "wapo.clip_schedule",
+            f"has nothing to move: {ACTOR}.policy_loss.loss_mode={loss} has no upper clip; leave it out or choose "
+            "another loss",
+        ),
+        (
+            plans.winners_kl and not actor.use_kl_loss,
+            "wapo.winners_kl",
+            f"has no KL loss to act on: set {ACTOR}.use_kl_loss=True, or leave it out",
+        ),
+        (
+            plans.negatives and not _losers_carry_something(run),
+            "wapo.negative_weights",
+            f"a loser of {decisions.algorithm} carries no negative advantage that could be weighted; leave it out or "
+            "choose another algorithm.adv_estimator",
+        ),
+    )
+
+
+def _losers_carry_something(run: Run) -> bool:
+    """Ask the algorithm for the advantage of a loser; veRL's own estimators all give it one."""
+    import torch
+
+    if run.algorithm is None:
+        return True
+    one = torch.ones(2, dtype=torch.int64)
+    group = Batch(rewards=torch.tensor([1.0, 0.0]), group_ids=torch.zeros_like(one), lengths=one)
+    made = run.algorithm.advantages(group, run.options)
+    losers = made.rows if made.loser_rows is None else made.rows + made.loser_rows
+    return bool((losers < 0).any())
+
+
+def _objective(run: Run) -> list[Conflict]:
+    """Find what no algorithm of this project can work with, and what is doubtful with every one of them."""
+    rollout, algorithm, bypass = run.config.actor_rollout_ref.rollout, run.config.algorithm, run.bypasses
+    correction = algorithm.get("rollout_correction") or {}
+    corrects = bool(correction.get("rollout_is") or correction.get("rollout_rs"))
+    return errors(
+        (
+            bool(algorithm.get("use_kl_in_reward", False)),
+            "algorithm.use_kl_in_reward",
+            "a KL term in the reward sets equal completions apart, and so decides who wins; use actor.use_kl_loss",
+        ),
+        (
+            bypass and not rollout.calculate_log_probs,
+            f"{ROLLOUT}.calculate_log_probs",
+            "bypass mode takes the old log-probs from the rollout, which is told to keep none; set it to True",
+        ),
+        (
+            not bypass and corrects,
+            CORRECTION,
+            "rollout_is and rollout_rs are not computed for this project's algorithms; leave them out, and "
+            "bypass_mode=True takes the ratio to the policy that sampled",
+        ),
+        (
+            not run.config.trainer.get("use_v1", True),
+            "trainer.use_v1",
+            "the old trainer replaces loss_mode in bypass mode; set it to True",
+        ),
+        (
+            rollout.n < 2,
+            f"{ROLLOUT}.n",
+            "a completion alone in its group beats nobody, so it never has an advantage; set it to 2 or more",
+        ),
+    ) + warnings(
+        (
+            not bypass,
+            f"{CORRECTION}.bypass_mode",
+            "the ratio is taken to recomputed log-probs, not to the policy that sampled the completions",
+        ),
+        (bypass and corrects, CORRECTION, "rollout_is and rollout_rs have no effect in bypass mode"),
+    )
+
+
+def _sampling(run: Run) -> list[Conflict]:
+    """Find groups whose completions are all the same, and log-probs that are not the policy's."""
+    rollout = run.config.actor_rollout_ref.rollout
+    alike = f"{rollout.n} completions of a group that are all the same, from which nothing can be learned"
+    neutral = {"top_p": (1,), "top_k": (-1, 0), "min_p": (0,), "repetition_penalty": (1,)}
+    shaped = [f"{ROLLOUT}.{key}={rollout[key]}" for key in neutral if rollout.get(key) not in (None, *neutral[key])]
+    mode = str(rollout.get("logprobs_mode", "processed_logprobs"))
+    return errors(
+        (
+            rollout.temperature == 0 and rollout.n > 1,
+            f"{ROLLOUT}.temperature=0",
+            f"gives {alike}: set it above 0 (1.0 is veRL's default)",
+        ),
+        (
+            not rollout.do_sample and rollout.n > 1,
+            f"{ROLLOUT}.do_sample=False",
+            f"asks for {alike} (veRL's V1 trainer ignores it): leave it out",
+        ),
+    ) + warnings(
+        (
+            run.bypasses and bool(shaped),
+            ", ".join(shaped),
+            "in bypass mode the old log-probs are the rollout's, here of another distribution than the actor's, so "
+            "every ratio is off; leave it out",
+        ),
+        (
+            run.bypasses and mode.startswith("raw") and rollout.temperature != 1,
+            f"{ROLLOUT}.logprobs_mode={mode}",
+            f"leaves out temperature={rollout.temperature}, by which the actor's logits are divided, so in bypass mode "
+            "every ratio is off; set it to processed_logprobs",
+        ),
+    )
+
+
+def _group_filter(run: Run) -> list[Conflict]:
+    """Find a step of all-equal groups that would never end, and a metric that no completion has."""
+    if not run.filters_groups:
+        return []
+    limit, metric = (OmegaConf.select(run.config, f"{FILTER}.{key}") for key in ("max_num_gen_batches", "metric"))
+    missing = {}
+    if run.our_reward and metric not in ("reward", "score"):
+        names = {source: _score_names(source, gold) for source, gold in first_ground_truths(run.training_files).items()}
+        missing = {source: known for source, known in names.items() if metric not in known}
+    return errors(
+        (
+            not isinstance(limit, int) or limit < 1,
+            f"{FILTER}.max_num_gen_batches={limit}",
+            "is no limit, and a step whose groups are all equal would never end: set a number of batches of at least "
+            "1, or leave it out",
+        ),
+        *(
+            (
+                True,
+                f"{FILTER}.metric={metric}",
+                f"rows of {source} have no such reward: choose reward, {', '.join(known)}",
+            )
+            for source, known in missing.items()
+        ),
+    )
+
+
+def _score_names(source: str, gold: Any) -> list[str]:
+    """Return what an environment's reward is made of, by scoring an episode that says nothing."""
+    return list(environment(source).score(Episode(answer=None, outcome="no_tag"), gold))
+
+
+def _data(run: Run) -> list[Conflict]:
+    """Find training files that do not fill one batch."""
+    batch, count = run.config.data.train_batch_size, count_rows(run.training_files)
+    return errors(
+        (
+            count is not None and count < batch,
+            f"data.train_batch_size={batch}",
+            f"data.train_files has {count} rows, fewer than one batch: set a smaller batch or give more rows",
+        )
+    )
+
+
+def _search(run: Run) -> list[Conflict]:
+    """Find what the search agents need of the rollout and do not get."""
+    settings = run.search_agent
+    if settings is None:
+        return []
+    engine, limit = run.config.actor_rollout_ref.rollout.get("name", "vllm"), run.config.data.max_response_length
+    longest = settings.top_k * settings.passage_tokens
+    return errors(
+        (
+            engine != "vllm",
+            f"{ROLLOUT}.name",
+            "search_agent stops a turn at its closing tag through vLLM's sampling parameters; "
+            f"{ROLLOUT}.name={engine} is not supported, set it to vllm",
+        ),
+    ) + warnings(
+        (
+            longest >= limit,
+            f"data.max_response_length={limit}",
+            f"a search may return {settings.top_k} passages of up to {settings.passage_tokens} tokens, {longest} in "
+            "all, and a result that does not fit ends its episode as context_full; raise it, or lower "
+            "wapo.search_agent.top_k or passage_tokens",
+        ),
+    )

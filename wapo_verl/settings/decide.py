@@ -1,0 +1,176 @@
+"""Make the decisions of a run, each here and nowhere else."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from wapo_verl.algorithms import Algorithm, own_losses
+from wapo_verl.engine.step_plan import STRATEGIES, StepPlans, step_plans
+from wapo_verl.rollout.settings import DEFAULT_MAX_TURNS, SearchAgentConfig
+from wapo_verl.settings.keys import SettingsError, WapoKeys
+from wapo_verl.training.decisions import MODES, PREFIX, Decisions
+
+ACTOR = "actor_rollout_ref.actor"
+FILTER = "algorithm.filter_groups"
+OUR_REWARD = "pkg://wapo_verl.reward"
+LINEAR_LOSSES = ("vanilla", "gspo", "gpg", "dppo_tv", "dppo_kl", "sapo", "cispo")
+"""veRL's loss modes that are a sum over rows, each times its own advantage.
+
+Not so: a penalty on every row (`dro`), a choice of tokens among all rows' (`clip_cov`, `kl_cov`), weights or a mean
+over the rows of a micro-batch (`bypass_mode`, `geo_mean`).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's settings, read and with every default applied.
+
+    Attributes:
+        config: veRL's whole configuration.
+        keys: what the user set under `wapo.`.
+        algorithm: the algorithm of ours that the run uses, or None.
+        options: the algorithm's options, each with its value.
+        is_ours: whether this project's trainer runs.
+        search_agent: the agent loops' settings, or None.
+    """
+
+    config: DictConfig
+    keys: WapoKeys
+    algorithm: Algorithm | None
+    options: dict[str, str]
+    is_ours: bool
+    search_agent: SearchAgentConfig | None
+
+    @property
+    def mode(self) -> str:
+        """The name of the trainer mode in veRL."""
+        return str(self.config.trainer.v1.trainer_mode).removeprefix(PREFIX)
+
+    @property
+    def default_options(self) -> dict[str, str]:
+        """The value of each of the algorithm's options where the user set nothing."""
+        return {} if self.algorithm is None else self.algorithm.default_options()
+
+    @property
+    def bypasses(self) -> bool:
+        """Whether the old log-probs are the rollout's own (veRL's bypass mode)."""
+        return bool((self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
+
+    @property
+    def our_reward(self) -> bool:
+        """Whether the rows' environments compute the rewards."""
+        return bool(OmegaConf.select(self.config, "reward.custom_reward_function.path") == OUR_REWARD)
+
+    @property
+    def training_files(self) -> list[str]:
+        """The files of `data.train_files`."""
+        files = self.config.data.train_files
+        return [files] if isinstance(files, str) else [str(file) for file in files]
+
+    @property
+    def filters_groups(self) -> bool:
+        """Whether veRL's group filter is on and this project's trainer ends it."""
+        return self.is_ours and filters_groups(self.config)
+
+
+def trainer_is_ours(config: DictConfig, keys: WapoKeys, algorithm: Algorithm | None) -> bool:
+    """Decide whether this project's trainer runs: for its algorithms, guard and plans, by its name, or as asked."""
+    mode = str(config.trainer.v1.trainer_mode)
+    if keys.trainer is False or not (mode in MODES or mode.startswith(PREFIX)):
+        return False
+    wanted = keys.trainer or algorithm is not None or keys.guard is not None or bool(keys.planned)
+    return bool(wanted or mode.startswith(PREFIX))
+
+
+def search_agent(config: DictConfig, keys: WapoKeys) -> SearchAgentConfig | None:
+    """Decide the agent loops' settings, with the turns that veRL's own key allows.
+
+    Raises:
+        SettingsError: for a number of turns that cannot be.
+    """
+    if keys.search_agent is None:
+        return None
+    key = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns"
+    turns = OmegaConf.select(config, key) or DEFAULT_MAX_TURNS
+    if not isinstance(turns, int) or turns < 1:
+        raise SettingsError(f"{key} is max_turns of an episode and must be a whole number of at least 1, not {turns}")
+    return SearchAgentConfig(**keys.search_agent.model_dump(), max_turns=turns)
+
+
+def decide(run: Run) -> Decisions:
+    """Decide what the trainer obeys.
+
+    Raises:
+        SettingsError: where the bins' weights contradict each other.
+    """
+    config, keys = run.config, run.keys
+    evaluates = bool(config.trainer.get("val_only", False))
+    limit = OmegaConf.select(config, f"{FILTER}.max_num_gen_batches")
+    wanted = run.algorithm is not None and run.algorithm.winners_only
+    wanted = wanted if keys.winners_only is None else keys.winners_only
+    all_rows = why_all_rows(run) if wanted else "by request" if keys.winners_only is False else None
+    return Decisions(
+        algorithm=None if run.algorithm is None else run.algorithm.name,
+        options=run.options,
+        winners_only=wanted and all_rows is None,
+        why_all_rows=all_rows,
+        plans=plans(config, keys),
+        guard=None if evaluates else keys.guard,
+        filter_batches=limit if run.filters_groups else None,
+        parts_are_declared=run.our_reward,
+    )
+
+
+def plans(config: DictConfig, keys: WapoKeys) -> StepPlans:
+    """Decide what the steps ask of the engine."""
+    actor = config.actor_rollout_ref.actor
+    clip = actor.clip_ratio if actor.clip_ratio_high is None else actor.clip_ratio_high
+    try:
+        return step_plans(keys.taxonomy, keys.negative_weights, keys.clip_schedule, keys.winners_kl, float(clip))
+    except ValueError as error:
+        raise SettingsError(f"wapo.taxonomy or wapo.negative_weights: {error}") from error
+
+
+def filters_groups(config: DictConfig) -> bool:
+    """Tell whether veRL's group filter is on."""
+    return bool(OmegaConf.select(config, f"{FILTER}.enable", default=False))
+
+
+def why_all_rows(run: Run) -> str | None:
+    """Return why a run's rows without an advantage have to be computed on all the same, or None."""
+    config, actor = run.config, run.config.actor_rollout_ref.actor
+    rules = (
+        (run.algorithm is None, "algorithm.adv_estimator is none of this project's, which tell who has an advantage"),
+        (run.keys.trainer is False, "wapo.trainer=false leaves the step to veRL's own trainer"),
+        (run.mode != "sync", f"trainer.v1.trainer_mode={run.mode} is not built nor tested for it; sync mode is"),
+        (actor.strategy not in STRATEGIES, f"{ACTOR}.strategy={actor.strategy} has no engine of this project's"),
+        (bool(OmegaConf.select(config, "critic.enable")), "critic.enable trains a critic on every row"),
+        (bool(OmegaConf.select(config, "distillation.enabled")), "distillation.enabled trains on every row"),
+        (bool(actor.entropy_coeff), f"{ACTOR}.entropy_coeff gives every row a gradient"),
+        (
+            bool(actor.use_kl_loss) and not run.keys.winners_kl,
+            f"{ACTOR}.use_kl_loss gives every row a gradient, unless wapo.winners_kl=true leaves the others out",
+        ),
+        (
+            not config.actor_rollout_ref.rollout.calculate_log_probs,
+            "actor_rollout_ref.rollout.calculate_log_probs=False leaves nothing to tell the whole batch's entropy by",
+        ),
+        (
+            bool(config.algorithm.use_kl_in_reward),
+            "algorithm.use_kl_in_reward needs the reference log-probs of every row before there are advantages",
+        ),
+        (
+            actor.policy_loss.loss_mode not in {*LINEAR_LOSSES, *own_losses(acts_without_advantage=False)},
+            f"{ACTOR}.policy_loss.loss_mode={actor.policy_loss.loss_mode} lets rows without an advantage have a say",
+        ),
+        (
+            not str(actor.loss_agg_mode).startswith("seq-mean"),
+            f"{ACTOR}.loss_agg_mode={actor.loss_agg_mode} divides by the tokens of all rows",
+        ),
+        (
+            actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is None,
+            f"{ACTOR}.loss_scale_factor=null divides by each micro-batch's own width",
+        ),
+        (bool(actor.shuffle), f"{ACTOR}.shuffle deals rows over mini-batches in the workers"),
+    )
+    return next((reason for applies, reason in rules if applies), None)

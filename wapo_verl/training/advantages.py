@@ -1,0 +1,87 @@
+"""Compute a training batch's advantages and group counts from what veRL stores of its rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from wapo_verl.algorithms import Algorithm, Batch
+from wapo_verl.algorithms.groups import group_advantages, group_metrics
+from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """R rows of a training batch, as veRL's V1 trainer stores them.
+
+    Attributes:
+        keys: "{uid}_{session}_{output}" of each row.
+        tags: each row's tag; `is_padding` marks rows that veRL added.
+        rewards: (R,) float, each row's reward.
+    """
+
+    keys: Sequence[str]
+    tags: Sequence[Mapping[str, Any]]
+    rewards: torch.Tensor
+
+    @property
+    def padding(self) -> list[bool]:
+        """Whether each row was added by veRL to fill the last mini-batch."""
+        return [bool(tag.get("is_padding", False)) for tag in self.tags]
+
+
+def advantages(
+    rows: Rows,
+    mask: torch.Tensor,
+    truncated: Sequence[bool],
+    algorithm: Algorithm,
+    options: Mapping[str, str],
+    with_losers: bool,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Ask the algorithm for the advantage of each row.
+
+    Args:
+        rows: the batch's R rows.
+        mask: (R, T), 1 on tokens that the policy wrote.
+        truncated: R flags, whether a length limit cut the row.
+        algorithm: the run's algorithm.
+        options: its options, name -> value.
+        with_losers: whether losers that the algorithm leaves out get their advantages too.
+
+    Returns:
+        The advantages, (R,) float64, and the batch's metrics.
+    """
+    found = algorithm.advantages(
+        Batch.from_keys(rows.keys, rows.rewards, rows.padding, truncated, lengths=mask.sum(dim=-1)), options
+    )
+    if with_losers and found.loser_rows is not None:
+        return found.rows + found.loser_rows, found.metrics
+    return found.rows, found.metrics
+
+
+def group_counts(rows: Rows) -> dict[str, float]:
+    """Count winners and groups where one of veRL's own estimators, which does not count them, makes the advantages."""
+    completions = Batch.from_keys(rows.keys, rows.rewards, rows.padding).completions()
+    plain = group_advantages(completions.rewards, completions.groups)
+    return group_metrics(plain, (plain > 0) & completions.real, completions.groups, completions.real)
+
+
+def truncated_rows(extra_fields: Sequence[Any], tags: Sequence[Mapping[str, Any]], limit: int) -> list[bool]:
+    """Tell for each row whether a length limit cut it: by its episode's outcome, else by its length in tokens.
+
+    Args:
+        extra_fields: what the agent loop stored of each row.
+        tags: each row's tag, with `response_len`.
+        limit: the most tokens that a response may have.
+    """
+    episodes = [episode_of(extra) for extra in extra_fields]
+    return [
+        episode["outcome"] in TRUNCATED_OUTCOMES if episode else tag.get("response_len", 0) >= limit
+        for episode, tag in zip(episodes, tags, strict=True)
+    ]
+
+
+def episode_of(extra_fields: Any) -> dict[str, Any] | None:
+    """Return the record of a row's episode, or None where its agent loop keeps none."""
+    return extra_fields.get("episode") if isinstance(extra_fields, dict) else None
