@@ -19,7 +19,7 @@ import sympy  # type: ignore[import-untyped]
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 
-from wapo_verl.environments.math.equivalence import Unreadable
+from wapo_verl.environments.math.verdicts import Unreadable
 
 _CONFIG = LatexExtractionConfig(
     boxed_match_priority=-1,

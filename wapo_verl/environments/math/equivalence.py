@@ -1,63 +1,64 @@
-r"""Whether an answer means what the gold answer means: structure and text here, single expressions by computer algebra.
+r"""Whether an answer means what the gold answer means.
 
-The algebra is handed in (`wapo_verl.environments.math.algebra` in the worker processes): this file imports none, so the
-process that trains can settle with it what needs no algebra, which is most answers. Order matters: gold first, answer
-second.
+From the outside in: options of a multiple choice, then the structure (lists, tuples, intervals, matrices), then within
+each piece words, equations, units and numbers, and at last single expressions. The computer algebra is handed in
+(`wapo_verl.environments.math.algebra` in the worker processes): this file imports none, so the process that trains
+settles with it what needs none, which is nearly all. Order matters: gold first, answer second.
 
 What is settled here because math-verify 0.9 gets it wrong or takes it lightly (each is a case in the tests):
 
 - `204_5` and `204_6` are the same to it: digits and base must both agree, only the base may be left out.
 - `-2, 1, 1` is `1, -2` to it, and `(2,3)` is `2, 3`: parts are counted, brackets are compared, sets keep no order.
 - `2x+3=5` is 5 to it, as is any equation that ends in 5: what stands left of the last `=` must be a name or be equal
-  (`==`, `\equiv` and `\approx` are equals signs here). So it is with golds: `x+y=5` is 5 to it, `x=2, y=3` is `3, 2`.
+  (`==` and `\equiv` are equals signs here). So it is with golds: `x+y=5` is 5 to it, `x=2, y=3` is `3, 2`.
 - `0.0000002` is `0.0000001` to it (six places, absolute): the tolerance is relative too, for golds below 1.
 - `3r^2` is `3R^2` to it: small and capital letters are different variables.
 - `5t` is 5 to it, and 10 minutes are 10 seconds: units are taken from a table, and two that differ are refused; what is
   counted ("13 boxes") is taken off where the gold is a number.
 - `50\%` is nothing to it: it is 1/2, and it is 50 where the gold is a number of at least 1 (the sign was asked for).
 - `-2 \le x \le 7` is not `[-2,7]` to it; a word is the product of its letters, whatever their order.
-- `6 7` is 13 to it, and `0.\overline{3}` nothing.
+- `6 7` is 13 to it, `1/2004!` is `1/2006!`, and `0.\overline{3}` is nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from fractions import Fraction
 
-from wapo_verl.environments.math.forms import clean, is_balanced, is_readable, plain_number, same_number, without_spaces
-from wapo_verl.environments.math.quantities import (
-    PERCENT,
-    Quantity,
+from wapo_verl.environments.math import expressions
+from wapo_verl.environments.math.choices import in_text, option, words
+from wapo_verl.environments.math.cleaning import clean
+from wapo_verl.environments.math.forms import (
     based_numeral,
-    choice,
-    in_text,
-    quantity,
-    units_differ,
-    words,
+    is_readable,
+    plain_number,
+    same_number,
+    unit_in_last_place,
+    without_spaces,
 )
-from wapo_verl.environments.math.structure import ATOM, ORDERED, UNORDERED, Node, structure
+from wapo_verl.environments.math.quantities import Quantity, quantity
+from wapo_verl.environments.math.relations import (
+    APPROXIMATELY,
+    EQUAL_TO,
+    Sides,
+    interval,
+    is_name,
+    names_one_thing,
+    same_name,
+    sides,
+)
+from wapo_verl.environments.math.structure import ATOM, MATRIX, ORDERED, UNORDERED, Node, structure
+from wapo_verl.environments.math.units import units_differ
+from wapo_verl.environments.math.verdicts import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, Algebra, Unreadable
 
-EQUAL, DIFFERENT, UNPARSED, GOLD_UNPARSED = "equal", "different", "unparsed", "gold_unparsed"
-
-Algebra = Callable[[str, str], bool]
-"""Whether two expressions are equal, gold first; raises Unreadable."""
-
-
-class Unreadable(ValueError):
-    """An expression that cannot be parsed or compared: the gold one (``gold=True``) or the answer's."""
-
-    def __init__(self, text: str, gold: bool) -> None:
-        super().__init__(f"cannot read {'the gold answer' if gold else 'the answer'} {text[:200]!r}")
-        self.gold = gold
+__all__ = ["DIFFERENT", "EQUAL", "GOLD_UNPARSED", "UNPARSED", "Algebra", "Unreadable", "compare"]
 
 
 def compare(gold: str, answer: str, algebra: Algebra) -> str:
-    """One of ``EQUAL``, ``DIFFERENT``, ``UNPARSED`` (the answer's doing) and ``GOLD_UNPARSED``.
+    """Return one of ``EQUAL``, ``DIFFERENT``, ``UNPARSED`` (the answer's doing) and ``GOLD_UNPARSED``.
 
     Args:
-        gold: as written, without what surrounds it (see ``wapo_verl.environments.math.extraction``).
-        answer: likewise.
+        gold: the right answer, without what surrounds it (see ``wapo_verl.environments.math.extraction``).
+        answer: the one to judge, likewise.
         algebra: compares single expressions; what it raises beside ``Unreadable`` is passed on.
     """
     if gold.strip() == answer.strip():
@@ -69,26 +70,41 @@ def compare(gold: str, answer: str, algebra: Algebra) -> str:
         return EQUAL
     if not is_readable(answer) or not answer:
         return UNPARSED
-    wanted, given = structure(gold), structure(answer)
-    if wanted is None or given is None:
-        return GOLD_UNPARSED if wanted is None else UNPARSED
     try:
-        return EQUAL if _same(wanted, given, algebra) else DIFFERENT
+        return _compared(gold, answer, algebra)
     except Unreadable as error:
         return GOLD_UNPARSED if error.gold else UNPARSED
 
 
+def _compared(gold: str, answer: str, algebra: Algebra) -> str:
+    """Compare cleaned texts: the options that they name, or else what they are."""
+    wanted, given = option(gold), option(answer)
+    if wanted and (wanted.marked or given):
+        if given:
+            texts = not (wanted.rest and given.rest) or _compared(wanted.rest, given.rest, algebra) == EQUAL
+            return EQUAL if wanted.letter == given.letter and texts else DIFFERENT
+        return _compared(wanted.rest, answer, algebra) if wanted.rest else DIFFERENT
+    if given and given.marked and given.rest and _structures_compared(gold, given.rest, algebra) == EQUAL:
+        return EQUAL
+    return _structures_compared(gold, answer, algebra)
+
+
+def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
+    wanted, given = structure(gold), structure(answer)
+    if wanted is None or given is None:
+        return GOLD_UNPARSED if wanted is None else UNPARSED
+    return EQUAL if _same(wanted, given, algebra) else DIFFERENT
+
+
 def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     if gold.kind == answer.kind == ATOM:
-        wanted_range, given_range = _interval(gold.text), _interval(answer.text)
-        if not (wanted_range and given_range and _letters(gold.text) == _letters(answer.text)):
+        wanted_range, given_range = interval(gold.text), interval(answer.text)
+        if not (wanted_range and given_range and same_name(wanted_range[0], given_range[0])):
             return _same_atom(gold.text, answer.text, algebra)
-        gold, answer = wanted_range, given_range
+        gold, answer = wanted_range[1], given_range[1]
     gold, answer = _alike(gold, answer), _alike(answer, gold)
     if gold.kind == answer.kind == ORDERED:
-        parts = zip(gold.parts, answer.parts, strict=False)
-        alike = gold.text == answer.text and len(gold.parts) == len(answer.parts)
-        return alike and all(_same(wanted, given, algebra) for wanted, given in parts)
+        return _same_ordered(gold, answer, algebra)
     if UNORDERED not in (gold.kind, answer.kind):
         return False
     wanted = list(gold.parts) if gold.kind == UNORDERED else [gold]
@@ -101,8 +117,38 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     return _matched(wanted, given, algebra)
 
 
+_VECTOR_BRACKETS = ("()", "[]", r"\langle\rangle")
+
+
+def _same_ordered(gold: Node, answer: Node, algebra: Algebra) -> bool:
+    """Compare tuples, intervals and matrices; a vector may be a column, a row of a matrix, or a tuple."""
+    if gold.text != answer.text:
+        gold, answer = _vector(gold), _vector(answer)
+        if gold.text != "vector" or answer.text != "vector":
+            return False
+    return len(gold.parts) == len(answer.parts) and all(
+        _same(wanted, given, algebra) for wanted, given in zip(gold.parts, answer.parts, strict=True)
+    )
+
+
+def _vector(node: Node) -> Node:
+    """Return a tuple, a column or a row of a matrix as a vector; anything else as it is.
+
+    Square brackets around two are an interval.
+    """
+    if node.text == MATRIX:
+        rows = node.parts
+        if len(rows) == 1:
+            return Node(ORDERED, "vector", rows[0].parts)
+        if all(len(row.parts) == 1 for row in rows):
+            return Node(ORDERED, "vector", tuple(row.parts[0] for row in rows))
+    elif node.text in _VECTOR_BRACKETS and not (node.text == "[]" and len(node.parts) == 2):
+        return Node(ORDERED, "vector", node.parts)
+    return node
+
+
 def _matched(gold: list[Node], answer: list[Node], algebra: Algebra) -> bool:
-    """Whether the parts can be paired; equality carries over, so the first match is as good as any."""
+    """Say whether the parts can be paired; equality carries over, so the first match is as good as any."""
     for wanted in gold:
         found = next((given for given in answer if _same(wanted, given, algebra)), None)
         if found is None:
@@ -112,119 +158,178 @@ def _matched(gold: list[Node], answer: list[Node], algebra: Algebra) -> bool:
 
 
 def _named(node: Node) -> str | None:
-    """The name on an equation's left side; None for anything else."""
-    sides = _sides(node.text) if node.kind == ATOM else []
-    return without_spaces(sides[0]) if len(sides) == 2 and _is_name(sides[0]) else None
+    """Return the name on an equation's left side; None for anything else."""
+    found = sides(node.text) if node.kind == ATOM else Sides((), ())
+    return without_spaces(found.pieces[0]) if found.signs == (EQUAL_TO,) and is_name(found.pieces[0]) else None
 
 
 def _alike(node: Node, other: Node) -> Node:
-    """``node`` ready to be compared with ``other``: an inequality beside an interval becomes one, names are dropped."""
+    """Return ``node`` ready to be compared: an inequality beside an interval becomes one, names are dropped."""
     if node.kind == ATOM:
-        sides = _sides(node.text)
-        if len(sides) > 1 and all(map(_is_name, sides[:-1])):
-            return structure(sides[-1]) or node
-        return _interval(node.text) or node
+        found = sides(node.text)
+        if found.only(EQUAL_TO) and all(map(is_name, found.pieces[:-1])):
+            return structure(found.pieces[-1]) or node
+        range_ = interval(node.text)
+        return range_[1] if range_ else node
     if node.kind == UNORDERED and any(part.kind == ORDERED for part in (*other.parts, other)):
-        return Node(UNORDERED, "", tuple(_interval(part.text) or part for part in node.parts))
+        ranges = [interval(part.text) if part.kind == ATOM else None for part in node.parts]
+        return Node(UNORDERED, "", tuple(found[1] if found else part for found, part in zip(ranges, node.parts, strict=True)))
     return node
-
-
-_RELATION = re.compile(r"(<=|>=|<|>|\\le(?![a-z])|\\ge(?![a-z])|\\lt(?![a-z])|\\gt(?![a-z]))")
-_VARIABLE = re.compile(r"[a-zA-Z](?:_\{?[0-9a-z]\}?)?")
-
-
-def _interval(text: str) -> Node | None:
-    r"""The interval that `a < x \le b`, `x > a` or `a \ge x` is; None for anything else."""
-    pieces = [piece.strip() for piece in _RELATION.split(text)]
-    sides, signs = pieces[0::2], [sign.replace("<=", r"\le").replace(">=", r"\ge") for sign in pieces[1::2]]
-    if len(sides) not in (2, 3) or not all(sides):
-        return None
-    if any(sign in (">", r"\ge", r"\gt") for sign in signs):
-        sides, signs = sides[::-1], [{">": "<", r"\ge": r"\le", r"\gt": "<"}.get(sign, "") for sign in signs[::-1]]
-    if not all(sign in ("<", r"\le", r"\lt") for sign in signs):
-        return None
-    place = next((place for place, side in enumerate(sides) if _VARIABLE.fullmatch(side)), None)
-    if place is None or (len(sides) == 3 and place != 1):
-        return None
-    low, high = (sides[0] if place else r"-\infty"), (sides[-1] if place < len(sides) - 1 else r"\infty")
-    opening = "[" if place and signs[0] == r"\le" else "("
-    closing = "]" if place < len(sides) - 1 and signs[-1] == r"\le" else ")"
-    return Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)))
 
 
 def _same_atom(gold: str, answer: str, algebra: Algebra) -> bool:
     if without_spaces(gold) == without_spaces(answer):
         return True
-    letter, given_letter = choice(gold), choice(answer)
-    if letter and (letter[1] or given_letter):
-        return given_letter is not None and letter[0] == given_letter[0]
     if word := words(gold):
         return word == words(answer)
-    gold, answer = in_text(gold) or gold, in_text(answer) or answer
-    sides, given_sides = _sides(gold), _sides(answer)
-    if len(given_sides) > 1 and len(sides) == 1:
-        return _same_as_equation(gold, given_sides, algebra)
-    if len(sides) == 2 and len(given_sides) == 1:
-        if not _ONE_THING.fullmatch(sides[0]):  # x+y=5 is a relation, which a number is not
+    wanted, given = sides(_exact_side(in_text(gold) or gold)), sides(in_text(answer) or answer)
+    if APPROXIMATELY in given.signs:
+        return _same_and_rounded(wanted, given, algebra)
+    if wanted.only(EQUAL_TO) and not given.signs:
+        if not all(map(names_one_thing, wanted.pieces[:-1])):  # x+y=5 is a relation, which a number is not
             return False
-        gold = sides[1]
-    return _same_quantity(
-        quantity(gold), quantity(answer, counted=plain_number(quantity(gold).body) is not None), algebra
-    )
-
-
-def _same_as_equation(gold: str, sides: list[str], algebra: Algebra) -> bool:
-    """An equation for a gold that is none: the last side counts, and each one before is a name or as right."""
-    return all(_is_name(side) or _same_atom(gold, side, algebra) for side in sides[:-1]) and _same_atom(
-        gold, sides[-1], algebra
-    )
-
-
-_EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
-_DIGITS_OF_A_NAME = re.compile(
-    r"_\{?[0-9a-zA-Z]+\}?|\^\{?[0-9]+\}?|(?<=[a-zA-Z])\(\s*-?[0-9]+(?:\s*,\s*-?[0-9]+)*\s*\)"
-)
-
-
-_ONE_THING = re.compile(
-    r"(?:\\?[a-zA-Z]|\\[a-zA-Z]+|(?:\\angle\s*|m\s*\\angle\s*)?[A-Z]{2,4}|\\text\{[^{}]*\})"
-    r"'*(?:_\{?[0-9a-zA-Z]+\}?)?(?:\([^()=]*\))?"
-)
-"""A gold equation's left side for which its right side alone is as good an answer: a variable, `f(x)`, `AB`."""
-
-
-def _sides(text: str) -> list[str]:
-    """What stands between equals signs outside brackets; one piece where there is none."""
-    pieces = [piece.strip() for piece in _EQUALS.split(text)]
-    whole = all(piece and is_balanced(piece) and piece.count("(") == piece.count(")") for piece in pieces)
-    return pieces if whole else [text]
-
-
-def _is_name(text: str) -> bool:
-    r"""Whether a left side names what was asked for: `x`, `f(3)`, `a_1`, `a+b`, `AB`; not `2x+3`, not a number."""
-    rest = _DIGITS_OF_A_NAME.sub("", text)
-    return bool(re.search(r"[a-zA-Z]", rest)) and not re.search(r"[0-9]|\\(?:frac|sqrt|pi|infty)(?![a-z])", rest)
-
-
-def _same_quantity(gold: Quantity, answer: Quantity, algebra: Algebra) -> bool:
-    one_percent = (gold.unit == PERCENT) != (answer.unit == PERCENT)
-    if units_differ(gold, answer) or (one_percent and (gold.unit and answer.unit)):
+        return _same_piece(wanted.pieces[-1], given.pieces[0], algebra)
+    if given.only(EQUAL_TO) and not wanted.signs:
+        return _same_as_equation(wanted.pieces[0], given.pieces, algebra)
+    if wanted.signs and given.signs:
+        return _same_relation(wanted, given, algebra)
+    if wanted.signs or given.signs:
         return False
-    wanted, given = plain_number(gold.body), plain_number(answer.body)
-    if wanted and given:
-        if not one_percent:
-            return same_number(wanted, given)
-        hundredth, whole = (wanted, given) if gold.unit else (given, wanted)
-        asked_for = abs(wanted.value) >= 1 and same_number(wanted, given)
-        return asked_for or hundredth.value * Fraction(1, 100) == whole.value
-    numerals = based_numeral(gold.body), based_numeral(answer.body)
-    if any(numerals):
-        return _same_numeral(gold.body, answer.body)
-    if not one_percent and without_spaces(gold.body) == without_spaces(answer.body):
+    return _same_quantity(wanted.pieces[0], given.pieces[0], algebra)
+
+
+def _same_piece(gold: str, answer: str, algebra: Algebra) -> bool:
+    """Compare what stood on one side of a sign, which may have parts of its own."""
+    wanted, given = structure(gold), structure(answer)
+    return wanted is not None and given is not None and _same(wanted, given, algebra)
+
+
+def _same_as_equation(gold: str, pieces: tuple[str, ...], algebra: Algebra) -> bool:
+    """Compare an equation with a gold that is none: the last side counts, each one before is a name or as right."""
+    return _same_piece(gold, pieces[-1], algebra) and all(
+        is_name(piece) or _same_piece(gold, piece, algebra) for piece in pieces[:-1]
+    )
+
+
+def _exact_side(gold: str) -> str:
+    """Return a gold answer without its rounded value, `12\\pi` of `12\\pi \\approx 37.7`; of `x \\approx 5` it is 5."""
+    found = sides(gold)
+    if APPROXIMATELY not in found.signs:
+        return gold
+    place = found.signs.index(APPROXIMATELY)
+    return found.pieces[place + 1 if is_name(found.pieces[place]) else place]
+
+
+def _same_and_rounded(gold: Sides, answer: Sides, algebra: Algebra) -> bool:
+    r"""Compare an answer that gives its rounded value too, `x = 12\pi \approx 37.7`: the two must belong together.
+
+    The exact side counts; the rounded one does where the gold answer is a decimal, which is a rounded value itself.
+    """
+    pieces = list(answer.pieces)
+    if is_name(pieces[0]) and answer.signs[0] == APPROXIMATELY:
+        answer = Sides(answer.pieces, (EQUAL_TO, *answer.signs[1:]))
+        if APPROXIMATELY not in answer.signs:
+            return _same_atom(_joined(gold), _joined(answer), algebra)
+    if not set(answer.signs) <= {EQUAL_TO, APPROXIMATELY}:
+        return False
+    place = answer.signs.index(APPROXIMATELY)
+    exact, rounded = pieces[place], pieces[place + 1 :]
+    if len(pieces) == 2 and _is_decimal(exact) and not _is_rounded(rounded[0]):  # 0.333 \approx 1/3
+        return _same_and_rounded(gold, Sides(answer.pieces[::-1], answer.signs), algebra)
+    if not all(_belong_together(exact, value) for value in rounded):
+        return False
+    if _same_atom(_joined(gold), _joined(Sides(answer.pieces[: place + 1], answer.signs[:place])), algebra):
         return True
-    if _letters_differ_by_case(gold.body, answer.body):
+    return _is_decimal(gold.pieces[-1]) and any(_same_piece(gold.pieces[-1], each, algebra) for each in rounded)
+
+
+def _is_decimal(text: str) -> bool:
+    number = plain_number(quantity(text).body)
+    return number is not None and number.decimal
+
+
+def _is_rounded(text: str) -> bool:
+    """Say whether a value may be a rounded one: a decimal or a whole number."""
+    number = plain_number(quantity(text).body)
+    return number is not None and (number.decimal or number.value.denominator == 1)
+
+
+def _joined(found: Sides) -> str:
+    return "".join(f"{piece} {sign} " for piece, sign in zip(found.pieces, (*found.signs, ""), strict=True)).strip()
+
+
+def _belong_together(exact: str, rounded: str) -> bool:
+    """Say whether one of two values is the other, rounded to the digits that are written."""
+    one, other = (re.sub(r"\\[lc]?dots|\.\.\.", "", quantity(side, counted=True).body).strip() for side in (exact, rounded))
+    for value, digits in ((one, other), (other, one)):
+        place = unit_in_last_place(digits)
+        if place is not None and expressions.rounds_to(value, digits, place):
+            return True
+    return False
+
+
+def _same_relation(gold: Sides, answer: Sides, algebra: Algebra) -> bool:
+    """Compare equations and inequalities: by their names, as multiples of one another, or by computer algebra."""
+    equations = gold.only(EQUAL_TO) and answer.only(EQUAL_TO)
+    if equations and same_name(gold.pieces[0], answer.pieces[0]):
+        if all(_same_piece(gold.pieces[-1], piece, algebra) for piece in answer.pieces[1:]):
+            return True
+        if is_name(gold.pieces[0]) and names_one_thing(gold.pieces[0]) and not _occurs(gold.pieces[0], answer.pieces[1:]):
+            return False
+    if len(gold.pieces) != len(answer.pieces):
         return False
-    return algebra(gold.body, answer.body)
+    pairs = [_links(gold), _links(answer)]
+    verdicts = [expressions.same_relations(one, other) for one, other in zip(*pairs, strict=True)]
+    if None not in verdicts:
+        return False not in verdicts
+    if False in verdicts or not equations:
+        return False
+    return _by_algebra(algebra)(_joined(gold), _joined(answer))
+
+
+def _occurs(name: str, pieces: tuple[str, ...]) -> bool:
+    return any(name in piece for piece in pieces)
+
+
+def _links(found: Sides) -> list[tuple[str, str, str]]:
+    """Return each sign with what stands beside it, from the lesser to the greater in a chain of inequalities."""
+    links = list(zip(found.pieces, found.signs, found.pieces[1:], strict=False))
+    return links[::-1] if len(links) > 1 and found.signs[0] in (">", r"\ge") else links
+
+
+def _same_quantity(gold: str, answer: str, algebra: Algebra) -> bool:
+    wanted = quantity(gold)
+    counted = plain_number(wanted.body) is not None or expressions.is_constant(wanted.body)
+    given = quantity(answer, counted=counted)
+    if units_differ(wanted.unit, given.unit):
+        return False
+    if _is_time(wanted) or _is_time(given):
+        return without_spaces(wanted.body) == without_spaces(given.body)
+    if wanted.is_percent != given.is_percent:
+        return _same_hundredths(wanted, given)
+    one, other = plain_number(wanted.body), plain_number(given.body)
+    if one and other:
+        return same_number(one, other)
+    if based_numeral(wanted.body) or based_numeral(given.body):
+        return _same_numeral(wanted.body, given.body)
+    if without_spaces(wanted.body) == without_spaces(given.body):
+        return True
+    return expressions.same(wanted.body, given.body, _by_algebra(algebra))
+
+
+def _is_time(value: Quantity) -> bool:
+    """Say whether it is a time of day: 6:30 pm is not 12:60 pm."""
+    return ":" in value.body and value.unit is not None and (value.unit.is_only("am") or value.unit.is_only("pm"))
+
+
+def _same_hundredths(gold: Quantity, answer: Quantity) -> bool:
+    """Compare where one is in per cent: `50\\%` is 1/2, and it is 50 where the gold is a number of at least 1."""
+    wanted, given = plain_number(gold.body), plain_number(answer.body)
+    if not (wanted and given):
+        return expressions.same_hundredths(gold.body, answer.body, gold.is_percent)
+    hundredth, whole = (wanted, given) if gold.is_percent else (given, wanted)
+    asked_for = abs(wanted.value) >= 1 and same_number(wanted, given)
+    return asked_for or hundredth.value / 100 == whole.value
 
 
 def _same_numeral(gold: str, answer: str) -> bool:
@@ -239,11 +344,17 @@ def _same_numeral(gold: str, answer: str) -> bool:
 _COMMAND = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
 
 
+def _by_algebra(algebra: Algebra) -> Algebra:
+    """Return the algebra behind a look at the letters: small and capital ones are the same to it."""
+
+    def judged(gold: str, answer: str) -> bool:
+        wanted, given = _letters(gold), _letters(answer)
+        by_case = wanted != given and {letter.lower() for letter in wanted} == {letter.lower() for letter in given}
+        return not by_case and algebra(gold, answer)
+
+    return judged
+
+
 def _letters(text: str) -> set[str]:
-    """The letters that are variables: those outside commands and text."""
+    """Return the letters that are variables: those outside commands and text."""
     return set(re.findall("[a-zA-Z]", _COMMAND.sub(" ", text)))
-
-
-def _letters_differ_by_case(gold: str, answer: str) -> bool:
-    wanted, given = _letters(gold), _letters(answer)
-    return wanted != given and {letter.lower() for letter in wanted} == {letter.lower() for letter in given}

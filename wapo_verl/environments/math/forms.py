@@ -1,7 +1,6 @@
-"""The written form of a mathematical answer: cleaned text, plain numbers, and the structure around the expressions.
+"""Plain numbers as they are written: whole ones, decimals, fractions, powers of ten, digits of another base.
 
-Pure text, without a computer algebra system: it is quick, it never hangs, and the process that trains may call it.
-``wapo_verl.environments.math.equivalence`` compares what comes out of it. Left out: what an expression is worth.
+Pure text and exact fractions: it is quick, it never hangs, and the process that trains may call it.
 """
 
 from __future__ import annotations
@@ -13,62 +12,7 @@ from fractions import Fraction
 LONGEST_ANSWER = 1_000  # characters; the longest gold answer of MATH-500 has 53
 _LONGEST_NUMBER = 300  # characters, and the largest power of ten
 
-_WRITTEN_AS = {
-    **dict.fromkeys("−–—", "-"),
-    **dict.fromkeys("\u00a0\u2002\u2003\u2009\u202f\t\n\r", " "),
-    **{"×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ "},
-    **{"≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset "},
-    **{"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "’": "'"},
-    **{sign: f"^{{{power}}}" for power, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-}
-_TRANSLATION = str.maketrans(_WRITTEN_AS)
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[a-zA-Z]))")
-
-_TEXT_COMMAND = re.compile(r"\\(?:mbox|hbox|textbf|textit|textrm|textnormal|textsf|mathrm|operatorname)\s*\{")
-_CLEANINGS = (
-    (
-        re.compile(r"(?:(?<=[1-9])|(?<=[0-9]{2}))(?:,\\!\s*|\{,\}\s*|\\,)(?=[0-9]{3}(?![0-9]))"),
-        "",
-    ),  # thousands: 10,\!080 10{,}080 10\,080; not 0{,}350
-    # What a parser would drop one side of: each is an equation, whose sides are all looked at.
-    (re.compile(r"={2,}|\\(?:equiv|approx|simeq|cong|doteq)(?![a-zA-Z])"), "="),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|!|mathbf|boldsymbol|limits)(?![a-zA-Z])"), ""),
-    (re.compile(r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])"), " "),
-    (re.compile(r"(?<=[0-9])\}\^\{(?=[0-9])"), ""),  # ²³, a sign a digit
-    (re.compile(r"\\leq?s?l?a?n?t?(?![a-zA-Z])"), r"\\le "),
-    (re.compile(r"\\geq?s?l?a?n?t?(?![a-zA-Z])"), r"\\ge "),
-    (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
-    (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
-    (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
-    (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"), r"^\\circ"),
-    (re.compile(r"(?<!\\)%|\s*\\text\{\s*(?:percent|%)\s*\}|(?<=[0-9} ])\s*percent$"), r"\\%"),
-    (re.compile(r"(?<!\\)\\[()\[\]]|\*\*"), " "),
-    (re.compile(r"\b([apAP])\.\s?[mM]\b\.?"), r"\1m"),
-    (
-        re.compile(r"\\mathbb\s*\{?R\}?|\\text\{\s*all real numbers\s*\}|^\s*all real numbers\s*$"),
-        r"(-\\infty,\\infty)",
-    ),
-    (re.compile(r"\s+"), " "),
-)
-_DOLLARS = re.compile(r"(?<!\\)\$")
 _SPACE_NOT_BETWEEN_DIGITS = re.compile(r"(?<![0-9])\s+|\s+(?![0-9])")
-
-
-def clean(text: str) -> str:
-    r"""One way of writing where LaTeX has several: `\dfrac` and `\frac`, `\mbox` and `\text`, `−` and `-`, spacing.
-
-    Signs that switch to mathematics, a box around the whole and a full stop after it are taken off. Characters outside
-    ASCII that have no mathematical meaning here stay (see ``is_readable``).
-    """
-    text = _ROOT.sub(lambda root: rf"\sqrt{{{root[1] or root[2]}}}", text).translate(_TRANSLATION)
-    text = _TEXT_COMMAND.sub(lambda _: r"\text{", text)
-    for pattern, replacement in _CLEANINGS:
-        text = pattern.sub(replacement, text)
-    if len(_DOLLARS.findall(text)) % 2 == 0:  # an odd one is money
-        text = _DOLLARS.sub(" ", text)
-    return _unwrapped(text)
 
 
 def without_spaces(text: str) -> str:
@@ -82,18 +26,6 @@ def is_readable(text: str) -> bool:
     Letters and digits of other scripts look like ours and are not: parsers that take them would make `٥` a 5.
     """
     return len(text) <= LONGEST_ANSWER and text.isascii() and text.isprintable()
-
-
-def _unwrapped(text: str) -> str:
-    while True:
-        before, text = text, text.strip()
-        if text.endswith((".", ";", ",")) and not text.endswith("\\,"):
-            text = text[:-1].rstrip()
-        for box in (r"\boxed{", r"\fbox{"):
-            if text.startswith(box) and text.endswith("}") and is_balanced(text[len(box) : -1]):
-                text = text[len(box) : -1]
-        if text == before:
-            return text
 
 
 def is_balanced(text: str) -> bool:
@@ -175,3 +107,21 @@ def same_number(gold: Number, answer: Number) -> bool:
         return True
     near = TOLERANCE * min(Fraction(1), max(abs(gold.value), abs(answer.value)))
     return (gold.decimal or answer.decimal) and abs(gold.value - answer.value) <= near
+
+
+_BASED = re.compile(r"(?P<digits>[0-9A-Z]+)_\{?(?P<base>[0-9]{1,2})\}?")
+
+
+def based_numeral(text: str) -> tuple[str, int] | None:
+    """Return digits and base of `204_5`; None for anything else."""
+    match = _BASED.fullmatch("".join(text.split()))
+    return match and (match["digits"], int(match["base"]))
+
+
+_WRITTEN_DECIMAL = re.compile(r"[+-]?[0-9,]*(?:\.(?P<places>[0-9]*))?(?:(?:\\times|\\cdot)10\^\{?(?P<power>[+-]?[0-9]{1,3})\}?)?")
+
+
+def unit_in_last_place(text: str) -> Fraction | None:
+    """Return what one more in the last digit of a decimal as written would add; None for anything else."""
+    match = _WRITTEN_DECIMAL.fullmatch(without_spaces(text))
+    return match and Fraction(10) ** (int(match["power"] or 0) - len(match["places"] or ""))

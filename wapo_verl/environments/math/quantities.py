@@ -1,137 +1,144 @@
-"""What stands beside a number: a unit, a per cent or degree sign, a base; and answers that are words or a letter.
-
-The table of units is for telling that two differ, not for converting: 5 cm is neither 5 m nor 50 mm here.
-"""
+"""What stands beside a number or an expression: a unit, money, a per cent or degree sign."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-PERCENT, DEGREE = "percent", "degree"
-
-_UNITS = {
-    "inch": "inch inches in", "foot": "foot feet ft", "yard": "yard yd", "mile": "mile mi",
-    "mm": "millimeter millimetre mm", "cm": "centimeter centimetre cm", "m": "meter metre m",
-    "km": "kilometer kilometre km", "second": "second sec s", "minute": "minute min", "hour": "hour hr h",
-    "day": "day", "week": "week", "month": "month", "year": "year yr", "g": "gram g", "kg": "kilogram kg",
-    "pound": "pound lb", "ounce": "ounce oz", "liter": "liter litre l", "ml": "milliliter millilitre ml",
-    "gallon": "gallon gal", "am": "am", "pm": "pm", "mph": "mph miles/hour",
-    "dollar": "dollar usd", "cent": "cent", "euro": "euro",
-    DEGREE: "degree deg", "radian": "radian rad", PERCENT: "percent",
-}  # fmt: skip
-_NAMES = {name: unit for unit, names in _UNITS.items() for name in names.split()}
-_POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "cubed": "3"}
+from wapo_verl.environments.math.tokens import is_mathematical_word
+from wapo_verl.environments.math.units import DEGREE, PERCENT, Unit, is_plain, named, unit
 
 _CHANGING = """
     pi sqrt root sin cos tan cot sec csc log exp mod inf infinity factorial times over plus minus less more than divided
     by half halves third thirds quarter quarters fourth fourths fifths sixths eighths tenths tens hundred hundreds
     hundredths dozen dozens gross thousand thousands thousandths lakh lakhs crore crores million millions millionth
     millionths billion billions trillion trillions negative not no maybe perhaps raised power choose above below under
-    base percent one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
+    base one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety and or
 """
 _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
-_WORDS = r"[a-zA-Z][a-zA-Z./ -]*"
-_TEXT_UNIT = re.compile(
-    rf"(?P<body>.*\S)\s*\\text\{{\s*(?P<unit>{_WORDS}?)\s*\}}\s*(?:\^\{{?(?P<power>[23])\}}?)?", re.DOTALL
+_POWER_WORDS = frozenset("square sq squared cubic cu cubed".split())
+_TEXTS = re.compile(
+    r"\s*\\text\{[^{}\\]*\}(?:\s*(?:\^\s*\{?-?[0-9]\}?|/|\\cdot(?![a-zA-Z])|[a-zA-Z]|\\text\{[^{}\\]*\}))*\s*"
 )
-_BARE_UNIT = re.compile(
-    r"(?P<body>.*[0-9})])(?P<space>\s*)(?P<unit>[a-zA-Z]+(?:[ /][a-zA-Z.]+)*)\.?\s*(?:\^\{?(?P<power>[23])\}?)?",
-    re.DOTALL,
+_BARE_TAIL = re.compile(r"(?<![\\a-zA-Z_^{])[A-Za-z](?:[A-Za-z ./-]|\^\s*\{?-?[0-9]\}?)*$")
+_MONEY = {"euro": "euro", "pounds": "sterling", "yen": "yen", "rupee": "rupee"}
+_SIGN_BEFORE = re.compile(
+    r"(?P<minus>-?)\s*(?:(?:US|A|C)?\s*(?P<dollar>\\?\$)|\\(?P<sign>euro|pounds|yen|rupee)(?![a-zA-Z])"
+    r"|\\text\{\s*(?P<text>[A-Za-z]+)\.?\s*\}|(?P<bare>Rs|USD|EUR|GBP|INR|CNY|RMB)\.?)\s*(?P<body>[^$]+)"
 )
-_ANGLE_FUNCTION = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_SIGN_BEHIND = re.compile(r"(?P<body>[^$]*[^\s\\])\s*(?:(?P<dollar>\\?\$)|\\(?P<sign>euro|pounds|yen|rupee))(?:\{\})?\s*")
+_MONEY_UNITS = frozenset("dollar euro sterling yen rupee yuan".split())
+_ANGLE_FUNCTION = re.compile(r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
+_SCALE = re.compile(r"(?P<body>.*\S)\s*\^\\circ\s*(?:\\text\{\s*)?(?P<scale>[CF])(?:\s*\})?")
+_MOST_WORDS = 8
+_COUNTABLE = re.compile(r"(?:[0-9)}!]|\\(?:pi|infty)\s|(?<![a-zA-Z])e\s)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An expression and the unit beside it: a name of the table with its power, "?" for other words, "" for none."""
+    """An expression and the unit beside it, None where there is none."""
 
     body: str
-    unit: str = ""
+    unit: Unit | None = None
+
+    @property
+    def is_percent(self) -> bool:
+        """Whether the body counts hundredths."""
+        return self.unit is not None and self.unit.is_only(PERCENT)
 
 
+@lru_cache(maxsize=4_096)
 def quantity(text: str, counted: bool = False) -> Quantity:
-    r"""The parts of a cleaned answer: `15\text{ cm}^2` is 15 and "cm2", `\$5` is 5 and "dollar", `5\%` 5 and "percent".
+    r"""Return the parts of a cleaned answer: `15\text{ cm}^2` is 15 and square centimetres, `\$5` is 5 and dollars.
 
     Args:
+        text: the answer.
         counted: take any words after a space ("15 m", "13 boxes") for a unit too; only where they cannot be variables.
     """
     text = text.strip()
-    if found := re.fullmatch(r"(-?)\s*\\?\$\s*([^$]+)", text):
-        return Quantity(found[1] + quantity(found[2], counted).body, "dollar")
+    if money := _money(text):
+        return money
     if text.endswith(r"\%") and text[:-2].strip():
-        return Quantity(text[:-2].strip(), PERCENT)
+        return Quantity(text[:-2].strip(), named(PERCENT))
+    if found := _SCALE.fullmatch(text):
+        return Quantity(found["body"], named("celsius" if found["scale"] == "C" else "fahrenheit"))
     if text.endswith(r"^\circ") and text[:-6].strip() and not _ANGLE_FUNCTION.search(text):
-        return Quantity(text[:-6].strip(), DEGREE)
-    if (found := _TEXT_UNIT.fullmatch(text)) and _leaves_the_number(found["unit"]):
-        inner = quantity(found["body"]) if found["body"].endswith(r"^\circ") else Quantity(found["body"])
-        return Quantity(inner.body, inner.unit or _unit(found["unit"], found["power"]))
-    if found := _BARE_UNIT.fullmatch(text):
-        unit = _unit(found["unit"], found["power"])
-        known = unit != "?" and (len(found["unit"]) > 1 or (counted and found["space"]))
-        if known or (counted and found["space"] and _are_names(found["unit"])):
-            return Quantity(found["body"].strip(), unit)
-    return Quantity(text)
+        return Quantity(text[:-6].strip(), named(DEGREE))
+    return _with_text(text) or _with_bare_words(text, counted) or Quantity(text)
 
 
-def _are_names(words: str) -> bool:
-    """Whether words can say what is counted: the first has three letters or more, and none changes the number."""
-    return len(words.split()[0]) > 2 and _leaves_the_number(words)
+def _money(text: str) -> Quantity | None:
+    if "$" not in text and "\\" not in text and not text[:1].isalpha():
+        return None
+    if found := _SIGN_BEFORE.fullmatch(text):
+        name = _currency(found)
+        if name in _MONEY_UNITS and found["body"].strip():
+            return Quantity(found["minus"] + quantity(found["body"]).body, named(name))
+    if found := _SIGN_BEHIND.fullmatch(text):
+        return Quantity(found["body"], named(_currency(found)))
+    return None
+
+
+def _currency(found: re.Match[str]) -> str:
+    groups = found.groupdict()
+    if groups["dollar"]:
+        return "dollar"
+    if groups["sign"]:
+        return _MONEY[groups["sign"]]
+    written = unit(groups["text"] or groups["bare"])
+    return written.factors[0][0] if written and written.is_known else ""
+
+
+def _with_text(text: str) -> Quantity | None:
+    r"""Read a unit in `\text{}` behind the expression; powers, slashes and single letters may stand among such texts."""
+    start = text.find(r"\text{")
+    if start <= 0 or not text[:start].strip() or not _TEXTS.fullmatch(text, start):
+        return None
+    words = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text[start:]).replace(r"\cdot", " ")
+    if not _leaves_the_number(words):
+        return None
+    body = text[:start].strip()
+    inner = quantity(body) if body.endswith((r"^\circ", r"\%", "$")) or body.startswith((r"\$", "$")) else Quantity(body)
+    return Quantity(inner.body, inner.unit or unit(words))
+
+
+def _with_bare_words(text: str, counted: bool) -> Quantity | None:
+    """Read a unit that stands in letters behind the expression, after the last word that is none."""
+    tail = _BARE_TAIL.search(text)
+    if tail is None:
+        return None
+    starts = [word.start() for word in re.finditer(r"(?<![A-Za-z^{-])[A-Za-z]", text[tail.start() :])]
+    for place in starts[-_MOST_WORDS:]:
+        start = tail.start() + place
+        body, words = text[:start], text[start:]
+        if body.strip() and _is_unit(words, body, counted):
+            return Quantity(body.strip(), unit(words))
+    return None
+
+
+def _is_unit(words: str, body: str, counted: bool) -> bool:
+    found = unit(words)
+    spaced = body[-1:].isspace()
+    if found is None or words.count("{") != words.count("}"):
+        return False
+    if found.is_known:
+        if is_plain(words) and (_COUNTABLE.search(body) or spaced):
+            return True
+        meant = spaced or "^" in words
+        return counted and meant and words[:1].islower() and _COUNTABLE.search(body) is not None
+    names = re.findall("[A-Za-z]+", words)
+    if not (counted and spaced) or len(names[0]) < 3 or "^" in words or any(map(is_mathematical_word, names)):
+        return False
+    return _leaves_the_number(words)
 
 
 def _leaves_the_number(words: str) -> bool:
-    """Whether none of the words changes the number before them; "square" may stand with a unit of the table alone."""
-    found = re.split(r"[ ./]+", words.lower())
-    return _NOT_COUNTED.isdisjoint(found) and (_unit(words, None) != "?" or not _POWERS.keys() & set(found))
-
-
-def units_differ(gold: Quantity, answer: Quantity) -> bool:
-    """Whether both have a unit of the table and not the same one; a unit that is left out is no contradiction."""
-    return "" != gold.unit != answer.unit != "" and "?" not in (gold.unit, answer.unit)
-
-
-def _unit(words: str, power: str | None) -> str:
-    """The table's name for ``words`` with its power, "?" where it has none."""
-    found, powers = [], [power] if power else []
-    for word in words.lower().replace(".", " ").replace("miles per hour", "mph").split():
-        if word in _POWERS:
-            powers.append(_POWERS[word])
-        else:
-            found.append(_NAMES.get(word) or _NAMES.get(word.removesuffix("s"), "?"))
-    return found[0] + "".join(powers) if len(found) == 1 and found[0] != "?" and len(powers) < 2 else "?"
-
-
-_CHOICE = re.compile(
-    r"\\text\{\s*\(?(?P<text>[A-Za-z])\)?\.?\s*\}|\((?:\\text\{)?(?P<brackets>[A-Za-z])\}?\)|(?P<bare>[A-Z])"
-)
-_ALL_TEXT = re.compile(r"\\text\{(?P<inside>[^{}\\]*)\}")
-_BARE_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -][A-Za-z]+)*")
-_BASED = re.compile(r"(?P<digits>[0-9A-Z]+)_\{?(?P<base>[0-9]{1,2})\}?")
-
-
-def choice(text: str) -> tuple[str, bool] | None:
-    r"""The letter of a multiple choice answer, `\text{(C)}`, `(C)` or `C`, and whether the writing leaves no doubt."""
-    match = _CHOICE.fullmatch(text.strip())
-    return match and (str(match[match.lastgroup or 0]).upper(), match["bare"] is None)
-
-
-def words(text: str) -> str | None:
-    r"""The words of an answer that is nothing else, `\text{Evelyn}` or three bare letters and more; small letters."""
-    match = _ALL_TEXT.fullmatch(text.strip())
-    found = match["inside"] if match else text
-    plain = re.fullmatch(_BARE_WORDS if not match else r"[^0-9]*[A-Za-z][^0-9]*", found.strip().rstrip("."))
-    return " ".join(found.lower().rstrip(". ").split()) if plain else None
-
-
-def in_text(text: str) -> str | None:
-    r"""What stands in a `\text{}` that is the whole answer."""
-    match = _ALL_TEXT.fullmatch(text.strip())
-    return match and match["inside"].strip()
-
-
-def based_numeral(text: str) -> tuple[str, int] | None:
-    """Digits and base of `204_5`; None for anything else."""
-    match = _BASED.fullmatch("".join(text.split()))
-    return match and (match["digits"], int(match["base"]))
+    """Say whether none of the words changes the number before them; "square" may stand with a unit of the table alone."""
+    found = re.findall(r"[a-z]+(?:-[a-z]+)*", words.lower())
+    known = unit(words)
+    return _NOT_COUNTED.isdisjoint(found) and (
+        (known is not None and known.is_known) or _POWER_WORDS.isdisjoint(found)
+    )

@@ -1,16 +1,20 @@
-"""What stands around the expressions of an answer: lists, tuples, intervals, sets, unions, `\\pm`.
+r"""What stands around the expressions of an answer: lists, tuples, intervals, sets, unions, matrices, `\pm`.
 
-A computer algebra system is handed single expressions only. Taking the structure apart here settles what it gets wrong
-or takes too lightly: the order of a tuple, open against closed ends, a root left out or given twice, several answers
-where one was asked for. Pure text, linear in it but for lists nested in lists.
+Taking the structure apart settles what computer algebra gets wrong or takes too lightly: the order of a tuple, open
+against closed ends, a root left out or given twice, several answers where one was asked for. Pure text, linear in it
+but for lists nested in lists.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+from wapo_verl.environments.math.cleaning import without_box
 
 UNORDERED, ORDERED, ATOM = "unordered", "ordered", "atom"
+MATRIX, ROW, RATIO = "matrix", "row", ":"
 MOST_PARTS = 64
 _DEEPEST = 8
 
@@ -20,8 +24,10 @@ class Node:
     """One piece of an answer.
 
     Attributes:
-        kind: ``UNORDERED`` (a list, a set, a union: order is nothing), ``ORDERED`` (a tuple or an interval), ``ATOM``.
-        text: an atom's expression; the brackets of an ordered one, for example "[)"; else "".
+        kind: ``UNORDERED`` (a list, a set, a union: order is nothing), ``ORDERED`` (a tuple, an interval, a matrix),
+            ``ATOM``.
+        text: an atom's expression; of an ordered one its brackets, for example "[)", or ``MATRIX`` (whose parts are
+            rows), ``ROW`` or ``RATIO``; "pm" of the two values of a plus-minus; else "".
         parts: the pieces of the other two.
     """
 
@@ -31,19 +37,31 @@ class Node:
 
 
 _TOKENS = re.compile(
-    r"\\begin\{[a-z]*\*?\}|\\end\{[a-z]*\*?\}|\\langle|\\rangle|\\cup(?![a-z])|\\[{}]|\\text\{\s*(?:and|or)\s*\}"
-    r"|\\.|(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|[()\[\]{},;]"
+    r"\\begin\{[a-z]*\*?\}|\\end\{[a-z]*\*?\}|\\langle|\\rangle|\\(?:cup|lor|land|vee|wedge)(?![a-z])|\\\\|\\[{}]"
+    r"|\\text\{\s*,?\s*(?:and|or)\s*\}|\\.|(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|(?<=[\s)\]])U(?=[\s(\[])|[()\[\]{},;:&]"
 )
 _OPENING = ("(", "[", "{", r"\{", r"\langle")
 _CLOSING = (")", "]", "}", r"\}", r"\rangle")
+_JOINING = {r"\lor": "or", r"\vee": "or", r"\land": "and", r"\wedge": "and", "U": r"\cup"}
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9,])")
-_MEMBER = re.compile(r"\s*[a-zA-Z](?:_\{?[0-9a-z]\}?)?\s*\\in(?![a-z])\s*(.*)", re.DOTALL)
+_NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+\s*)(?:_(?:\{[^{}]*\}|[0-9a-zA-Z]))?"
+_MEMBER = re.compile(rf"\s*{_NAME}\s*(?:\\in(?![a-z])|(?<=\s)in(?=[\s\\({{\[]))\s*(.*)", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-z])")
-_EMPTY = re.compile(r"\\emptyset|\\\{\s*\\\}")
+_MINUS_PLUS = re.compile(r"\\mp(?![a-z])")
+_EMPTY = re.compile(r"\\emptyset|\\?\{\s*\\?\}")
+_MATRIX = re.compile(
+    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|cases)\*?\}(?:\{[lcr|]*\})?"
+    r"(?P<inside>.*)\\end\{(?P=name)\*?\}\s*[)\]]?",
+    re.DOTALL,
+)
+_TRANSPOSED = re.compile(r"([(\[].*[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?", re.DOTALL)
+_CONDITION = re.compile(rf"\s*{_NAME}\s*(?:\\in\s*\(-\\infty,\\infty\))?\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)")
 
 
+@lru_cache(maxsize=4_096)
 def structure(text: str, depth: int = 0) -> Node | None:
-    """The structure of a cleaned answer; None where brackets do not close, or there are too many parts."""
+    """Return the structure of a cleaned answer; None where brackets do not close, or there are too many parts."""
+    text = without_box(text.strip())
     member = _MEMBER.fullmatch(text)
     text = (member[1] if member else text).strip()
     if depth > _DEEPEST:
@@ -58,11 +76,11 @@ def structure(text: str, depth: int = 0) -> Node | None:
             return None
         if len(pieces) > 1:
             return _node(UNORDERED, "", pieces, depth)
-    return _bracketed(text, depth) or _plus_minus(text) or Node(ATOM, text)
+    return _matrix(text, depth) or _bracketed(text, depth) or _several(text, depth) or _plus_minus(text) or Node(ATOM, text)
 
 
 def split(text: str, separators: tuple[str, ...]) -> list[str] | None:
-    """The pieces of ``text`` between separators that stand outside all brackets; None where brackets do not close.
+    """Return the pieces of ``text`` between separators outside all brackets; None where brackets do not close.
 
     A piece that would be blank beside an "and" or "or" is none ("1, 2, and 3").
     """
@@ -71,6 +89,7 @@ def split(text: str, separators: tuple[str, ...]) -> list[str] | None:
     for match in _TOKENS.finditer(text):
         token = match[0]
         word = next((name for name in ("and", "or") if name in token), token) if "text" in token else token
+        word = _JOINING.get(word, word)
         if token in _OPENING or token.startswith(r"\begin"):
             depth += 1
         elif token in _CLOSING or token.startswith(r"\end"):
@@ -95,7 +114,7 @@ def _node(kind: str, brackets: str, pieces: list[str], depth: int) -> Node | Non
 
 
 def _flat(kind: str, parts: list[Node]) -> tuple[Node, ...]:
-    """The parts, where a part of a list that is `a \\pm b` counts as its two values."""
+    r"""Return the parts, where a part of a list that is `a \pm b` counts as its two values."""
     if kind == ORDERED:
         return tuple(parts)
     return tuple(
@@ -103,27 +122,58 @@ def _flat(kind: str, parts: list[Node]) -> tuple[Node, ...]:
     )
 
 
+def _matrix(text: str, depth: int) -> Node | None:
+    """Read a matrix, which is a tuple of rows; a brace of cases without conditions is a list."""
+    found = _MATRIX.fullmatch(text)
+    if found is None:
+        return None
+    lines = [line for line in split(found["inside"], (r"\\",)) or [] if line.replace(r"\hline", "").strip()]
+    if found["name"] == "cases":
+        return None if "&" in found["inside"] else _node(UNORDERED, "", lines, depth)
+    rows = [split(line.replace(r"\hline", ""), ("&",)) for line in lines]
+    if not rows or sum(len(row or ()) for row in rows) > MOST_PARTS:
+        return None
+    nodes = [_node(ORDERED, ROW, row, depth + 1) if row else None for row in rows]
+    known = tuple(node for node in nodes if node is not None)
+    return Node(ORDERED, MATRIX, known) if len(known) == len(nodes) else None
+
+
 def _bracketed(text: str, depth: int) -> Node | None:
-    """A tuple, interval or set: one pair of brackets around it all, and for a tuple at least two parts in it."""
+    """Read a tuple, interval or set: one pair of brackets around it all, and for a tuple at least two parts in it."""
+    transposed = _TRANSPOSED.fullmatch(text)
+    text = transposed[1] if transposed else text
     for opening, closing, kind in (
         *((a, b, ORDERED) for a in ("(", "[") for b in (")", "]")),
         (r"\langle", r"\rangle", ORDERED),
         (r"\{", r"\}", UNORDERED),
+        ("{", "}", UNORDERED),
     ):
         inside = text[len(opening) : -len(closing)]
         if text.startswith(opening) and text.endswith(closing) and not text.endswith("\\" + closing):
+            if kind == UNORDERED and (condition := _CONDITION.fullmatch(inside)):
+                return structure(condition["condition"], depth + 1)
             pieces = split(inside, (",", ";")) or []
+            if opening == "{" and len(pieces) == 1:
+                return structure(inside, depth + 1)
             if (1 if kind == UNORDERED else 2) <= len(pieces) <= MOST_PARTS:
                 return _node(kind, opening + closing if kind == ORDERED else "", pieces, depth)
     return None
 
 
+def _several(text: str, depth: int) -> Node | None:
+    """Read a ratio of three numbers or more; one of two is a fraction."""
+    pieces = split(text, (":",)) or []
+    return _node(ORDERED, RATIO, pieces, depth) if 2 < len(pieces) <= MOST_PARTS and all(map(str.strip, pieces)) else None
+
+
 def _plus_minus(text: str) -> Node | None:
     if len(_PLUS_MINUS.findall(text)) != 1:
         return None
-    values = tuple(Node(ATOM, _PLUS_MINUS.sub(sign, text).strip()) for sign in ("+", "-"))
+    values = tuple(
+        Node(ATOM, _MINUS_PLUS.sub(other, _PLUS_MINUS.sub(sign, text)).strip()) for sign, other in (("+", "-"), ("-", "+"))
+    )
     return Node(UNORDERED, "pm", values)
 
 
 def _has_brackets(text: str) -> bool:
-    return any(token in text for token in ("(", "[", r"\{", r"\langle", r"\begin"))
+    return any(token in text for token in ("(", "[", r"\{", r"\langle", r"\begin")) or text.startswith("{")

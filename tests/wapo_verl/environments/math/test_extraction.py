@@ -47,6 +47,20 @@ IN_THINK_FORMAT = {
     "cut off in the thought": ("<think>maybe\nAnswer: 5", None),
     "cut off, the template opened the tag": ("maybe\nAnswer: 5", None),
     "the thought after the last close is open": ("<think>a</think><think>\nAnswer: 5", None),
+    "displayed below it, three lines": ("<think>x</think>\nAnswer:\n\\[\n5\n\\]\nDone.", "\\[\n5\n\\]"),
+    "displayed from its own line on": ("<think>x</think>\nAnswer: \\[\n5\n\\]", "\\[\n5\n\\]"),
+    "displayed between dollars": ("<think>x</think>\nAnswer:\n\n$$\nx = 5\n$$", "$$\nx = 5\n$$"),
+    "displayed on the next line": ("<think>x</think>\n**Answer:**\n$$5$$\nDone.", "$$5$$"),
+    "displayed, with another beside it": ("<think>x</think>\nAnswer: $$5$$ or $$6$$", "$$5$$ or $$6$$"),
+    "displayed below, with another beside it": ("<think>x</think>\nAnswer:\n$$5$$ or $$6$$", "$$5$$ or $$6$$"),
+    "displayed as aligned lines": (
+        "<think>x</think>\nAnswer:\n\\begin{align*}\nx &= 5\n\\end{align*}\n",
+        "\\begin{align*}\nx &= 5\n\\end{align*}",
+    ),
+    "displayed and never closed": ("<think>x</think>\nAnswer:\n\\[\n5", None),
+    "displayed after a sentence": ("<think>x</think>\nAnswer:\nIt is\n\\[5\\]", None),
+    "displayed, then withdrawn": ("<think>x</think>\nAnswer:\n\\[5\\]\nAnswer:", None),
+    "Python's power": ("<think>x</think>\nAnswer: x**2", "x**2"),
     "no thought at all": ("Answer: 5", None),
     "no answer": ("<think>x</think>\nFive.", None),
     "box but no line": ("<think>x</think>\n$\\boxed{5}$", None),
@@ -69,7 +83,17 @@ IN_BOXED_FORMAT = {
     "braces inside": ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
     "escaped braces inside": ("\\boxed{\\left\\{ 1, 2 \\right.}", "\\left\\{ 1, 2 \\right."),
     "row break before the end": ("\\boxed{a\\\\}", "a\\\\"),
-    "several: the last": ("\\boxed{1} \\boxed{2} or \\boxed{5}", "5"),
+    "several: the last": ("\\boxed{1} \\boxed{2} so \\boxed{5}", "5"),
+    "a box for each root": ("$x = \\boxed{1}$ or $x = \\boxed{-2}$", "1, -2"),
+    "boxes with a comma between": ("$\\boxed{1}, \\boxed{2}, \\boxed{5}$", "1, 2, 5"),
+    "boxes with and": ("The roots are $\\boxed{1}$ and $\\boxed{-2}$.", "1, -2"),
+    "boxes with and in text": ("\\boxed{1} \\text{ and } \\boxed{-2}", "1, -2"),
+    "boxes with names and subscripts": ("$x_1 = \\boxed{1}, x_2 = \\boxed{-2}$", "1, -2"),
+    "boxes in displays": ("\\[x=\\boxed{1}\\]\nor\n\\[x=\\boxed{2}\\]", "1, 2"),
+    "one box twice": ("$\\boxed{5}$, $\\boxed{5}$", "5"),
+    "boxes of different unknowns: the last": ("$x = \\boxed{1}, y = \\boxed{2}$", "2"),
+    "boxes with words between: the last": ("First \\boxed{1}, and then the answer \\boxed{2}", "2"),
+    "a guess and a better one: the last": ("\\boxed{1}. No, \\boxed{2}", "2"),
     "box in a box": ("\\boxed{a \\boxed{5}}", "a \\boxed{5}"),
     "not closed: the one before": ("\\boxed{5} and \\boxed{6", "5"),
     "not closed around a closed one": ("\\boxed{ \\boxed{5}", "5"),
@@ -151,7 +175,8 @@ def test_any_balanced_text_comes_back_from_a_box(answer: str) -> None:
 def test_no_text_breaks_the_extraction(completion: str) -> None:
     for answer_format in FORMATS:
         answer = extract_answer(completion, answer_format)
-        assert answer is None or (answer and answer in completion and answer == answer.strip())
+        assert answer is None or (answer and answer == answer.strip())
+        assert answer is None or all(part in completion for part in answer.split(", "))
 
 
 @given(st.text(max_size=40), st.sampled_from(FORMATS))
