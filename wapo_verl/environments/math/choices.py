@@ -64,7 +64,7 @@ def _rest_of(text: str, rest: str) -> str:
 
 
 def words(text: str) -> str | None:
-    r"""Return the words of an answer that is nothing else, `\text{Evelyn}` or three bare letters and more; small letters."""
+    r"""Return the words, in small letters, of an answer that is nothing else: `\text{Evelyn}`, `no solution`."""
     match = _ALL_TEXT.fullmatch(text.strip())
     found = (match["inside"] if match else text).strip()
     if not re.fullmatch(_BARE_WORDS if not match else r"[^0-9]*[A-Za-z][^0-9]*", found.rstrip(".")):

@@ -12,14 +12,11 @@ from functools import lru_cache
 from wapo_verl.environments.math.forms import is_balanced
 from wapo_verl.environments.math.tokens import FUNCTIONS, SYNONYMS
 
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξρστυφχψωϕϵϑµΓΔΘΛΞΣΦΨΩ",
-        r"alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
-        r"omega phi epsilon theta mu Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split(),
-        strict=True,
-    )
-)
+_GREEK_NAMES = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
+    phi epsilon theta mu Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega
+"""
+_GREEK = dict(zip("αβγδεζηθικλμνξρστυφχψωϕϵϑµΓΔΘΛΞΣΦΨΩ", _GREEK_NAMES.split(), strict=True))
 _WRITTEN_AS = {
     **dict.fromkeys("−–—‐‑﹣", "-"),
     **dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2009\u200a\u202f\t\n\r", " "),
@@ -173,6 +170,8 @@ def _unwrapped(text: str) -> str:
         if text.endswith((".", ";", ",")) and not text.endswith("\\,"):
             text = text[:-1].rstrip()
         text = without_box(text)
+        if re.fullmatch(r"\{[^,]*[^,\s][^,]*\}", text) and is_balanced(text[1:-1]):  # with a comma it is a set
+            text = text[1:-1]
         for opening, closing in _WRAPPINGS:
             inside = text[len(opening) : -len(closing)]
             if len(text) > len(opening + closing) and text.startswith(opening) and text.endswith(closing):

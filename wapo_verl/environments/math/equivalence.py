@@ -23,19 +23,14 @@ What is settled here because math-verify 0.9 gets it wrong or takes it lightly (
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from wapo_verl.environments.math import expressions
+from wapo_verl.environments.math.amounts import by_algebra, same_amount
 from wapo_verl.environments.math.choices import in_text, option, words
 from wapo_verl.environments.math.cleaning import clean
-from wapo_verl.environments.math.forms import (
-    based_numeral,
-    is_readable,
-    plain_number,
-    same_number,
-    unit_in_last_place,
-    without_spaces,
-)
-from wapo_verl.environments.math.quantities import Quantity, quantity
+from wapo_verl.environments.math.forms import is_readable, plain_number, unit_in_last_place, without_spaces
+from wapo_verl.environments.math.quantities import quantity
 from wapo_verl.environments.math.relations import (
     APPROXIMATELY,
     EQUAL_TO,
@@ -47,7 +42,6 @@ from wapo_verl.environments.math.relations import (
     sides,
 )
 from wapo_verl.environments.math.structure import ATOM, MATRIX, ORDERED, UNORDERED, Node, structure
-from wapo_verl.environments.math.units import units_differ
 from wapo_verl.environments.math.verdicts import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, Algebra, Unreadable
 
 __all__ = ["DIFFERENT", "EQUAL", "GOLD_UNPARSED", "UNPARSED", "Algebra", "Unreadable", "compare"]
@@ -99,10 +93,12 @@ def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
 def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     if gold.kind == answer.kind == ATOM:
         wanted_range, given_range = interval(gold.text), interval(answer.text)
-        if not (wanted_range and given_range and same_name(wanted_range[0], given_range[0])):
+        if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
-        gold, answer = wanted_range[1], given_range[1]
+        gold, answer = wanted_range, given_range
     gold, answer = _alike(gold, answer), _alike(answer, gold)
+    if gold.variable and answer.variable and not same_name(gold.variable, answer.variable):
+        return False
     if gold.kind == answer.kind == ORDERED:
         return _same_ordered(gold, answer, algebra)
     if UNORDERED not in (gold.kind, answer.kind):
@@ -117,13 +113,14 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     return _matched(wanted, given, algebra)
 
 
-_VECTOR_BRACKETS = ("()", "[]", r"\langle\rangle")
+_TUPLES = ("()", r"\langle\rangle")
 
 
 def _same_ordered(gold: Node, answer: Node, algebra: Algebra) -> bool:
     """Compare tuples, intervals and matrices; a vector may be a column, a row of a matrix, or a tuple."""
     if gold.text != answer.text:
-        gold, answer = _vector(gold), _vector(answer)
+        brackets = (*_TUPLES, "[]") if MATRIX in (gold.text, answer.text) else _TUPLES
+        gold, answer = _vector(gold, brackets), _vector(answer, brackets)
         if gold.text != "vector" or answer.text != "vector":
             return False
     return len(gold.parts) == len(answer.parts) and all(
@@ -131,8 +128,8 @@ def _same_ordered(gold: Node, answer: Node, algebra: Algebra) -> bool:
     )
 
 
-def _vector(node: Node) -> Node:
-    """Return a tuple, a column or a row of a matrix as a vector; anything else as it is.
+def _vector(node: Node, brackets: tuple[str, ...]) -> Node:
+    """Return a tuple in such brackets, a column or a row of a matrix as a vector; anything else as it is.
 
     Square brackets around two are an interval.
     """
@@ -142,7 +139,7 @@ def _vector(node: Node) -> Node:
             return Node(ORDERED, "vector", rows[0].parts)
         if all(len(row.parts) == 1 for row in rows):
             return Node(ORDERED, "vector", tuple(row.parts[0] for row in rows))
-    elif node.text in _VECTOR_BRACKETS and not (node.text == "[]" and len(node.parts) == 2):
+    elif node.text in brackets and not (node.text == "[]" and len(node.parts) == 2):
         return Node(ORDERED, "vector", node.parts)
     return node
 
@@ -169,11 +166,10 @@ def _alike(node: Node, other: Node) -> Node:
         found = sides(node.text)
         if found.only(EQUAL_TO) and all(map(is_name, found.pieces[:-1])):
             return structure(found.pieces[-1]) or node
-        range_ = interval(node.text)
-        return range_[1] if range_ else node
+        return interval(node.text) or node
     if node.kind == UNORDERED and any(part.kind == ORDERED for part in (*other.parts, other)):
         ranges = [interval(part.text) if part.kind == ATOM else None for part in node.parts]
-        return Node(UNORDERED, "", tuple(found[1] if found else part for found, part in zip(ranges, node.parts, strict=True)))
+        return replace(node, parts=tuple(found or part for found, part in zip(ranges, node.parts, strict=True)))
     return node
 
 
@@ -195,7 +191,7 @@ def _same_atom(gold: str, answer: str, algebra: Algebra) -> bool:
         return _same_relation(wanted, given, algebra)
     if wanted.signs or given.signs:
         return False
-    return _same_quantity(wanted.pieces[0], given.pieces[0], algebra)
+    return same_amount(wanted.pieces[0], given.pieces[0], algebra)
 
 
 def _same_piece(gold: str, answer: str, algebra: Algebra) -> bool:
@@ -260,7 +256,9 @@ def _joined(found: Sides) -> str:
 
 def _belong_together(exact: str, rounded: str) -> bool:
     """Say whether one of two values is the other, rounded to the digits that are written."""
-    one, other = (re.sub(r"\\[lc]?dots|\.\.\.", "", quantity(side, counted=True).body).strip() for side in (exact, rounded))
+    one, other = (
+        re.sub(r"\\[lc]?dots|\.\.\.", "", quantity(side, counted=True).body).strip() for side in (exact, rounded)
+    )
     for value, digits in ((one, other), (other, one)):
         place = unit_in_last_place(digits)
         if place is not None and expressions.rounds_to(value, digits, place):
@@ -274,9 +272,13 @@ def _same_relation(gold: Sides, answer: Sides, algebra: Algebra) -> bool:
     if equations and same_name(gold.pieces[0], answer.pieces[0]):
         if all(_same_piece(gold.pieces[-1], piece, algebra) for piece in answer.pieces[1:]):
             return True
-        if is_name(gold.pieces[0]) and names_one_thing(gold.pieces[0]) and not _occurs(gold.pieces[0], answer.pieces[1:]):
+        if (
+            is_name(gold.pieces[0])
+            and names_one_thing(gold.pieces[0])
+            and not _occurs(gold.pieces[0], answer.pieces[1:])
+        ):
             return False
-    if len(gold.pieces) != len(answer.pieces):
+    if len(gold.pieces) != len(answer.pieces) or not all(map(_is_single, (*gold.pieces, *answer.pieces))):
         return False
     pairs = [_links(gold), _links(answer)]
     verdicts = [expressions.same_relations(one, other) for one, other in zip(*pairs, strict=True)]
@@ -284,7 +286,13 @@ def _same_relation(gold: Sides, answer: Sides, algebra: Algebra) -> bool:
         return False not in verdicts
     if False in verdicts or not equations:
         return False
-    return _by_algebra(algebra)(_joined(gold), _joined(answer))
+    return by_algebra(algebra)(_joined(gold), _joined(answer))
+
+
+def _is_single(piece: str) -> bool:
+    """Say whether one side of a relation is a single expression, no tuple or list."""
+    node = structure(piece)
+    return node is not None and node.kind == ATOM
 
 
 def _occurs(name: str, pieces: tuple[str, ...]) -> bool:
@@ -295,66 +303,3 @@ def _links(found: Sides) -> list[tuple[str, str, str]]:
     """Return each sign with what stands beside it, from the lesser to the greater in a chain of inequalities."""
     links = list(zip(found.pieces, found.signs, found.pieces[1:], strict=False))
     return links[::-1] if len(links) > 1 and found.signs[0] in (">", r"\ge") else links
-
-
-def _same_quantity(gold: str, answer: str, algebra: Algebra) -> bool:
-    wanted = quantity(gold)
-    counted = plain_number(wanted.body) is not None or expressions.is_constant(wanted.body)
-    given = quantity(answer, counted=counted)
-    if units_differ(wanted.unit, given.unit):
-        return False
-    if _is_time(wanted) or _is_time(given):
-        return without_spaces(wanted.body) == without_spaces(given.body)
-    if wanted.is_percent != given.is_percent:
-        return _same_hundredths(wanted, given)
-    one, other = plain_number(wanted.body), plain_number(given.body)
-    if one and other:
-        return same_number(one, other)
-    if based_numeral(wanted.body) or based_numeral(given.body):
-        return _same_numeral(wanted.body, given.body)
-    if without_spaces(wanted.body) == without_spaces(given.body):
-        return True
-    return expressions.same(wanted.body, given.body, _by_algebra(algebra))
-
-
-def _is_time(value: Quantity) -> bool:
-    """Say whether it is a time of day: 6:30 pm is not 12:60 pm."""
-    return ":" in value.body and value.unit is not None and (value.unit.is_only("am") or value.unit.is_only("pm"))
-
-
-def _same_hundredths(gold: Quantity, answer: Quantity) -> bool:
-    """Compare where one is in per cent: `50\\%` is 1/2, and it is 50 where the gold is a number of at least 1."""
-    wanted, given = plain_number(gold.body), plain_number(answer.body)
-    if not (wanted and given):
-        return expressions.same_hundredths(gold.body, answer.body, gold.is_percent)
-    hundredth, whole = (wanted, given) if gold.is_percent else (given, wanted)
-    asked_for = abs(wanted.value) >= 1 and same_number(wanted, given)
-    return asked_for or hundredth.value / 100 == whole.value
-
-
-def _same_numeral(gold: str, answer: str) -> bool:
-    wanted, given = based_numeral(gold), based_numeral(answer)
-    if wanted and given:
-        return wanted == given
-    if wanted:
-        return wanted[0] == answer.strip()
-    return given is not None and given[1] == 10 and given[0] == gold.strip()
-
-
-_COMMAND = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
-
-
-def _by_algebra(algebra: Algebra) -> Algebra:
-    """Return the algebra behind a look at the letters: small and capital ones are the same to it."""
-
-    def judged(gold: str, answer: str) -> bool:
-        wanted, given = _letters(gold), _letters(answer)
-        by_case = wanted != given and {letter.lower() for letter in wanted} == {letter.lower() for letter in given}
-        return not by_case and algebra(gold, answer)
-
-    return judged
-
-
-def _letters(text: str) -> set[str]:
-    """Return the letters that are variables: those outside commands and text."""
-    return set(re.findall("[a-zA-Z]", _COMMAND.sub(" ", text)))

@@ -87,18 +87,18 @@ def same_relations(gold: tuple[str, str, str], answer: tuple[str, str, str]) -> 
     Raises:
         Unreadable: where a side of the answer cannot be read.
     """
-    wanted, given = _relation(gold, _gold(gold[0]), _gold(gold[2])), None
+    wanted = _relation(gold[1], _gold(gold[0]), _gold(gold[2]))
     if wanted is None:
         return None
     left, right = _answers(answer[0]), _answers(answer[2])
-    given = _relation(answer, left and left[0], right and right[0])
+    given = _relation(answer[1], left[0], right[0]) if left and right else None
     return None if given is None else same_relation(wanted, given)
 
 
-def _relation(written: tuple[str, str, str], left: Tree | None, right: Tree | None) -> Relation | None:
-    if left is None or right is None or written[1] not in _SIGNS:
+def _relation(written: str, left: Tree | None, right: Tree | None) -> Relation | None:
+    if left is None or right is None or written not in _SIGNS:
         return None
-    sign, turned = _SIGNS[written[1]]
+    sign, turned = _SIGNS[written]
     return Relation(right, sign, left) if turned else Relation(left, sign, right)
 
 

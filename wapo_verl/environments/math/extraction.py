@@ -9,10 +9,9 @@ Two formats. "think": `</think>` closes the reasoning, then a line that begins w
 - The last `Answer:` line counts, the last complete `\\boxed{}` counts: of several answers only one is ever compared.
 - Boxes side by side with nothing but a comma, "and", "or" or the same unknown's name between them are one answer, the
   list of what stands in them: each root in a box of its own.
-- An answer line is what follows `Answer:` on that line alone, or, where it opens a matrix, up to the line that closes
-  it, or, where displayed mathematics (`\\[`, `$$`, `\\begin{align}`) opens on it or right below it, up to the line that closes
-  that. A blank
-  one is no answer, and no earlier one steps in for it: whoever ends with a blank has withdrawn what was said before.
+- An answer line is what follows `Answer:` on that line alone. Where it opens a matrix, and where displayed mathematics
+  (`\\[`, `$$`, `\\begin{align}`) opens on it or right below it, it goes on to the line that closes that. A blank one is
+  no answer, and no earlier one steps in for it: whoever ends with a blank has withdrawn what was said before.
 - A box that is never closed is not there (a completion cut off); the complete one before it counts. A box in a box is
   part of the outer one.
 - The echoed instructions hold no answer: the prompt names `Answer:` within a sentence and `\\boxed{}` empty.

@@ -118,7 +118,9 @@ def based_numeral(text: str) -> tuple[str, int] | None:
     return match and (match["digits"], int(match["base"]))
 
 
-_WRITTEN_DECIMAL = re.compile(r"[+-]?[0-9,]*(?:\.(?P<places>[0-9]*))?(?:(?:\\times|\\cdot)10\^\{?(?P<power>[+-]?[0-9]{1,3})\}?)?")
+_WRITTEN_DECIMAL = re.compile(
+    r"[+-]?[0-9,]*(?:\.(?P<places>[0-9]*))?(?:(?:\\times|\\cdot)10\^\{?(?P<power>[+-]?[0-9]{1,3})\}?)?"
+)
 
 
 def unit_in_last_place(text: str) -> Fraction | None:

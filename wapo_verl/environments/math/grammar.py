@@ -7,12 +7,12 @@ both give the same tree, there is one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
-from wapo_verl.environments.math.forms import Number
+from wapo_verl.environments.math.cursor import END, Cursor
+from wapo_verl.environments.math.forms import Number, plain_number
 from wapo_verl.environments.math.tokens import (
     FUNCTIONS,
     GREEK,
@@ -28,19 +28,17 @@ from wapo_verl.environments.math.tokens import (
 )
 from wapo_verl.environments.math.trees import Call, Symbol, Tree, add, inverse, multiply, negative
 
-DEEPEST = 40
-_END = Token(SIGN, "")
 _TIMES = frozenset(("*", "cdot", "times", "ast"))
-_ENDS_FACTOR = _TIMES | {"div", "rfloor", "rceil", "rbrack", "over", "choose"}
+ENDS_FACTOR = _TIMES | {"div", "rfloor", "rceil", "rbrack", "over", "choose"}
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "i": "i"}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "lfloor": "rfloor", "lceil": "rceil", "lbrack": "rbrack"}
 _ROUNDING = {"lfloor": "floor", "lceil": "ceil"}
-_OTHERS_READ = frozenset(
-    "sum prod int iint oint lim begin end partial nabla det operatorname overline bar vec hat prime to Re Im arg "
-    "mathbb mathcal mathbf pmod bmod mod cap cup circ deg dim ker Pr inf sup top".split()
-)
+_OTHERS_READ_NAMES = """
+    sum prod int iint oint lim begin end partial nabla det operatorname overline bar vec hat prime to Re Im arg
+    mathbb mathcal mathbf pmod bmod mod cap cup circ deg dim ker Pr inf sup top
+"""
+_OTHERS_READ = frozenset(_OTHERS_READ_NAMES.split())
 """Commands that computer algebra may understand; any other unknown one is no mathematics."""
-_TWO_NUMBERS = re.compile(r"(?:1|\{1+\})(?:1|\{1+\})")
 _SEVERAL = {"gcd": 99, "lcm": 99, "max": 99, "min": 99, "binom": 2}
 """Functions of several arguments in round brackets, and how many at most."""
 
@@ -53,6 +51,8 @@ def readings(text: str) -> tuple[Tree, ...]:
         Malformed: for a text that is no expression, or one nested more deeply than ``DEEPEST``.
         Unsupported: for an expression of a kind that is not known here.
     """
+    if number := plain_number(text):
+        return (number,)
     found = tokens(text)
     if not found:
         raise Malformed("no expression")
@@ -63,62 +63,43 @@ def readings(text: str) -> tuple[Tree, ...]:
     return (loose,) if tight == loose else (loose, tight)
 
 
-class _Parser:
+class _Parser(Cursor):
     """One pass over the tokens; each method reads what it is named after and moves on."""
 
     def __init__(self, found: list[Token], tight: bool) -> None:
-        self._tokens = found
+        super().__init__(found)
         self._tight = tight
-        self._place = 0
-        self._depth = 0
         self._bars = 0
 
     def whole(self) -> Tree:
+        """Return the tree of all tokens.
+
+        Raises:
+            Malformed, Unsupported: see ``readings``.
+        """
         tree = self._ratio()
-        if self._next() is not _END:
-            raise Malformed(f"{self._next().text!r} after the expression's end")
+        if self.next() is not END:
+            raise Malformed(f"{self.next().text!r} after the expression's end")
         return tree
-
-    def _next(self, ahead: int = 0) -> Token:
-        place = self._place + ahead
-        return self._tokens[place] if place < len(self._tokens) else _END
-
-    def _take(self) -> Token:
-        token = self._next()
-        self._place += 1
-        return token
-
-    def _is(self, text: str) -> bool:
-        return self._next().text == text
-
-    def _expect(self, text: str) -> None:
-        if not self._is(text):
-            raise Malformed(f"{self._next().text!r} where {text!r} must stand")
-        self._place += 1
 
     def _ratio(self) -> Tree:
         parts = [self._sum()]
-        while self._is(":"):
-            self._take()
+        while self.at(":"):
+            self.take()
             parts.append(inverse(self._sum()))
         return multiply(parts)
 
     def _sum(self) -> Tree:
         terms = [self._signed(self._product)]
-        while self._is("+") or self._is("-"):
+        while self.at("+") or self.at("-"):
             terms.append(self._signed(self._product))
         return add(terms)
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise Malformed("nested too deeply")
 
     def _signed(self, read: Callable[[], Tree]) -> Tree:
         """Read what stands after no more than two signs: `-x`, `+-x`."""
         minus, signs = False, 0
-        while self._is("+") or self._is("-"):
-            minus ^= self._take().text == "-"
+        while self.at("+") or self.at("-"):
+            minus ^= self.take().text == "-"
             signs += 1
             if signs > 2:
                 raise Malformed("three signs in a row")
@@ -128,12 +109,12 @@ class _Parser:
     def _product(self) -> Tree:
         factors = [self._power()]
         while True:
-            token = self._next()
-            if token.text in _TIMES and token is not _END:
-                self._take()
+            token = self.next()
+            if token.text in _TIMES and token is not END:
+                self.take()
                 factors.append(self._signed(self._power))
             elif token.text in ("/", "div"):
-                self._take()
+                self.take()
                 factors.append(inverse(self._signed(self._divisor)))
             elif self._begins_factor():
                 factors.append(self._adjacent())
@@ -149,35 +130,35 @@ class _Parser:
 
     def _adjacent(self) -> Tree:
         """Read a factor that follows another without a sign; a number after a number is two answers, not a product."""
-        before, token = self._tokens[self._place - 1], self._next()
-        braced = token.text == "{" and self._next(1).kind == NUMBER
+        before, token = self.tokens[self.place - 1], self.next()
+        braced = token.text == "{" and self.next(1).kind == NUMBER
         if before.kind == NUMBER and (token.kind == NUMBER or braced):
             raise Malformed(f"{before.text} and {token.text} side by side")
         return self._power()
 
     def _begins_factor(self) -> bool:
-        token = self._next()
+        token = self.next()
         if token.kind == NAME:
-            return token.text not in _ENDS_FACTOR and not (token.text in ("vert", "mid") and self._bars)
+            return token.text not in ENDS_FACTOR and not (token.text in ("vert", "mid") and self._bars)
         return token.kind in (NUMBER, LETTER) or token.text in ("(", "[", "{") or (token.text == "|" and not self._bars)
 
     def _power(self) -> Tree:
         """Read an atom and what stands behind it: `!`, `!!`, `^`, a degree or per cent sign."""
         tree, behind = self._atom(), 0
         while True:
-            token = self._next()
+            token = self.next()
             if token.text == "!":
-                self._take()
-                double = self._is("!")
-                self._place += double
+                self.take()
+                double = self.at("!")
+                self.place += double
                 tree = Call("double_factorial" if double else "factorial", (tree,))
             elif token.text == r"\%":
-                self._take()
+                self.take()
                 tree = Call("percent", (tree,))
             elif token.text == "^":
-                self._take()
-                degree = self._is("circ")
-                self._place += degree
+                self.take()
+                degree = self.at("circ")
+                self.place += degree
                 tree = Call("degree", (tree,)) if degree else Call("power", (tree, self._exponent()))
             else:
                 return tree
@@ -187,20 +168,20 @@ class _Parser:
 
     def _exponent(self) -> Tree:
         """Read what stands after `^`: a group, a sign and a factor, or one thing; `2^3^2` is 2^(3^2)."""
-        self._deeper()
-        if self._next().text in ("*", "prime", "top", "'"):
+        self.go_deeper()
+        if self.next().text in ("*", "prime", "top", "'"):
             raise Unsupported("a mark above")
-        base = self._signed(self._function if self._next().text in FUNCTIONS else self._atom)
-        if self._is("^") and self._next(1).text != "circ":
-            self._take()
+        base = self._signed(self._function if self.next().text in FUNCTIONS else self._atom)
+        if self.at("^") and self.next(1).text != "circ":
+            self.take()
             base = Call("power", (base, self._exponent()))
-        self._depth -= 1
+        self.depth -= 1
         return base
 
     def _atom(self) -> Tree:
-        self._deeper()
-        tree = self._begun_by(self._take())
-        self._depth -= 1
+        self.go_deeper()
+        tree = self._begun_by(self.take())
+        self.depth -= 1
         return tree
 
     def _begun_by(self, token: Token) -> Tree:
@@ -222,7 +203,7 @@ class _Parser:
         if name in _CONSTANTS:
             return Call(_CONSTANTS[name])
         if name in GREEK:
-            return Symbol(name + self._subscript())
+            return Symbol(name + self.subscript())
         if name in ("frac", "binom"):
             return self._two_arguments(token)
         if name in ("sqrt", "cbrt"):
@@ -232,85 +213,59 @@ class _Parser:
         if name == "lbrack":
             return self._group(name)
         if name in FUNCTIONS:
-            self._place -= 1
+            self.place -= 1
             return self._function()
         raise (Unsupported if name in _OTHERS_READ else Malformed)(f"{name!r}")
 
     def _number(self, token: Token) -> Tree:
         r"""Read a number, and a plain fraction right after a whole one: `3\frac12` is 3.5."""
         number = Number(Fraction(token.text), "." in token.text)
-        if not (self._is("frac") and not number.decimal and self._plain_fraction()):
+        if not (self.at("frac") and not number.decimal and self.at_plain_fraction()):
             return number
-        part = self._named(self._take())
+        part = self._named(self.take())
         return add([number, part])
 
-    def _plain_fraction(self) -> bool:
-        r"""Say whether the `\frac` that comes next is one of whole numbers, and the number before it stands free."""
-        before = self._tokens[self._place - 2].text if self._place > 1 else ""
-        after = self._tokens[self._place + 1 : self._place + 7]
-        written = "".join("1" * len(token.text) if token.kind == NUMBER else token.text for token in after)
-        return before not in ("^", "_", "/") and _TWO_NUMBERS.match(written) is not None
-
     def _letter(self, letter: str) -> Tree:
-        if letter == "i" and not self._is("_"):
+        if letter == "i" and not self.at("_"):
             return Call("i")
-        if letter == "e" and not self._is("_"):
+        if letter == "e" and not self.at("_"):
             return Call("e")
-        if letter == "f" and self._is("("):
+        if letter == "f" and self.at("("):
             raise Unsupported("a function without a definition")
-        name = letter + self._subscript()
-        if self._is("'"):
+        name = letter + self.subscript()
+        if self.at("'"):
             raise Unsupported("a derivative")
         return Symbol(name)
-
-    def _subscript(self) -> str:
-        """Return a subscript as part of a name; "" where there is none."""
-        if not self._is("_"):
-            return ""
-        self._take()
-        token = self._take()
-        if token.text != "{":
-            if token.kind == SIGN:
-                raise Malformed("no subscript after _")
-            return f"_{token.text}"
-        parts, depth = [], 1
-        while depth:
-            token = self._take()
-            if token is _END:
-                raise Malformed("a subscript that is not closed")
-            depth += {"{": 1, "}": -1}.get(token.text, 0)
-            parts.append(token.text)
-        return "_" + "".join(part for part in parts if part not in "{}" and part not in ("text", "mathrm"))
 
     def _group(self, opening: str) -> Tree:
         """Read up to the bracket that closes the one just taken."""
         bars, self._bars = self._bars, 0
         tree = self._ratio()
-        if opening == "{" and (self._is("over") or self._is("choose")):
-            over, below = self._take().text == "over", self._ratio()
+        if opening == "{" and (self.at("over") or self.at("choose")):
+            over, below = self.take().text == "over", self._ratio()
             tree = multiply([tree, inverse(below)]) if over else Call("binom", (tree, below))
-        self._expect(_CLOSING[opening])
+        self.expect(_CLOSING[opening])
         self._bars = bars
         return tree
 
     def _absolute(self, bar: str) -> Tree:
         self._bars += 1
         tree = self._sum()
-        self._expect(bar)
+        self.expect(bar)
         self._bars -= 1
         return Call("abs", (tree,))
 
     def _argument(self) -> Tree:
         """Read one argument of a command: a group, a single digit, or one letter or command."""
-        token = self._next()
+        token = self.next()
         if token.kind == NUMBER and "." not in token.text and len(token.text) > 1:
-            self._tokens = list(self._tokens)
-            self._tokens[self._place] = Token(NUMBER, token.text[1:])
+            self.tokens = list(self.tokens)
+            self.tokens[self.place] = Token(NUMBER, token.text[1:])
             return Number(Fraction(token.text[0]), False)
         if token.kind == SIGN and token.text != "{":
             raise Malformed(f"{token.text or 'the end'!r} where an argument must stand")
         if token.kind == NUMBER:
-            return Number(Fraction(self._take().text), "." in token.text)
+            return Number(Fraction(self.take().text), "." in token.text)
         return self._atom()
 
     def _two_arguments(self, token: Token) -> Tree:
@@ -326,45 +281,42 @@ class _Parser:
 
     def _root(self, token: Token) -> Tree:
         index: Tree = Number(Fraction(3 if token.text == "cbrt" else 2), False)
-        if self._is("[") and not token.plain:
-            self._take()
+        if self.at("[") and not token.plain:
+            self.take()
             index = self._group("[")
-        if token.plain or self._is("("):
-            inside = self._group(self._take().text) if self._next().text in ("(", "[", "{") else self._atom()
+        if token.plain or self.at("("):
+            inside = self._group(self.take().text) if self.next().text in ("(", "[", "{") else self._atom()
         else:
             inside = self._argument()
         return Call("root", (inside, index))
 
     def _listed(self, most: int) -> list[Tree]:
         """Read arguments in round brackets."""
-        opening = self._take().text
+        opening = self.take().text
         if opening not in ("(", "{", "["):
             raise Malformed("no arguments after a function's name")
         found = [self._sum()]
-        while self._is(",") and len(found) < most:
-            self._take()
+        while self.at(",") and len(found) < most:
+            self.take()
             found.append(self._sum())
-        self._expect(_CLOSING[opening])
+        self.expect(_CLOSING[opening])
         return found
 
     def _function(self) -> Tree:
         r"""Read a function with its base, its power and its argument: `\log_2 8`, `\sin^2 x`, `\tan^{-1}(x)`."""
-        token = self._take()
+        token = self.take()
         name = token.text
         base, power = self._base_in_its_name(token), None
         for _ in range(2):
-            if self._is("_") and base is None:
-                self._take()
+            if self.at("_") and base is None:
+                self.take()
                 base = self._base()
-            elif self._is("^") and power is None:
-                self._take()
+            elif self.at("^") and power is None:
+                self.take()
                 power = self._exponent()
         if base is not None and name != "log":
             raise Unsupported(f"{name} with a subscript")
-        if name in _SEVERAL:
-            arguments = self._listed(_SEVERAL[name])
-        else:
-            arguments = [self._function_argument()]
+        arguments = self._listed(_SEVERAL[name]) if name in _SEVERAL else [self._function_argument()]
         if power == Number(Fraction(-1), False) and name in TRIGONOMETRIC:
             return Call(f"arc{name}", tuple(arguments))
         if name == "log":
@@ -376,27 +328,27 @@ class _Parser:
 
     def _base_in_its_name(self, token: Token) -> Tree | None:
         """Read the base of `log2(x)` and `log10(x)` in plain text."""
-        number = self._next()
-        written = token.text == "log" and token.plain and not number.spaced and self._next(1).text == "("
+        number = self.next()
+        written = token.text == "log" and token.plain and not number.spaced and self.next(1).text == "("
         if not (written and number.text in ("2", "10")):
             return None
-        return Number(Fraction(self._take().text), False)
+        return Number(Fraction(self.take().text), False)
 
     def _base(self) -> Tree:
         r"""Read a logarithm's base; `\log_28` has 2 as its base where nothing else could be the argument."""
-        token, after = self._next(), self._next(1)
-        if token.kind == NUMBER and (len(token.text) == 1 or after is _END or after.text in ("+", "-", ")", "}", "*")):
+        token, after = self.next(), self.next(1)
+        if token.kind == NUMBER and (len(token.text) == 1 or after is END or after.text in ("+", "-", ")", "}", "*")):
             return self._argument()
         return self._atom()
 
     def _function_argument(self) -> Tree:
         """Read what a function is of: brackets, bars, or the factors up to the next sign, function or bracket."""
-        token = self._next()
-        if token.text in ("(", "[", "{", "|", "vert") and token is not _END:
-            self._take()
+        token = self.next()
+        if token.text in ("(", "[", "{", "|", "vert") and token is not END:
+            self.take()
             tree = self._absolute(token.text) if token.text in ("|", "vert") else self._group(token.text)
-            if self._is("^") and self._next(1).text == "circ":
-                self._place += 2
+            if self.at("^") and self.next(1).text == "circ":
+                self.place += 2
                 tree = Call("degree", (tree,))
         else:
             tree = self._signed(self._open_argument)
@@ -405,15 +357,15 @@ class _Parser:
     def _open_argument(self) -> Tree:
         factors = [self._power()]
         while self._continues_argument():
-            if self._next().text == "/":
-                self._take()
+            if self.next().text == "/":
+                self.take()
                 factors.append(inverse(self._power()))
             else:
                 factors.append(self._adjacent())
         return multiply(factors)
 
     def _continues_argument(self) -> bool:
-        token = self._next()
+        token = self.next()
         if self._tight and token.text in ("/", "sqrt", "frac"):
             return True
         return token.kind == LETTER or (token.kind == NAME and token.text in (*_CONSTANTS, *GREEK))

@@ -19,7 +19,7 @@ _CHANGING = """
 """
 _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
-_POWER_WORDS = frozenset("square sq squared cubic cu cubed".split())
+_POWER_WORDS = frozenset(["square", "sq", "squared", "cubic", "cu", "cubed"])
 _TEXTS = re.compile(
     r"\s*\\text\{[^{}\\]*\}(?:\s*(?:\^\s*\{?-?[0-9]\}?|/|\\cdot(?![a-zA-Z])|[a-zA-Z]|\\text\{[^{}\\]*\}))*\s*"
 )
@@ -29,8 +29,10 @@ _SIGN_BEFORE = re.compile(
     r"(?P<minus>-?)\s*(?:(?:US|A|C)?\s*(?P<dollar>\\?\$)|\\(?P<sign>euro|pounds|yen|rupee)(?![a-zA-Z])"
     r"|\\text\{\s*(?P<text>[A-Za-z]+)\.?\s*\}|(?P<bare>Rs|USD|EUR|GBP|INR|CNY|RMB)\.?)\s*(?P<body>[^$]+)"
 )
-_SIGN_BEHIND = re.compile(r"(?P<body>[^$]*[^\s\\])\s*(?:(?P<dollar>\\?\$)|\\(?P<sign>euro|pounds|yen|rupee))(?:\{\})?\s*")
-_MONEY_UNITS = frozenset("dollar euro sterling yen rupee yuan".split())
+_SIGN_BEHIND = re.compile(
+    r"(?P<body>[^$]*[^\s\\])\s*(?:(?P<dollar>\\?\$)|\\(?P<sign>euro|pounds|yen|rupee))(?:\{\})?\s*"
+)
+_MONEY_UNITS = frozenset(["dollar", "euro", "sterling", "yen", "rupee", "yuan"])
 _ANGLE_FUNCTION = re.compile(r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
 _SCALE = re.compile(r"(?P<body>.*\S)\s*\^\\circ\s*(?:\\text\{\s*)?(?P<scale>[CF])(?:\s*\})?")
 _MOST_WORDS = 8
@@ -93,7 +95,7 @@ def _currency(found: re.Match[str]) -> str:
 
 
 def _with_text(text: str) -> Quantity | None:
-    r"""Read a unit in `\text{}` behind the expression; powers, slashes and single letters may stand among such texts."""
+    r"""Read a unit in `\text{}` behind the expression, with powers, slashes and single letters among such texts."""
     start = text.find(r"\text{")
     if start <= 0 or not text[:start].strip() or not _TEXTS.fullmatch(text, start):
         return None
@@ -101,7 +103,9 @@ def _with_text(text: str) -> Quantity | None:
     if not _leaves_the_number(words):
         return None
     body = text[:start].strip()
-    inner = quantity(body) if body.endswith((r"^\circ", r"\%", "$")) or body.startswith((r"\$", "$")) else Quantity(body)
+    inner = (
+        quantity(body) if body.endswith((r"^\circ", r"\%", "$")) or body.startswith((r"\$", "$")) else Quantity(body)
+    )
     return Quantity(inner.body, inner.unit or unit(words))
 
 
@@ -136,9 +140,7 @@ def _is_unit(words: str, body: str, counted: bool) -> bool:
 
 
 def _leaves_the_number(words: str) -> bool:
-    """Say whether none of the words changes the number before them; "square" may stand with a unit of the table alone."""
+    """Say whether none of the words changes the number; "square" may stand with a unit of the table alone."""
     found = re.findall(r"[a-z]+(?:-[a-z]+)*", words.lower())
     known = unit(words)
-    return _NOT_COUNTED.isdisjoint(found) and (
-        (known is not None and known.is_known) or _POWER_WORDS.isdisjoint(found)
-    )
+    return _NOT_COUNTED.isdisjoint(found) and ((known is not None and known.is_known) or _POWER_WORDS.isdisjoint(found))

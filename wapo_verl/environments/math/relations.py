@@ -106,15 +106,17 @@ def same_name(one: str, other: str) -> bool:
 
 
 def _bare_name(text: str) -> str:
-    text = re.sub(r"\\(?:overline|vec|mathbf|text|operatorname|mathrm)(?![a-zA-Z])|\\[lr]?vert|[|\s{}]|\bm(?=\\angle)", "", text)
+    text = re.sub(
+        r"\\(?:overline|vec|mathbf|text|operatorname|mathrm)(?![a-zA-Z])|\\[lr]?vert|[|\s{}]|\bm(?=\\angle)", "", text
+    )
     return text
 
 
 _VARIABLE = re.compile(rf"(?:{_GREEK_OR_LETTER}|[A-Z]{{2}})(?:'|{_BELOW})*(?:\([a-zA-Z]\))?")
 
 
-def interval(text: str) -> tuple[str, Node] | None:
-    r"""Return variable and interval of `a < x \le b`, `x > a` or `a \ge x`; None for anything else."""
+def interval(text: str) -> Node | None:
+    r"""Return the interval of `a < x \le b`, `x > a` or `a \ge x`; None for anything else."""
     found = sides(text)
     pieces, signs = list(found.pieces), list(found.signs)
     if len(pieces) not in (2, 3) or not set(signs) <= _FLIPPED.keys():
@@ -130,4 +132,4 @@ def interval(text: str) -> tuple[str, Node] | None:
     low, high = (pieces[0] if place else r"-\infty"), (pieces[-1] if place < last else r"\infty")
     opening = "[" if place and signs[0] == r"\le" else "("
     closing = "]" if place < last and signs[-1] == r"\le" else ")"
-    return pieces[place], Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)))
+    return Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)), pieces[place])

@@ -25,6 +25,8 @@ from wapo_verl.environments.math.values import NotReal, NoValue, TooLarge, Value
 _PRECISIONS = ((30, 80), (80, 240))
 _AGREE = 50
 """Digits to which equal values agree; each is computed to 80, of which 60 at least are right."""
+_SMALLEST, _LARGEST = -100_000, 84
+"""Powers of two between which numbers that agree to 50 digits are equal: `e^{1000}` is not `e^{1000}+1`."""
 _ENOUGH = 4
 """Points at which both have a value and agree, before two expressions count as equal."""
 _BREAKS = frozenset(("abs", "floor", "ceil", "sgn", "max", "min", "root"))
@@ -82,7 +84,7 @@ class Expression:
         return found
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=1_024)
 def expression(tree: Tree) -> Expression:
     """Return the expression of a tree, the same one each time, with the values that it has kept."""
     return Expression(tree)
@@ -134,6 +136,8 @@ def same_constant(gold: Expression, answer: Expression) -> bool:
     """
     wanted, given = _both(gold.value({}, False), answer.value({}, False))
     if close(wanted, given):
+        if not isinstance(wanted, Fraction) and wanted and not _SMALLEST < context(30).mag(abs(wanted)) < _LARGEST:
+            raise TooLarge("a number that may differ behind its first 50 digits")
         return True
     near = min(Fraction(1), abs(wanted)) if isinstance(wanted, Fraction) else min(1, abs(wanted))
     return bool((gold.decimal or answer.decimal) and abs(wanted - given) <= near / TOLERANCE.denominator)
@@ -180,7 +184,7 @@ def points(gold: Expression, answer: Expression, whole: bool = False) -> list[di
     names = sorted(gold.symbols | answer.symbols)
     if whole:
         return [{name: Fraction(_chance(name, k).randint(2, 5 + k)) for name in names} for k in range(8)]
-    found = []
+    found: list[dict[str, Fraction]] = []
     breaks = bool(_BREAKS & (gold.calls | answer.calls))
     for k, (low, high) in enumerate((*_SIZES, *(_FAR if breaks else ()))):
         at = {}
@@ -197,7 +201,7 @@ def points(gold: Expression, answer: Expression, whole: bool = False) -> list[di
 
 def _near_literals(names: list[str], literals: frozenset[Fraction]) -> list[dict[str, Fraction]]:
     r"""Return points on either side of the numbers that are written: `|x-100|` is 100-x up to 100."""
-    found = []
+    found: list[dict[str, Fraction]] = []
     for literal in sorted(literals)[:8]:
         for sign in (1, -1):
             for off in (Fraction(1, 7), Fraction(-1, 7)):

@@ -8,7 +8,7 @@ but for lists nested in lists.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from wapo_verl.environments.math.cleaning import without_box
@@ -29,11 +29,13 @@ class Node:
         text: an atom's expression; of an ordered one its brackets, for example "[)", or ``MATRIX`` (whose parts are
             rows), ``ROW`` or ``RATIO``; "pm" of the two values of a plus-minus; else "".
         parts: the pieces of the other two.
+        variable: whose values they are, where that is said: the x of `x \in (2, 3)`.
     """
 
     kind: str
     text: str = ""
     parts: tuple[Node, ...] = ()
+    variable: str = ""
 
 
 _TOKENS = re.compile(
@@ -45,7 +47,7 @@ _CLOSING = (")", "]", "}", r"\}", r"\rangle")
 _JOINING = {r"\lor": "or", r"\vee": "or", r"\land": "and", r"\wedge": "and", "U": r"\cup"}
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9,])")
 _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+\s*)(?:_(?:\{[^{}]*\}|[0-9a-zA-Z]))?"
-_MEMBER = re.compile(rf"\s*{_NAME}\s*(?:\\in(?![a-z])|(?<=\s)in(?=[\s\\({{\[]))\s*(.*)", re.DOTALL)
+_MEMBER = re.compile(rf"\s*(?P<name>{_NAME})\s*(?:\\in(?![a-z])|(?<=\s)in(?=[\s\\({{\[]))\s*(?P<set>.*)", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-z])")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-z])")
 _EMPTY = re.compile(r"\\emptyset|\\?\{\s*\\?\}")
@@ -55,20 +57,23 @@ _MATRIX = re.compile(
     re.DOTALL,
 )
 _TRANSPOSED = re.compile(r"([(\[].*[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?", re.DOTALL)
-_CONDITION = re.compile(rf"\s*{_NAME}\s*(?:\\in\s*\(-\\infty,\\infty\))?\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)")
+_CONDITION = re.compile(
+    rf"\s*{_NAME}\s*(?:\\in\s*\(-\\infty,\\infty\))?\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)"
+)
 
 
 @lru_cache(maxsize=4_096)
 def structure(text: str, depth: int = 0) -> Node | None:
     """Return the structure of a cleaned answer; None where brackets do not close, or there are too many parts."""
     text = without_box(text.strip())
-    member = _MEMBER.fullmatch(text)
-    text = (member[1] if member else text).strip()
     if depth > _DEEPEST:
         return None
+    if (member := _MEMBER.fullmatch(text)) and depth == 0:
+        values = structure(member["set"].strip(), depth + 1)
+        return values and replace(values, variable="".join(member["name"].split()))
     if _EMPTY.fullmatch(text):
         return Node(UNORDERED)
-    if depth == 0 or member:
+    if depth == 0:
         text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text) if not _has_brackets(text) else text
     for separators in ((",", ";", "and", "or"), (r"\cup",)):
         pieces = split(text, separators)
@@ -76,7 +81,13 @@ def structure(text: str, depth: int = 0) -> Node | None:
             return None
         if len(pieces) > 1:
             return _node(UNORDERED, "", pieces, depth)
-    return _matrix(text, depth) or _bracketed(text, depth) or _several(text, depth) or _plus_minus(text) or Node(ATOM, text)
+    return (
+        _matrix(text, depth)
+        or _bracketed(text, depth)
+        or _several(text, depth)
+        or _plus_minus(text)
+        or Node(ATOM, text)
+    )
 
 
 def split(text: str, separators: tuple[str, ...]) -> list[str] | None:
@@ -163,14 +174,17 @@ def _bracketed(text: str, depth: int) -> Node | None:
 def _several(text: str, depth: int) -> Node | None:
     """Read a ratio of three numbers or more; one of two is a fraction."""
     pieces = split(text, (":",)) or []
-    return _node(ORDERED, RATIO, pieces, depth) if 2 < len(pieces) <= MOST_PARTS and all(map(str.strip, pieces)) else None
+    return (
+        _node(ORDERED, RATIO, pieces, depth) if 2 < len(pieces) <= MOST_PARTS and all(map(str.strip, pieces)) else None
+    )
 
 
 def _plus_minus(text: str) -> Node | None:
     if len(_PLUS_MINUS.findall(text)) != 1:
         return None
     values = tuple(
-        Node(ATOM, _MINUS_PLUS.sub(other, _PLUS_MINUS.sub(sign, text)).strip()) for sign, other in (("+", "-"), ("-", "+"))
+        Node(ATOM, _MINUS_PLUS.sub(other, _PLUS_MINUS.sub(sign, text)).strip())
+        for sign, other in (("+", "-"), ("-", "+"))
     )
     return Node(UNORDERED, "pm", values)
 

@@ -38,22 +38,27 @@ class Token:
     spaced: bool = False
 
 
-TRIGONOMETRIC = frozenset("sin cos tan cot sec csc sinh cosh tanh coth sech csch".split())
-_ARCS = frozenset(f"arc{name}" for name in "sin cos tan cot sec csc sinh cosh tanh".split())
-FUNCTIONS = TRIGONOMETRIC | _ARCS | frozenset("ln log lg exp abs floor ceil sgn gcd lcm max min cis".split())
+_TRIGONOMETRIC_NAMES = "sin cos tan cot sec csc sinh cosh tanh coth sech csch"
+TRIGONOMETRIC = frozenset(_TRIGONOMETRIC_NAMES.split())
+_ARCS = frozenset(f"arc{name}" for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"])
+_OTHER_FUNCTIONS = "ln log lg exp abs floor ceil sgn gcd lcm max min cis"
+FUNCTIONS = TRIGONOMETRIC | _ARCS | frozenset(_OTHER_FUNCTIONS.split())
 SYNONYMS = {
-    **{f"a{name}": f"arc{name}" for name in "sin cos tan sinh cosh tanh".split()},
-    **{f"ar{name}": f"arc{name}" for name in "sinh cosh tanh".split()},
-    **{"cosec": "csc", "tg": "tan", "ctg": "cot", "arctg": "arctan", "sign": "sgn", "ceiling": "ceil", "binomial": "binom"},
+    **{f"a{name}": f"arc{name}" for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]},
+    **{f"ar{name}": f"arc{name}" for name in ["sinh", "cosh", "tanh"]},
+    **{"cosec": "csc", "tg": "tan", "ctg": "cot", "arctg": "arctan", "sign": "sgn", "ceiling": "ceil"},
     **{"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"},
-    **{"infinity": "infty", "inf": "infty", "oo": "infty", "Pi": "pi", "PI": "pi", "imath": "i", "lvert": "vert", "rvert": "vert"},
+    **{"infinity": "infty", "inf": "infty", "oo": "infty", "Pi": "pi", "PI": "pi", "imath": "i"},
+    **{"lvert": "vert", "rvert": "vert", "binomial": "binom"},
 }  # fmt: skip
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar".split()
-)
+_GREEK_NAMES = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
+    Gamma Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar
+"""
+GREEK = frozenset(_GREEK_NAMES.split())
 _PLAIN = {*FUNCTIONS, *SYNONYMS, *GREEK, "pi", "sqrt", "cbrt", "infty", "binom"} - {"vert", "hbar", "ell"}
-_ALONE_ONLY = frozenset("mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs cis PI Pi sign ell".split())
+_ALONE_ONLY_NAMES = "mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs cis PI Pi sign ell"
+_ALONE_ONLY = frozenset(_ALONE_ONLY_NAMES.split())
 """Names that a run of letters must be as a whole: in a longer one they are letters multiplied."""
 _WITHIN = sorted(_PLAIN - _ALONE_ONLY, key=len, reverse=True)
 _WITHIN_RUN = re.compile("|".join(_WITHIN))
@@ -63,7 +68,8 @@ _TOKEN = re.compile(
     r"|\\(?P<command>[a-zA-Z]+)|(?P<letters>[a-zA-Z]+)|(?P<sign>\\[{}|%!]|\S)"
 )
 _SIGNS = frozenset("+-*/^_()[]{}|!,:'") | {r"\%"}
-SPACING = frozenset("displaystyle textstyle limits nolimits quad qquad bigl bigr Bigl Bigr big Big".split())
+_SPACING_NAMES = "displaystyle textstyle limits nolimits quad qquad bigl bigr Bigl Bigr big Big"
+SPACING = frozenset(_SPACING_NAMES.split())
 
 
 def tokens(text: str, prose: bool | None = None) -> list[Token]:
@@ -77,13 +83,13 @@ def tokens(text: str, prose: bool | None = None) -> list[Token]:
         Malformed: for a character that no expression has.
     """
     found: list[Token] = []
-    spaced, opened = False, []
+    spaced, opened = False, [""]
     for match in _TOKEN.finditer(text):
         kind, piece = str(match.lastgroup), str(match[match.lastgroup or 0])
         if kind == "space" or (kind == "command" and piece in SPACING):
             spaced = True
             continue
-        if kind == "thousands" and opened and opened[-1] != "{":  # max(1,234) has two arguments
+        if kind == "thousands" and opened[-1] not in ("", "{"):  # max(1,234) has two arguments
             for number in piece.split(","):
                 found.extend((Token(NUMBER, number, spaced=spaced), Token(SIGN, ",")))
             found.pop()
@@ -100,7 +106,7 @@ def tokens(text: str, prose: bool | None = None) -> list[Token]:
             found.append(Token(SIGN, piece, spaced=spaced))
         if piece in "([{":
             opened.append(piece)
-        elif piece in ")]}" and opened:
+        elif piece in ")]}" and len(opened) > 1:
             opened.pop()
         spaced = False
     return found

@@ -104,7 +104,9 @@ def _flat(tree: Tree, name: str) -> list[Tree]:
 
 def _product(factors: list[Tree]) -> tuple[object, ...]:
     """Return sign, numerator and denominator, each of the latter two sorted and without ones."""
-    sign, above, below = 1, [], []
+    sign = 1
+    above: list[tuple[object, ...]] = []
+    below: list[tuple[object, ...]] = []
     waiting = [(factor, False) for factor in factors]
     while waiting:
         factor, under = waiting.pop()

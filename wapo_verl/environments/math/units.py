@@ -21,7 +21,8 @@ _UNITS = {
     "gallon": "gallon gal", "quart": "quart qt", "pint": "pint pt", "cup": "cup", "teaspoon": "teaspoon tsp",
     "tablespoon": "tablespoon tbsp", "barrel": "barrel bbl", "acre": "acre", "hectare": "hectare ha",
     "am": "am", "pm": "pm", "mph": "mph", "knot": "knot kn", "rpm": "rpm", "calorie": "calorie cal kcal",
-    "dollar": "dollar usd buck", "cent": "cent", "euro": "euro eur", "sterling": "sterling gbp quid", "penny": "penny pennies pence",
+    "dollar": "dollar usd buck", "cent": "cent", "euro": "euro eur",
+    "sterling": "sterling gbp quid", "penny": "penny pennies pence",
     "rupee": "rupee rs inr", "yen": "yen jpy", "yuan": "yuan rmb cny", "ruble": "ruble rub rouble", "won": "won krw",
     "peso": "peso", "franc": "franc chf", "horsepower": "horsepower hp", "electronvolt": "electronvolt ev",
     "atmosphere": "atmosphere atm", "psi": "psi", "unit": "unit", "dozen": "doz",
@@ -30,15 +31,17 @@ _UNITS = {
 }  # fmt: skip
 _METRIC = {
     "m": "meter metre m", "g": "gram gramme g gm", "second": "second sec s", "liter": "liter litre l", "watt": "watt w",
-    "joule": "joule j", "newton": "newton n", "volt": "volt v", "ampere": "ampere amp", "ohm": "ohm", "hertz": "hertz hz",
+    "joule": "joule j", "newton": "newton n", "volt": "volt v", "ampere": "ampere amp", "ohm": "ohm",
+    "hertz": "hertz hz",
     "pascal": "pascal pa", "kelvin": "kelvin", "mole": "mole mol", "byte": "byte", "bit": "bit", "coulomb": "coulomb",
     "farad": "farad", "bar": "bar", "watthour": "watthour wh",
 }  # fmt: skip
 _PREFIXES = {
-    "pico": "p", "nano": "n", "micro": "u", "milli": "m", "centi": "c", "deci": "d", "deca": "", "hecto": "", "kilo": "k",
-    "mega": "M", "giga": "G", "tera": "T",
+    "pico": "p", "nano": "n", "micro": "u", "milli": "m", "centi": "c", "deci": "d", "deca": "", "hecto": "",
+    "kilo": "k", "mega": "M", "giga": "G", "tera": "T",
 }  # fmt: skip
-_SMALL = frozenset("m g second liter joule watt newton volt pascal hertz byte bit watthour mole".split())
+_SMALL_NAMES = "m g second liter joule watt newton volt pascal hertz byte bit watthour mole"
+_SMALL = frozenset(_SMALL_NAMES.split())
 """Metric units whose short names are written behind a prefix's letter."""
 
 
@@ -56,10 +59,12 @@ def _table() -> dict[str, str]:
 
 
 _NAMES = _table()
-_PLAIN = frozenset("in ft yd mi mm cm dm km kg mg ml hr yr lb oz am pm".split())
+_PLAIN_NAMES = "in ft yd mi mm cm dm km kg mg ml hr yr lb oz am pm"
+_PLAIN = frozenset(_PLAIN_NAMES.split())
 """Short names that are units wherever they follow a number."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_SAYS_NOTHING = frozenset("the a an of in is was each all total altogether exactly only more on at to for both long".split())
+_SAYS_NOTHING_NAMES = "the a an of in is was each all total altogether exactly only more on at to for both long"
+_SAYS_NOTHING = frozenset(_SAYS_NOTHING_NAMES.split())
 _PIECE = re.compile(r"(?P<word>[a-zA-Z]+(?:-[a-zA-Z]+)*)|\^\s*\{?\s*(?P<power>-?[0-9])\s*\}?|(?P<per>/)")
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from wapo_verl.environments.math.equivalence import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, compare
 from wapo_verl.environments.math.cleaning import clean
+from wapo_verl.environments.math.equivalence import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, compare
 from wapo_verl.environments.math.forms import is_readable, plain_number, without_spaces
 from wapo_verl.environments.math.structure import ATOM, ORDERED, UNORDERED, structure
 
