@@ -319,11 +319,11 @@ class _Parser(Cursor):
         arguments = self._listed(_SEVERAL[name]) if name in _SEVERAL else [self._function_argument()]
         if power == Number(Fraction(-1), False) and name in TRIGONOMETRIC:
             return Call(f"arc{name}", tuple(arguments))
-        if name == "log":
-            arguments.append(base or Number(Fraction(10), False))
-        tree: Tree = Call("log" if name == "lg" else name, tuple(arguments))
-        if name == "lg":
-            tree = Call("log", (*arguments, Number(Fraction(10), False)))
+        tree: Tree = Call(name, tuple(arguments))
+        if name in ("log", "lg"):
+            tree = Call("log", (*arguments, base or Number(Fraction(10), False)))
+        elif name == "exp":
+            tree = Call("power", (Call("e"), *arguments))
         return tree if power is None else Call("power", (tree, power))
 
     def _base_in_its_name(self, token: Token) -> Tree | None:

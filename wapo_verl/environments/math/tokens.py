@@ -46,7 +46,7 @@ FUNCTIONS = TRIGONOMETRIC | _ARCS | frozenset(_OTHER_FUNCTIONS.split())
 SYNONYMS = {
     **{f"a{name}": f"arc{name}" for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]},
     **{f"ar{name}": f"arc{name}" for name in ["sinh", "cosh", "tanh"]},
-    **{"cosec": "csc", "tg": "tan", "ctg": "cot", "arctg": "arctan", "sign": "sgn", "ceiling": "ceil"},
+    **{"cosec": "csc", "tg": "tan", "ctg": "cot", "arctg": "arctan", "sign": "sgn", "ceiling": "ceil", "Abs": "abs"},
     **{"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"},
     **{"infinity": "infty", "inf": "infty", "oo": "infty", "Pi": "pi", "PI": "pi", "imath": "i"},
     **{"lvert": "vert", "rvert": "vert", "binomial": "binom"},
@@ -57,7 +57,7 @@ _GREEK_NAMES = """
 """
 GREEK = frozenset(_GREEK_NAMES.split())
 _PLAIN = {*FUNCTIONS, *SYNONYMS, *GREEK, "pi", "sqrt", "cbrt", "infty", "binom"} - {"vert", "hbar", "ell"}
-_ALONE_ONLY_NAMES = "mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs cis PI Pi sign ell"
+_ALONE_ONLY_NAMES = "mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs Abs cis PI Pi sign ell"
 _ALONE_ONLY = frozenset(_ALONE_ONLY_NAMES.split())
 """Names that a run of letters must be as a whole: in a longer one they are letters multiplied."""
 _WITHIN = sorted(_PLAIN - _ALONE_ONLY, key=len, reverse=True)
