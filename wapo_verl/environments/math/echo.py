@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from wapo_verl.environments.math.choices import option, words
 from wapo_verl.environments.math.cleaning import clean
-from wapo_verl.environments.math.forms import plain_number
+from wapo_verl.environments.math.forms import is_readable, plain_number
 from wapo_verl.environments.math.grammar import readings
 from wapo_verl.environments.math.quantities import quantity
 from wapo_verl.environments.math.relations import sides
@@ -35,6 +35,8 @@ def is_copied(answer: str, problem: str, gold: str) -> bool:
     the gold answer itself in other writing, `\pi/2` for `\frac{\pi}{2}`.
     """
     answer, gold = clean(answer), clean(gold)
+    if not is_readable(answer):
+        return False
     if sides(answer).signs or option(answer) or words(answer) or plain_number(quantity(answer, counted=True).body):
         return False
     whole = structure(answer)

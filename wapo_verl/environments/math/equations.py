@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from wapo_verl.environments.math.sameness import Expression, close, expression, points, quotient, substituted
 from wapo_verl.environments.math.trees import Symbol, Tree, difference, symbols
-from wapo_verl.environments.math.values import NoValue, TooLarge, Value
+from wapo_verl.environments.math.values import Exhausted, NoValue, TooLarge, Value
 
 EQUALS, UNEQUAL, BELOW, AT_MOST = "=", "!=", "<", "<="
 
@@ -55,6 +55,8 @@ def _constant_ratio(gold: Tree, answer: Tree) -> Value | bool | None:
     for at in points(wanted, given):
         try:
             one, other = wanted.value(at, real), given.value(at, real)
+        except Exhausted:
+            return None
         except (NoValue, TooLarge):
             continue
         if not one or not other:

@@ -32,6 +32,10 @@ class TooLarge(ArithmeticError):
     """A value that would cost too much to compute."""
 
 
+class Exhausted(TooLarge):
+    """An expression whose evaluation costs too much, and at any other point too."""
+
+
 Value = Any
 """A ``Fraction``, or a real or complex number of an mpmath context."""
 
@@ -47,7 +51,7 @@ class Run(Protocol):
     """Bits of a fraction, above which it becomes a floating-point number."""
 
     def spend(self, cost: int) -> None:
-        """Count work; raises ``TooLarge`` where it becomes too much."""
+        """Count work; raises ``Exhausted`` where it becomes too much."""
 
 
 def floating(run: Run, value: Value) -> Value:
@@ -196,6 +200,7 @@ def _factorial(run: Run, value: Value) -> Value:
         if number < 0:
             raise NoValue("the factorial of a negative number")
         if number <= _LARGEST_FACTORIAL:
+            run.spend(number // 50)
             return Fraction(math.factorial(number))
     if magnitude(run, value) > 40:
         raise TooLarge("a factorial")
@@ -209,6 +214,7 @@ def _double_factorial(run: Run, value: Value) -> Value:
         raise NoValue("the double factorial of what is not whole")
     if number > _LARGEST_FACTORIAL:
         raise TooLarge("a double factorial")
+    run.spend(number // 50)
     return Fraction(math.prod(range(number, 0, -2)))
 
 
@@ -217,6 +223,7 @@ def _binomial(run: Run, above: Value, below: Value) -> Value:
     if top is not None and low is not None and top >= 0:
         if low < 0 or top > _LARGEST_FACTORIAL:
             raise NoValue("a binomial coefficient") if low < 0 else TooLarge("a binomial coefficient")
+        run.spend(top // 50)
         return Fraction(math.comb(top, low))
     if low is not None and 0 <= low <= 64:
         factors = [_multiply(run, _add(run, above, Fraction(-k)), Fraction(1, k + 1)) for k in range(low)]

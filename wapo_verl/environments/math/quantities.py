@@ -61,8 +61,11 @@ def quantity(text: str, counted: bool = False) -> Quantity:
         counted: take any words after a space ("15 m", "13 boxes") for a unit too; only where they cannot be variables.
     """
     text = text.strip()
-    if money := _money(text):
-        return money
+    return _money(text) or _with_unit(text, counted)
+
+
+def _with_unit(text: str, counted: bool = False) -> Quantity:
+    """Read a sign or a unit behind the expression."""
     if text.endswith(r"\%") and text[:-2].strip():
         return Quantity(text[:-2].strip(), named(PERCENT))
     if found := _SCALE.fullmatch(text):
@@ -78,7 +81,7 @@ def _money(text: str) -> Quantity | None:
     if found := _SIGN_BEFORE.fullmatch(text):
         name = _currency(found)
         if name in _MONEY_UNITS and found["body"].strip():
-            return Quantity(found["minus"] + quantity(found["body"]).body, named(name))
+            return Quantity(found["minus"] + _with_unit(found["body"].strip()).body, named(name))
     if found := _SIGN_BEHIND.fullmatch(text):
         return Quantity(found["body"], named(_currency(found)))
     return None

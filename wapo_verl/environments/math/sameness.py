@@ -20,7 +20,7 @@ from typing import Any
 
 from wapo_verl.environments.math.forms import TOLERANCE
 from wapo_verl.environments.math.trees import Call, Number, Symbol, Tree, calls, has_decimal, nodes, shape, symbols
-from wapo_verl.environments.math.values import NotReal, NoValue, TooLarge, Value, context, evaluate
+from wapo_verl.environments.math.values import Exhausted, NotReal, NoValue, TooLarge, Value, context, evaluate
 
 _PRECISIONS = ((30, 80), (80, 240))
 _AGREE = 50
@@ -114,9 +114,9 @@ def same_value(gold: Tree, answer: Tree) -> bool | None:
     wanted, given = expression(gold), expression(answer)
     if "infinity" in wanted.calls | given.calls:
         return False if _is_infinite(gold) or _is_infinite(answer) else None
-    if wanted.symbols or given.symbols:
-        return _same_function(wanted, given)
     try:
+        if wanted.symbols or given.symbols:
+            return _same_function(wanted, given)
         return same_constant(wanted, given)
     except (NoValue, TooLarge):
         return None
@@ -246,6 +246,8 @@ def _same_at(gold: Expression, answer: Expression, at: Mapping[str, Fraction], r
     for side in (gold, answer):
         try:
             values.append(side.value(at, real))
+        except Exhausted:
+            raise
         except (NoValue, TooLarge) as error:
             values.append(error)
     missing = [value for value in values if isinstance(value, ArithmeticError)]

@@ -15,6 +15,7 @@ import mpmath  # type: ignore[import-untyped]
 from wapo_verl.environments.math.forms import Number
 from wapo_verl.environments.math.operations import (
     OPERATIONS,
+    Exhausted,
     NotReal,
     NoValue,
     TooLarge,
@@ -24,7 +25,7 @@ from wapo_verl.environments.math.operations import (
 )
 from wapo_verl.environments.math.trees import Symbol, Tree
 
-__all__ = ["NoValue", "NotReal", "TooLarge", "Value", "context", "evaluate"]
+__all__ = ["Exhausted", "NoValue", "NotReal", "TooLarge", "Value", "context", "evaluate"]
 
 _LONGEST_FRACTION = 120_000  # bits; 2006! has 19,064, 10,000! has 118,459
 _LONGEST_AT_POINTS = 8_000  # where variables have values, of which many are tried
@@ -81,7 +82,7 @@ class _Evaluation:
     def spend(self, cost: int) -> None:
         self.spent += cost
         if self.spent > _BUDGET:
-            raise TooLarge("too many operations")
+            raise Exhausted("too many operations")
 
     def checked(self, value: Value) -> Value:
         """Return the value, a fraction that has become long as a floating-point number."""
