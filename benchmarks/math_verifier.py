@@ -1,82 +1,108 @@
-"""How many answers a second the mathematics verifier judges: by text alone, and by a worker process.
+"""How many answers a second of CPU the mathematics verifier judges, right ones and wrong ones, and math-verify alone.
 
-`python -m benchmarks.math_verifier [--rows PLACE] [--answers N]`. Gold answers are those of a file or folder of
-MATH-500's rows (the environment's own few where none is given). Wrong answers are gold answers of other rows; right
-ones, for the worker, are sums of a gold expression and a root in the other order, no pair twice. CPU time is counted
-beside the clock, because the clock says little on a machine that others use too.
+`python -m benchmarks.math_verifier [--rows PLACE] [--answers N] [--rounds N]`. Gold answers are those of a file or folder
+of MATH-500's rows (the environment's own few where none is given). Right answers are gold answers written otherwise,
+wrong ones are other rows' gold answers, gold answers with one number changed, and expressions near the gold one; each
+pair is judged once a round. CPU time of this process and of the verifier's workers is counted, because the clock says
+little on a machine that others use; the verifiers take turns, so that what disturbs one disturbs the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from wapo_verl.environments.math.equivalence import EQUAL, compare
-from wapo_verl.environments.math.workers import Limits, Worker
+from wapo_verl.environments.math import verifier
 from wapo_verl.environments.registry import environment
 
-NOT_SUMMED = ("\\t", "=", "(", "\\i", "\\m", "\\p", "\\$", "\\b", "^", ",", "_")
-"""What a gold answer has that is no summand: text, equations, tuples, sets, money, matrices, degrees."""
+Pair = tuple[str, str]
+_NUMBER = re.compile(r"(?<![0-9_])[1-9][0-9]*(?![0-9])")
 
 
-class _NeedsAlgebra(Exception):
-    pass
+def wrong_pairs(golds: list[str], count: int) -> dict[str, list[Pair]]:
+    """Return pairs of a gold answer and a wrong one, by how it came about."""
+    chance = random.Random(0)
+    drawn = [chance.choice(golds) for _ in range(count)]
+    numbered = [gold for gold in drawn if _NUMBER.search(gold)]
+    others = ((gold, chance.choice(golds)) for gold in drawn)
+    plain = [gold for gold in golds if re.search(r"sqrt|pi|\^|[a-z]", gold) and not re.search(r"text|mbox|[=,(\\$_]i", gold)]
+    return {
+        "another row's answer": [pair for pair in others if pair[0] != pair[1]],
+        "a number changed": [
+            (gold, _NUMBER.sub(lambda found: str(int(found[0]) + chance.randint(1, 9)), gold, count=1)) for gold in numbered
+        ],
+        "an expression nearby": [
+            (gold, rf"{gold}+\sqrt{{{number + 2}}}") for number in range(count) if (gold := chance.choice(plain or golds))
+        ],
+    }
 
 
-def _no_algebra(gold: str, answer: str) -> bool:
-    raise _NeedsAlgebra
+def right_pairs(golds: list[str], count: int) -> dict[str, list[Pair]]:
+    """Return pairs of a gold answer and the same written otherwise."""
+    chance = random.Random(1)
+    drawn = [chance.choice(golds) for _ in range(count)]
+    summands = [gold for gold in golds if not re.search(r"[=,(\\$_^%]|text", gold.replace(r"\frac", "").replace(r"\sqrt", ""))]
+    return {
+        "the same text": [(gold, f"${gold}$") for gold in drawn],
+        "written otherwise": [(gold, gold.replace(r"\frac", r"\dfrac").replace("(", r"\left(").replace(")", r"\right)")) for gold in drawn],
+        "terms turned round": [
+            (rf"{summand}+\sqrt{{{number + 2}}}", rf"\sqrt{{{number + 2}}}+{summand}")
+            for number in range(count)
+            if (summand := chance.choice(summands))
+        ],
+    }
 
 
-def wrong_pairs(golds: list[str], count: int) -> list[tuple[str, str]]:
-    """Gold answers of two rows each."""
-    generator = random.Random(0)
-    return [(generator.choice(golds), generator.choice(golds)) for _ in range(count)]
+def by_math_verify(gold: str, answer: str) -> bool:
+    """Judge with math-verify as its own documentation does, without its time limit."""
+    from math_verify import parse, verify
+
+    wanted, given = (parse(f"${text}$", parsing_timeout=None) for text in (gold, answer))
+    return bool(verify(wanted, given, timeout_seconds=None))
 
 
-def right_pairs(golds: list[str], count: int) -> Iterator[tuple[str, str]]:
-    """Pairs of equal expressions that need algebra."""
-    summands = [gold for gold in golds if not any(sign in gold for sign in NOT_SUMMED)]
-    for number in range(count):
-        root, summand = rf"\sqrt{{{number + 2}}}", summands[number % len(summands)]
-        yield f"{summand} + {root}", f"{root} + {summand}"
+def by_us(gold: str, answer: str) -> bool:
+    """Judge as a reward does."""
+    return verifier.verify(gold, answer) == verifier.EQUAL
 
 
-def measure_text(golds: list[str], count: int) -> None:
-    """Print how many wrong answers need no worker, and how fast that is found out."""
-    asked, settled = wrong_pairs(golds, count), 0
-    started = time.process_time()
-    for gold, answer in asked:
-        try:
-            compare(gold, answer, _no_algebra)
-            settled += 1
-        except _NeedsAlgebra:
-            pass
-    speed = count / (time.process_time() - started)
-    print(f"by text: {settled / count:.1%} of {count} answers of other rows, {speed:,.0f} answers per CPU second")
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children, those that have ended among them."""
+    children = (child.cpu_times() for child in psutil.Process().children())
+    ended = psutil.Process().cpu_times()
+    living = sum(times.user + times.system for times in children)
+    return time.process_time() + living + ended.children_user + ended.children_system
 
 
-def measure_worker(golds: list[str], count: int) -> None:
-    """Print what a worker's start, its answers and its memory cost."""
-    started = time.monotonic()
-    worker = Worker(Limits(workers=1))
-    assert worker.ask(r"\sqrt{2}+x", r"x+\sqrt{2}") == EQUAL
-    process = psutil.Process(worker.process.pid)
-    start_cpu = sum(process.cpu_times()[:2])
-    print(f"a worker's start: {start_cpu:.2f} s of CPU, {time.monotonic() - started:.2f} s by the clock")
-    started = time.monotonic()
-    right = sum(worker.ask(gold, answer) == EQUAL for gold, answer in right_pairs(golds, count))
-    clock, spent = time.monotonic() - started, sum(process.cpu_times()[:2]) - start_cpu
-    assert right == count, f"{right} of {count} equal"
-    print(
-        f"by a worker: {count} answers, {count / spent:,.0f} per CPU second, {count / clock:,.0f} a second by the clock"
-    )
-    print(f"a worker's memory: {process.memory_info().rss / 2**20:.0f} MB resident")
-    worker.close()
+def measure(judge: Callable[[str, str], bool], pairs: list[Pair]) -> tuple[float, float]:
+    """Return CPU seconds and the share called right."""
+    started = cpu_seconds()
+    equal = sum(judge(*pair) for pair in pairs)
+    return cpu_seconds() - started, equal / len(pairs)
+
+
+def compare(kinds: dict[str, list[Pair]], title: str, rounds: int) -> None:
+    """Measure both verifiers in turns on each kind of pairs, and print."""
+    for kind, pairs in kinds.items():
+        seconds = {"ours": 0.0, "math-verify": 0.0}
+        shares = {}
+        for place in range(rounds):
+            part = pairs[place::rounds]
+            for name, judge in (("ours", by_us), ("math-verify", by_math_verify)):
+                spent, shares[name] = measure(judge, part)
+                seconds[name] += spent
+        speeds = {name: len(pairs) / spent for name, spent in seconds.items()}
+        print(
+            f"{title}, {kind}: "
+            + "; ".join(f"{name} {speed:,.0f} a CPU second ({shares[name]:.1%} called right)" for name, speed in speeds.items())
+            + f"; {speeds['ours'] / speeds['math-verify']:.0f} times"
+        )
 
 
 def main() -> None:
@@ -84,11 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--answers", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
     env = environment("math500")
     golds = [example.answers[0] for example in env.examples("test", arguments.rows or env.sample_source())]
-    measure_text(golds, 10 * arguments.answers)
-    measure_worker(golds, arguments.answers)
+    by_math_verify("1", "x")  # imports are not what is measured
+    by_us(r"\int_0^1 x\,dx", "1/2")
+    compare(wrong_pairs(golds, arguments.answers), "wrong", arguments.rounds)
+    compare(right_pairs(golds, arguments.answers), "right", arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.math.workers import Limits, pool
+from wapo_verl.environments.math.workers import WorkerLimits, pool
 from wapo_verl.environments.registry import environment_of, names
 
 
@@ -41,7 +41,7 @@ def compute_score(
         extra_info: the row's, with the agent loop's `extra_fields` merged in by veRL: `episode` is the record.
         weights: reward part -> weight, in place of the environment's; a part not named weighs 0. A name of an
             environment -> such a mapping is for its rows alone, and wins there over the rest.
-        verifier: limits of the mathematics verifier's worker processes (`wapo_verl.environments.math.workers.Limits`),
+        verifier: limits of the mathematics verifier's processes (`wapo_verl.environments.math.workers.WorkerLimits`),
             by name.
 
     Returns:
@@ -53,7 +53,7 @@ def compute_score(
         WorkerError: when the mathematics verifier's processes cannot be started.
     """
     if verifier is not None:
-        pool(Limits.of(verifier))
+        pool(WorkerLimits.of(verifier))
     environment_ = _environment(data_source)
     episode = _episode(environment_, solution_str, (extra_info or {}).get("episode"))
     score = environment_.score(episode, _plain(ground_truth), _weights_for(environment_.name, weights))

@@ -47,7 +47,7 @@ def test_the_parts_become_metrics_of_the_step() -> None:
 
 def test_limits_are_settings_of_the_reward_function() -> None:
     score("1/\\sqrt{3}", verifier={"workers": 1, "seconds": "2.5"})
-    assert math_workers.pool().limits == math_workers.Limits(workers=1, seconds=2.5)
+    assert math_workers.pool().limits == math_workers.WorkerLimits(workers=1, seconds=2.5)
     with pytest.raises(ValueError, match="has no limit 'second'; its limits are workers, seconds, megabytes"):
         score("1", verifier={"second": 1})
     with pytest.raises(ValueError, match="verifier's workers must be above 0"):
@@ -85,7 +85,7 @@ def test_verls_reward_manager_goes_on_scoring_beside_a_hanging_answer() -> None:
     async def all_at_once() -> dict[str, dict[str, Any]]:
         return dict(zip(texts, await asyncio.gather(*map(run, texts)), strict=True))
 
-    math_workers.pool(math_workers.Limits(workers=2, seconds=4))
+    math_workers.pool(math_workers.WorkerLimits(workers=2, seconds=4))
     results = asyncio.run(all_at_once())
     assert {name: result["reward_score"] for name, result in results.items()} == {"right": 1, "wrong": 0, "hanging": 0}
     assert results["hanging"]["reward_extra_info"]["timed_out"] == 1.0

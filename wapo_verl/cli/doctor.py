@@ -171,10 +171,10 @@ def check_patches() -> list[Check]:
 def check_math_verifier() -> list[Check]:
     """Tell whether a worker process of the mathematics verifier starts and answers."""
     from wapo_verl.environments.math.equivalence import EQUAL
-    from wapo_verl.environments.math.workers import Limits, WorkerError, WorkerPool
+    from wapo_verl.environments.math.workers import WorkerLimits, WorkerError, WorkerPool
 
     found = [Check(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
-    pool = WorkerPool(Limits(workers=1))
+    pool = WorkerPool(WorkerLimits(workers=1))
     try:
         verdict = pool.ask(r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}")
     except WorkerError as error:

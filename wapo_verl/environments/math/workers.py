@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What the verifier may use.
 
     Attributes:
@@ -55,7 +55,7 @@ class Limits:
             raise ValueError(f"the verifier's megabytes must be at least 512, not {self.megabytes}")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Limits:
+    def of(cls, given: Mapping[str, Any]) -> WorkerLimits:
         """The limits that a user's mapping names, the rest as they are by default.
 
         Raises:
@@ -78,7 +78,7 @@ class WorkerError(RuntimeError):
 class Worker:
     """One process and the socket to it. Not safe to share between threads."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorkerLimits) -> None:
         self.limits = limits
         ours, theirs = socket.socketpair()
         with theirs:
@@ -165,8 +165,8 @@ _START = (
 class WorkerPool:
     """So many workers, none of them started before it is needed; a thread waits while all are busy."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: WorkerLimits | None = None) -> None:
+        self.limits = limits or WorkerLimits()
         self._slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()
         for _ in range(self.limits.workers):
             self._slots.put(None)
@@ -214,7 +214,7 @@ _pool: WorkerPool | None = None
 _pool_of: int | None = None
 
 
-def pool(limits: Limits | None = None) -> WorkerPool:
+def pool(limits: WorkerLimits | None = None) -> WorkerPool:
     """This process's pool, made at the first call; other limits than its own replace it, None leaves them.
 
     A forked process gets one of its own: two processes on one socket would read each other's verdicts.

@@ -18,7 +18,7 @@ import pytest
 from wapo_verl.environments.math import verifier as math_verifier
 from wapo_verl.environments.math import workers as math_workers
 from wapo_verl.environments.math.equivalence import DIFFERENT, EQUAL, UNPARSED
-from wapo_verl.environments.math.workers import TIMED_OUT, WORKER_DIED, Limits, Worker, WorkerError, WorkerPool
+from wapo_verl.environments.math.workers import TIMED_OUT, WORKER_DIED, WorkerLimits, Worker, WorkerError, WorkerPool
 
 GOLD, RIGHT, WRONG = r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}", r"\frac{1}{\sqrt{5}}"
 HANGING = "9^{9^{9^{9}}}"
@@ -27,7 +27,7 @@ PATIENCE = 60.0  # seconds; a busy machine must not turn a right test red
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerPool]:
-    found = WorkerPool(Limits(workers=1, seconds=1, megabytes=600))
+    found = WorkerPool(WorkerLimits(workers=1, seconds=1, megabytes=600))
     yield found
     found.close()
 
@@ -130,7 +130,7 @@ def test_a_worker_has_its_memory_limit(pool: WorkerPool) -> None:
 
 def test_many_threads_share_few_workers() -> None:
     before = children()
-    pool = WorkerPool(Limits(workers=2))
+    pool = WorkerPool(WorkerLimits(workers=2))
     seen: set[int] = set()
     try:
         with ThreadPoolExecutor(8) as threads:
@@ -149,8 +149,8 @@ def test_many_threads_share_few_workers() -> None:
 
 PARENT = """
 import sys, threading, time
-from wapo_verl.environments.math.workers import Limits, WorkerPool
-pool = WorkerPool(Limits(workers=1, seconds=1))
+from wapo_verl.environments.math.workers import WorkerLimits, WorkerPool
+pool = WorkerPool(WorkerLimits(workers=1, seconds=1))
 pool.ask(sys.argv[1], sys.argv[2])
 threading.Thread(target=pool.ask, args=(sys.argv[1], sys.argv[3]), daemon=True).start()
 time.sleep(0.2)
@@ -174,20 +174,20 @@ def test_no_worker_outlives_a_parent_that_was_killed(answer: str) -> None:
 def test_a_worker_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math_workers, "_START", "raise SystemExit(3)")
     with pytest.raises(WorkerError, match="ended at its start with status 3"):
-        WorkerPool(Limits(workers=1)).ask(GOLD, RIGHT)
+        WorkerPool(WorkerLimits(workers=1)).ask(GOLD, RIGHT)
 
 
 @pytest.mark.parametrize(("name", "value"), [("workers", 0), ("seconds", -1.0), ("megabytes", 100)])
 def test_limits_that_cannot_be_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"verifier's {name} must be"):
-        Limits(**{name: value})  # type: ignore[arg-type]
+        WorkerLimits(**{name: value})  # type: ignore[arg-type]
 
 
 def test_the_process_has_one_pool_and_a_forked_one_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = math_workers.pool()
     assert math_workers.pool() is ours
     assert math_workers.pool(ours.limits) is ours
-    other = math_workers.pool(Limits(workers=ours.limits.workers + 1))
+    other = math_workers.pool(WorkerLimits(workers=ours.limits.workers + 1))
     assert other is not ours
     monkeypatch.setattr(math_workers.os, "getpid", lambda: -1)
     assert math_workers.pool() is not other
