@@ -171,7 +171,7 @@ def check_patches() -> list[Check]:
 def check_math_verifier() -> list[Check]:
     """Tell whether a worker process of the mathematics verifier starts and answers."""
     from wapo_verl.environments.math.equivalence import EQUAL
-    from wapo_verl.environments.math.workers import WorkerLimits, WorkerError, WorkerPool
+    from wapo_verl.environments.math.workers import WorkerError, WorkerLimits, WorkerPool
 
     found = [Check(name, installed(name) or "missing") for name in ("math-verify", "antlr4-python3-runtime")]
     pool = WorkerPool(WorkerLimits(workers=1))

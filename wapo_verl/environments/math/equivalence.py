@@ -269,15 +269,8 @@ def _belong_together(exact: str, rounded: str) -> bool:
 def _same_relation(gold: Sides, answer: Sides, algebra: Algebra) -> bool:
     """Compare equations and inequalities: by their names, as multiples of one another, or by computer algebra."""
     equations = gold.only(EQUAL_TO) and answer.only(EQUAL_TO)
-    if equations and same_name(gold.pieces[0], answer.pieces[0]):
-        if all(_same_piece(gold.pieces[-1], piece, algebra) for piece in answer.pieces[1:]):
-            return True
-        if (
-            is_name(gold.pieces[0])
-            and names_one_thing(gold.pieces[0])
-            and not _occurs(gold.pieces[0], answer.pieces[1:])
-        ):
-            return False
+    if equations and (verdict := _same_by_name(gold, answer, algebra)) is not None:
+        return verdict
     if len(gold.pieces) != len(answer.pieces) or not all(map(_is_single, (*gold.pieces, *answer.pieces))):
         return False
     pairs = [_links(gold), _links(answer)]
@@ -295,7 +288,18 @@ def _is_single(piece: str) -> bool:
     return node is not None and node.kind == ATOM
 
 
-def _occurs(name: str, pieces: tuple[str, ...]) -> bool:
+def _same_by_name(gold: Sides, answer: Sides, algebra: Algebra) -> bool | None:
+    """Compare `name = value` with `name = value`; None where one is no such equation, or only the names differ."""
+    (wanted, value), (given, *values) = (gold.pieces[0], gold.pieces[-1]), answer.pieces
+    solved = names_one_thing(wanted) and is_name(given) and not _occurs(wanted, values) and given not in value
+    if not (solved or same_name(wanted, given)):
+        return None
+    if all(_same_piece(value, piece, algebra) for piece in values):
+        return True if same_name(wanted, given) else None
+    return False if solved else None
+
+
+def _occurs(name: str, pieces: list[str]) -> bool:
     return any(name in piece for piece in pieces)
 
 

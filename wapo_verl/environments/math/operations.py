@@ -221,13 +221,15 @@ def _double_factorial(run: Run, value: Value) -> Value:
 def _binomial(run: Run, above: Value, below: Value) -> Value:
     top, low = _whole(above), _whole(below)
     if top is not None and low is not None and top >= 0:
-        if low < 0 or top > _LARGEST_FACTORIAL:
-            raise NoValue("a binomial coefficient") if low < 0 else TooLarge("a binomial coefficient")
-        run.spend(top // 50)
-        return Fraction(math.comb(top, low))
+        if low < 0:
+            raise NoValue("a binomial coefficient")
+        factors = min(low, abs(top - low))
+        if factors * top.bit_length() <= run.longest:
+            run.spend(factors // 50)
+            return Fraction(math.comb(top, low))
     if low is not None and 0 <= low <= 64:
-        factors = [_multiply(run, _add(run, above, Fraction(-k)), Fraction(1, k + 1)) for k in range(low)]
-        return _multiply(run, *factors) if factors else Fraction(1)
+        parts = [_multiply(run, _add(run, above, Fraction(-k)), Fraction(1, k + 1)) for k in range(low)]
+        return _multiply(run, *parts) if parts else Fraction(1)
     rest = _add(run, above, _multiply(run, Fraction(-1), below))
     return _factorial(run, above) / (_factorial(run, below) * _factorial(run, rest))
 

@@ -21,7 +21,7 @@ _DEEPEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One piece of an answer.
+    r"""One piece of an answer.
 
     Attributes:
         kind: ``UNORDERED`` (a list, a set, a union: order is nothing), ``ORDERED`` (a tuple, an interval, a matrix),

@@ -1,6 +1,6 @@
-"""A right answer written in usual ways is paid, one with a thing changed is not: MATH-500's gold answers, and made ones.
+"""A right answer written in usual ways is paid, one with a thing changed is not: real gold answers, and made ones.
 
-No processes, no GPU.
+The real ones are MATH-500's. No processes, no GPU.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from wapo_verl.environments.math.equivalence import EQUAL, compare
 from wapo_verl.environments.registry import environment
 
 REAL_ROWS = DATA / "math500" / "test.jsonl"
-CHANCE = 20_250
+
+PATTERNS = r"""
+@N | -@N | \frac{@N}{@D} | @N.25 | @N.07 | @N@R | @N\pi | \frac{@R}{@N} | @N+@N@R | x^@K+@Nx-@N | (@N,-@N)
+[@N,\infty) | (-\infty,@N] | @N+@Ni | @N, @B | \{@N,-@N\} | @N^\circ | @N\% | @N\text{ cm}^2 | \$@N.50 | x=@N | y=@Nx-@N
+\begin{pmatrix} @N \\ -@N \end{pmatrix} | @N\le x<@B | \text{(@L)} | \frac{\pi}{@N} | @Ne^{@Kx} | \ln @N | 4321_5
+\frac{@Na}{@Nb+c} | @N\sin @Kt | @N! | @N \pm @R | \binom{@B}{@K} | |AB|=@N | @N\text{ seconds} | (@N,@B] | t\in[@N,@B]
+\sqrt{@N+x} | @N^{x} | \log_2 @N | f(x)=@Nx^@K | S_{10}=@N | @Nxy^2 | @N-@Ki | \frac{x-@N}{x+@N}
+"""
+"""Gold answers of every kind: @N is a number, @D another, @B a greater one, @K a digit, @R a root, @L a letter."""
 
 
-def made_golds(count: int) -> list[str]:
-    """Gold answers of every kind, drawn by chance, the same ones each time."""
-    chance = random.Random(CHANCE)
-
-    def number() -> int:
-        return chance.choice([chance.randint(2, 9), chance.randint(10, 99), chance.randint(100, 9_999)])
-
-    def root() -> str:
-        return rf"\sqrt{{{chance.choice([2, 3, 5, 6, 7, 10, 11, 13])}}}"
-
-    kinds: list[Callable[[], str]] = [
-        lambda: str(number()), lambda: f"-{number()}", lambda: rf"\frac{{{number()}}}{{{2 * number() + 1}}}",
-        lambda: f"{number()}.{chance.randint(1, 99):02d}", lambda: f"{number()}{root()}", lambda: rf"{number()}\pi",
-        lambda: rf"\frac{{{root()}}}{{{number()}}}", lambda: f"{number()}+{number()}{root()}", lambda: f"x^{chance.randint(2, 6)}+{number()}x-{number()}",
-        lambda: f"({number()},-{number()})", lambda: rf"[{number()},\infty)", lambda: rf"(-\infty,{number()}]", lambda: f"{number()}+{number()}i",
-        lambda: f"{number()}, {10_000 + number()}", lambda: rf"\{{{number()},-{number()}\}}", lambda: rf"{number()}^\circ", lambda: rf"{number()}\%",
-        lambda: rf"{number()}\text{{ cm}}^2", lambda: rf"\${number()}.50", lambda: f"x={number()}", lambda: f"y={number()}x-{number()}",
-        lambda: rf"\begin{{pmatrix}} {number()} \\ -{number()} \end{{pmatrix}}", lambda: rf"{number()}\le x<{10_000 + number()}", lambda: rf"\text{{({chance.choice('ABCDE')})}}",
-        lambda: rf"\frac{{\pi}}{{{number()}}}", lambda: rf"{number()}e^{{{chance.randint(2, 9)}x}}", lambda: rf"\ln {number()}", lambda: rf"\frac{{{number()}a}}{{{number()}b+c}}",
-        lambda: rf"{number()}\sin {chance.randint(2, 9)}t", lambda: f"{number()}!", lambda: f"{chance.randint(100, 144)}_5", lambda: rf"{number()} \pm {root()}",
-    ]  # fmt: skip
-    return [kinds[place % len(kinds)]() for place in range(count)]
+def made_golds(count: int = 320) -> list[str]:
+    """Gold answers of the patterns, drawn by chance, the same ones each time."""
+    chance = random.Random(20_250)
+    drawn: dict[str, Callable[[], str]] = {
+        "N": lambda: str(chance.randint(2, 10 ** chance.randint(1, 4))),
+        "D": lambda: str(20_000 + 2 * chance.randint(2, 99) + 1),
+        "B": lambda: str(chance.randint(10_001, 99_999)),
+        "K": lambda: str(chance.randint(2, 6)),
+        "R": lambda: rf"\sqrt{{{chance.choice([2, 3, 5, 6, 7, 10, 11, 13])}}}",
+        "L": lambda: chance.choice("ABCDE"),
+    }
+    patterns = re.split(r" \| |\n", PATTERNS.strip())
+    return [
+        re.sub("@([A-Z])", lambda found: drawn[found[1]](), patterns[place % len(patterns)]) for place in range(count)
+    ]
 
 
 def real_golds() -> list[str]:
@@ -50,12 +51,10 @@ def real_golds() -> list[str]:
     return sorted({example.answers[0] for example in environment("math500").examples("test", REAL_ROWS)})
 
 
-MADE = made_golds(320)
-
 WRAPPED = [
-    "${}$", "$ {} $", "$${}$$", r"\({}\)", r"\[{}\]", r"\boxed{{{}}}", r"$\boxed{{{}}}$.", "{}.", "  {}  ", "**{}**", "`{}`", '"{}"',
-    r"\displaystyle {}", r"$\displaystyle {}$", "**${}$**", r"\fbox{{{}}}",
-]  # fmt: skip
+    *("${}$", "$ {} $", "$${}$$", r"\({}\)", r"\[{}\]", r"\boxed{{{}}}", r"$\boxed{{{}}}$.", "{}.", "  {}  "),
+    *("**{}**", "`{}`", '"{}"', r"\displaystyle {}", r"$\displaystyle {}$", "**${}$**", r"\fbox{{{}}}"),
+]
 
 
 def rewritten(gold: str) -> Iterator[str]:
@@ -63,28 +62,39 @@ def rewritten(gold: str) -> Iterator[str]:
     yield from (wrapping.format(gold) for wrapping in WRAPPED)
     if "," not in gold:  # in bare braces a set
         yield from ("{" + gold + "}", rf"$\boldsymbol{{{gold}}}$")
-    yield gold.replace(r"\frac", r"\dfrac").replace("dd", "d")
-    yield gold.replace(r"\frac", r"\tfrac").replace("dt", "t")
-    yield gold.replace("(", r"\left(").replace(")", r"\right)").replace("[", r"\left[").replace("]", r"\right]")
-    yield gold.replace("-", "−").replace(r"\pi", "π").replace(r"\infty", "∞").replace(r"^\circ", "°").replace(r"\pm", "±")
+    yield re.sub(r"\\d?frac", r"\\dfrac", gold)
+    yield re.sub(r"\\d?frac", r"\\tfrac", gold)
+    yield re.sub(r"(?<!\\)[(\[]", r"\\left\g<0>", re.sub(r"(?<!\\)[)\]]", r"\\right\g<0>", gold))
+    yield gold.replace("-", "−").replace(r"\pi", "π").replace(r"\infty", "∞").replace(r"^\circ", "°")
     yield re.sub(r"(?<=[0-9a-z)}])([+=<])(?=[0-9a-z(\\])", r" \1 ", gold)
     yield gold.replace(r"\mbox", r"\text").replace(r"\text", r"\textrm")
     yield re.sub(r"\^([0-9a-z])", r"^{\1}", gold)
     yield re.sub(r"\\sqrt\{([0-9]+)\}", r"\\sqrt{ \1 }", gold)
     yield re.sub(r"(?<![0-9.,_^])([1-9])([0-9]{3})(?![0-9])", r"\1{,}\2", gold)
-    if "begin" not in gold:
-        yield gold.replace(",", ", ") if r",\!" not in gold else gold
+    if "begin" not in gold and r",\!" not in gold:
+        yield gold.replace(",", ", ")
     if not re.search(r"[=<]|\\(?:le|in|text|begin|pm|mbox)|[,_]", gold):
-        yield f"q = {gold}"
-        yield f"f(3) = {gold}"
-        yield rf"$Q = \boxed{{{gold}}}$".replace(r"\boxed", "")
-    if re.fullmatch(r"-?[0-9]+", gold):
-        yield from (f"{gold}.0", f"{gold}.", rf"{gold}\text{{ units}}", rf"\frac{{{2 * int(gold)}}}{{2}}", f"{3 * int(gold)}/3", f"{gold} boxes")
-        yield from (f"{gold}th", rf"{gold}^{{\text{{th}}}}", f"\\text{{{gold}}}", f"{gold} square units", f"(C) {gold}", f"{gold}**1")
-    if re.fullmatch(r"-?[0-9]*\\frac\{[0-9]+\}\{[0-9]+\}", gold):
-        yield re.sub(r"\\frac\{([0-9]+)\}\{([0-9]+)\}", r"\1/\2", gold) if not re.match("-?[0-9]", gold) else gold
+        yield from (f"q = {gold}", f"f(3) = {gold}", rf"|PQ| = {gold}")
+    yield from numbers_rewritten(gold)
     if r"\sqrt" in gold and not re.search(r"\\sqrt[0-9]|\\le|text", gold):
-        yield re.sub(r"\\sqrt\{([0-9]+)\}", r"sqrt(\1)", gold)
+        yield re.sub(r"\\sqrt\{([^{}]+)\}", r"sqrt(\1)", gold)
+
+
+def numbers_rewritten(gold: str) -> Iterator[str]:
+    if re.fullmatch(r"-?[0-9]+", gold):
+        yield from (f"{gold}.0", f"{gold}.", rf"{gold}\text{{ units}}", rf"\frac{{{2 * int(gold)}}}{{2}}")
+        yield from (f"{3 * int(gold)}/3", f"{gold} boxes", f"{gold}th", rf"{gold}^{{\text{{th}}}}", f"\\text{{{gold}}}")
+        yield from (f"{gold} square units", f"(C) {gold}", f"{gold}**1", f"{gold} \\approx {gold}.0")
+    if re.fullmatch(r"-?\\frac\{[0-9]+\}\{[0-9]+\}", gold):
+        yield re.sub(r"\\frac\{([0-9]+)\}\{([0-9]+)\}", r"\1/\2", gold)
+
+
+SWAPPED = [("+", "-"), ("=", "<"), (r"\le", ">"), ("<", r"\le "), (r"\pi", "e"), ("sin", "cos"), (r"\in", r"\ni")]
+RENAMED = [("x", "y"), ("i", "j"), ("a", "b"), ("t", "s"), ("y", "z")]
+OTHER_UNITS = [
+    *((r"\text{ cm}^2", r"\text{ cm}^3"), (r"\text{ cm}", r"\text{ m}"), (r"\mbox{ cm}^2", "cm"), ("inches", "feet")),
+    *((r"\%", r"\text{ cm}"), (r"^\circ", r"\text{ radians}"), ("seconds", "minutes"), ("seconds", "nanoseconds")),
+]
 
 
 def changed(gold: str) -> Iterator[str]:
@@ -92,39 +102,67 @@ def changed(gold: str) -> Iterator[str]:
     if re.fullmatch(r"\\text\{.*\}", gold):
         yield from (r"\text{(Z)}", r"\text{nothing}", "7")
         return
-    for match in re.finditer(r"(?<![0-9.])[0-9]+(?![0-9])", gold):
-        before = gold[: match.start()]
-        if before.endswith(r"\!") or match[0] == "0" or "," in gold[match.end() : match.end() + 1]:
-            continue
-        yield f"{before}{int(match[0]) + 1}{gold[match.end() :]}"
-        yield f"{before}1{match[0]}{gold[match.end() :]}"
-    if gold not in ("0", r"\infty") and "pm" not in gold and not re.search("[=<,]|begin|text|in ", gold):
-        yield f"-{gold}" if not gold.startswith("-") else gold[1:]
-        yield f"{gold}+1" if not re.search(r"\\%|circ|mbox|_|\$", gold) else "1"
-    for old, new in (("+", "-"), ("=", "<"), (r"\le", ">"), ("<", r"\le "), ("x", "y"), ("i", "j"), (r"\pi", "e"), ("sin", "cos"), ("a", "b"), ("t", "s")):
-        if old in gold and "text" not in gold and (old.startswith("\\") or len(old) > 1 or not re.search(rf"\\[a-z]*{re.escape(old)}", gold)):
+    for match in re.finditer(r"(?<![0-9.])[1-9][0-9]*(?![0-9])", gold):
+        before, after = gold[: match.start()], gold[match.end() :]
+        if not before.endswith(r"\!") and not re.match(r",(?:\\!)?\s?[0-9]{3}", after):  # no part of 58,500
+            yield from (f"{before}{int(match[0]) + 1}{after}", f"{before}1{match[0]}{after}")
+    if gold != "0" and not re.search(r"[=<,]|begin|text|in |pm", gold):
+        yield gold[1:] if gold.startswith("-") else f"-{gold}"
+    for old, new in SWAPPED:
+        if old in gold and "text" not in gold:
             yield gold.replace(old, new, 1)
-    for old, new in ((r"\text{ cm}^2", r"\text{ cm}^3"), (r"\text{ cm}", r"\text{ m}"), (r"\mbox{ cm}^2", "cm"), (r"\%", r"\text{ cm}"), (r"^\circ", r"\text{ radians}")):
+    for old, new in RENAMED:
+        if re.search(rf"(?<![a-z\\]){old}(?![a-z])", gold) and "text" not in gold:
+            yield re.sub(rf"(?<![a-z\\]){old}(?![a-z])", new, gold)
+    for old, new in OTHER_UNITS:
         if old in gold:
             yield gold.replace(old, new)
     if re.fullmatch(r"[(\[].*,.*[)\]]", gold):
-        yield gold.translate(str.maketrans("([)]", "[(])"))
-        yield gold[1:-1]
-        yield f"{gold[:-1]},1{gold[-1]}"
+        yield from (gold.translate(str.maketrans("([)]", "[(])")), gold[1:-1], f"{gold[:-1]},1{gold[-1]}")
     if "," in gold and "\\!" not in gold and "begin" not in gold:
         yield gold.replace("\\{", "").replace("\\}", "").rpartition(",")[0].strip("([")
         yield f"{gold}, 77"
 
 
-@pytest.mark.parametrize("golds", [real_golds, lambda: MADE], ids=["real", "made"])
+GOLDS = pytest.mark.parametrize("golds", [real_golds, made_golds], ids=["real", "made"])
+
+
+@GOLDS
 def test_usual_rewritings_are_paid(golds: Callable[[], list[str]]) -> None:
     tried = {(gold, answer) for gold in golds() for answer in rewritten(gold)}
     assert len(tried) > 4_000
     assert [pair for pair in sorted(tried) if compare(*pair, same_expression) != EQUAL] == []
 
 
-@pytest.mark.parametrize("golds", [real_golds, lambda: MADE], ids=["real", "made"])
+@GOLDS
 def test_changed_answers_are_not_paid(golds: Callable[[], list[str]]) -> None:
     tried = {(gold, answer) for gold in golds() for answer in changed(gold) if answer.strip() != gold.strip()}
-    assert len(tried) > 500
+    assert len(tried) > 700
     assert [pair for pair in sorted(tried) if compare(*pair, same_expression) == EQUAL] == []
+
+
+EQUAL_GOLDS = [{"120", r"120^\circ"}, {"15", r"15\mbox{ cm}^2"}, {"36", r"36^\circ"}, {"5", "x=5"}]
+"""Different gold answers of MATH-500 that mean the same, beside those that are one number written in two ways."""
+
+
+def test_no_gold_answer_of_math500_is_paid_for_another_one() -> None:
+    """All ordered pairs of different gold answers: 27,060."""
+    golds = real_golds()
+    pairs = [(gold, answer) for gold in golds for answer in golds if gold != answer]
+    paid = [pair for pair in pairs if compare(*pair, same_expression) == EQUAL]
+    assert len(pairs) > 27_000
+    assert {frozenset(pair) for pair in paid} == {*map(frozenset, EQUAL_GOLDS), frozenset((r"\frac14", r"\frac{1}{4}"))}
+
+
+def test_no_made_gold_answer_is_paid_for_another_one() -> None:
+    """40,000 of all ordered pairs; the algebra is never asked, so equal values are told by the values alone."""
+    golds = sorted(set(made_golds(450)))
+    chance = random.Random(0)
+    pairs = [(gold, answer) for gold, answer in (chance.sample(golds, 2) for _ in range(40_000))]
+    paid = [pair for pair in pairs if compare(*pair, same_expression) == EQUAL]
+    assert [pair for pair in paid if bare(pair[0]) != bare(pair[1])] == []
+
+
+def bare(gold: str) -> str:
+    """The number of a gold answer that is one, without its unit or name."""
+    return re.sub(r"\\text\{.*|\^\\circ|\\%|\\\$|.*=|\.0+$|(?<=\.[0-9])0", "", gold)

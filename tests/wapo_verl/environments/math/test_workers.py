@@ -18,7 +18,7 @@ import pytest
 from wapo_verl.environments.math import verifier as math_verifier
 from wapo_verl.environments.math import workers as math_workers
 from wapo_verl.environments.math.equivalence import DIFFERENT, EQUAL, UNPARSED
-from wapo_verl.environments.math.workers import TIMED_OUT, WORKER_DIED, WorkerLimits, Worker, WorkerError, WorkerPool
+from wapo_verl.environments.math.workers import TIMED_OUT, WORKER_DIED, Worker, WorkerError, WorkerLimits, WorkerPool
 
 GOLD, RIGHT, WRONG = r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}", r"\frac{1}{\sqrt{5}}"
 HANGING = "9^{9^{9^{9}}}"
