@@ -17,6 +17,7 @@ _OPTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OTHER_OPTION = re.compile(r"(?:^|[\s,;(])[A-Z]\s*[).:]|(?:^|\s)(?:or|and)\s+\(?[A-Z]\)?(?![a-zA-Z])")
+_LETTER_ALONE = re.compile(r"[(\s]*[A-Z][)\s]*")
 _CHANGES = re.compile(r"\s*[+*/^=!<>]")
 _ALL_TEXT = re.compile(r"\\text\{(?P<inside>[^{}\\]*)\}")
 _BARE_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -][A-Za-z]+)*")
@@ -48,11 +49,16 @@ def option(text: str) -> Option | None:
         return None
     letter_ = found["brackets"] or found["marked"] or found["bare"]
     rest = found["rest"].strip()
-    if (not found["brackets"] and letter_.islower()) or _OTHER_OPTION.search(rest) or _CHANGES.match(rest):
+    if (not found["brackets"] and letter_.islower()) or _is_no_text(rest):
         return None
     if rest and flat != text:  # with its own commands for text, as far as they are the rest's
         rest = _rest_of(text, rest)
     return Option(letter_.upper(), rest, True)
+
+
+def _is_no_text(rest: str) -> bool:
+    """Say whether what follows a letter names another option, or makes an expression of the letter."""
+    return bool(_OTHER_OPTION.search(rest) or _CHANGES.match(rest) or _LETTER_ALONE.fullmatch(rest))
 
 
 def _rest_of(text: str, rest: str) -> str:

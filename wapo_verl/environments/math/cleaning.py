@@ -104,8 +104,11 @@ _CLEANINGS = (
         ),
         "",
     ),
+    (re.compile(r"(?<=[)\]])\s*union\s*(?=[(\[])"), r" \\cup "),
+    (re.compile(r"^\s*the\s+(?=[0-9])"), ""),
     (re.compile(r"\s+"), " "),
 )
+_DOLLAR_OF_ORDINAL = re.compile(rf"(?<=[0-9])\$(?=-?{_ORDINAL}(?![a-zA-Z]))")
 _DOLLARS = re.compile(r"(?<!\\)\$")
 
 
@@ -116,7 +119,7 @@ def clean(text: str) -> str:
     Signs that switch to mathematics, a box, bold print, quotes and backticks around the whole and a full stop after it
     are taken off. Characters outside ASCII that have no mathematical meaning here stay (see ``forms.is_readable``).
     """
-    text = _bold_and_powers(_unwrapped(text))
+    text = _bold_and_powers(_without_dollars(_unwrapped(text)))
     text = _UNICODE_ROOT.sub(_root, text)
     for run, mark, digits in _RUNS:
         text = run.sub(lambda found, mark=mark, digits=digits: f"{mark}{{{found[0].translate(digits)}}}", text)  # type: ignore[misc]
@@ -126,9 +129,14 @@ def clean(text: str) -> str:
     text = _TEXT_COMMAND.sub(lambda _: r"\text{", text)
     for pattern, replacement in _CLEANINGS:
         text = pattern.sub(replacement, text)
-    if len(_DOLLARS.findall(text)) % 2 == 0:  # an odd one is money
-        text = _DOLLARS.sub(" ", text)
     return _unwrapped(text)
+
+
+def _without_dollars(text: str) -> str:
+    """Take off the signs that switch to mathematics; an odd one is money."""
+    if len(_DOLLARS.findall(text)) % 2:
+        return text
+    return _DOLLARS.sub(" ", _DOLLAR_OF_ORDINAL.sub("", text))
 
 
 def _root(found: re.Match[str]) -> str:

@@ -255,15 +255,12 @@ def _joined(found: Sides) -> str:
 
 
 def _belong_together(exact: str, rounded: str) -> bool:
-    """Say whether one of two values is the other, rounded to the digits that are written."""
+    """Say whether the second value is the first one, rounded or cut off at the digits that are written."""
     one, other = (
         re.sub(r"\\[lc]?dots|\.\.\.", "", quantity(side, counted=True).body).strip() for side in (exact, rounded)
     )
-    for value, digits in ((one, other), (other, one)):
-        place = unit_in_last_place(digits)
-        if place is not None and expressions.rounds_to(value, digits, place):
-            return True
-    return False
+    place = unit_in_last_place(other)
+    return place is not None and expressions.rounds_to(one, other, place)
 
 
 def _same_relation(gold: Sides, answer: Sides, algebra: Algebra) -> bool:

@@ -232,10 +232,24 @@ class _Parser(Cursor):
             return Call("e")
         if letter == "f" and self.at("("):
             raise Unsupported("a function without a definition")
+        if letter == "C" and self.at("(") and (chosen := self._chosen()):
+            return chosen
         name = letter + self.subscript()
         if self.at("'"):
             raise Unsupported("a derivative")
         return Symbol(name)
+
+    def _chosen(self) -> Tree | None:
+        """Read the two arguments of `C(n,k)`; None, and nothing read, where it has another number of them."""
+        place, depth = self.place, self.depth
+        try:
+            arguments = self._listed(2)
+        except Malformed:
+            arguments = []
+        if len(arguments) == 2:
+            return Call("binom", tuple(arguments))
+        self.place, self.depth = place, depth
+        return None
 
     def _group(self, opening: str) -> Tree:
         """Read up to the bracket that closes the one just taken."""

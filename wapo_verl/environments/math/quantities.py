@@ -10,7 +10,7 @@ from wapo_verl.environments.math.tokens import is_mathematical_word
 from wapo_verl.environments.math.units import DEGREE, PERCENT, Unit, is_plain, named, unit
 
 _CHANGING = """
-    pi sqrt root sin cos tan cot sec csc log exp mod inf infinity factorial times over plus minus less more than divided
+    pi sqrt root sin cos tan cot csc log exp mod inf infinity factorial times over plus minus less more than divided
     by half halves third thirds quarter quarters fourth fourths fifths sixths eighths tenths tens hundred hundreds
     hundredths dozen dozens gross thousand thousands thousandths lakh lakhs crore crores million millions millionth
     millionths billion billions trillion trillions negative not no maybe perhaps raised power choose above below under
@@ -36,6 +36,7 @@ _MONEY_UNITS = frozenset(["dollar", "euro", "sterling", "yen", "rupee", "yuan"])
 _ANGLE_FUNCTION = re.compile(r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
 _SCALE = re.compile(r"(?P<body>.*\S)\s*\^\\circ\s*(?:\\text\{\s*)?(?P<scale>[CF])(?:\s*\})?")
 _MOST_WORDS = 8
+_IN_BRACKETS = re.compile(r"(?P<body>.*[0-9}!])\s*\((?:\\text\{)?\s*(?P<unit>[A-Za-z][A-Za-z. ]+)\}?\)")
 _COUNTABLE = re.compile(r"(?:[0-9)}!]|\\(?:pi|infty)\s|(?<![a-zA-Z])e\s)\s*$")
 
 
@@ -72,6 +73,8 @@ def _with_unit(text: str, counted: bool = False) -> Quantity:
         return Quantity(found["body"], named("celsius" if found["scale"] == "C" else "fahrenheit"))
     if text.endswith(r"^\circ") and text[:-6].strip() and not _ANGLE_FUNCTION.search(text):
         return Quantity(text[:-6].strip(), named(DEGREE))
+    if (found := _IN_BRACKETS.fullmatch(text)) and (named_ := unit(found["unit"])) and named_.is_known:
+        return Quantity(found["body"], named_)
     return _with_text(text) or _with_bare_words(text, counted) or Quantity(text)
 
 
@@ -129,7 +132,7 @@ def _with_bare_words(text: str, counted: bool) -> Quantity | None:
 def _is_unit(words: str, body: str, counted: bool) -> bool:
     found = unit(words)
     spaced = body[-1:].isspace()
-    if found is None or words.count("{") != words.count("}"):
+    if found is None or words.count("{") != words.count("}") or not _leaves_the_number(words):
         return False
     if found.is_known:
         if is_plain(words) and (_COUNTABLE.search(body) or spaced):
@@ -137,9 +140,7 @@ def _is_unit(words: str, body: str, counted: bool) -> bool:
         meant = spaced or "^" in words
         return counted and meant and words[:1].islower() and _COUNTABLE.search(body) is not None
     names = re.findall("[A-Za-z]+", words)
-    if not (counted and spaced) or len(names[0]) < 3 or "^" in words or any(map(is_mathematical_word, names)):
-        return False
-    return _leaves_the_number(words)
+    return counted and spaced and len(names[0]) > 2 and "^" not in words and not any(map(is_mathematical_word, names))
 
 
 def _leaves_the_number(words: str) -> bool:

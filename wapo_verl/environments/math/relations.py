@@ -70,7 +70,7 @@ _SPAN = r"(?:\d?d(?:\^\{?\d\}?)?\s*[a-zA-Z]?|\\partial(?:\^\{?\d\}?)?\s*[a-zA-Z]
 _ONE_THING = re.compile(
     rf"\s*(?:{_ONE}|\|\s*{_ONE}\s*\||\\[lr]?vert\s*{_ONE}\s*\\[lr]?vert|\\\|\s*{_ONE}\s*\\\||\[[A-Z]{{3,6}}\]"
     rf"|\\frac\s*\{{\s*{_SPAN}\s*\}}\s*\{{\s*{_SPAN}(?:\^\{{?\d\}}?)?\s*\}}|\\frac\s*\{{\s*[A-Z]{{2}}\s*\}}\s*\{{\s*[A-Z]{{2}}\s*\}}"
-    rf"|\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])\s*{_ONE}|\\(?:max|min|deg|dim|det|gcd|lcm|Pr|arg)(?![a-z])\s*(?:{_ONE}|{_OF_IT})"
+    rf"|\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])\s*{_ONE}|\\(?:max|min|deg|dim|det|gcd|lcm|Pr|arg|lim)(?![a-z])\s*{_BELOW}?\s*(?:{_ONE}|{_OF_IT})"
     rf"|[A-Za-z]{{3,}}(?:\s+[A-Za-z]+)*)\s*"
 )
 """A gold equation's left side for which its right side alone is as good an answer."""
@@ -112,9 +112,6 @@ def _bare_name(text: str) -> str:
     return text
 
 
-_VARIABLE = re.compile(rf"(?:{_GREEK_OR_LETTER}|[A-Z]{{2}})(?:'|{_BELOW})*(?:\([a-zA-Z]\))?")
-
-
 def interval(text: str) -> Node | None:
     r"""Return the interval of `a < x \le b`, `x > a` or `a \ge x`; None for anything else."""
     found = sides(text)
@@ -125,7 +122,7 @@ def interval(text: str) -> Node | None:
         pieces, signs = pieces[::-1], [_FLIPPED[sign] for sign in signs[::-1]]
     if not set(signs) <= {"<", r"\le"}:
         return None
-    place = next((place for place, side in enumerate(pieces) if _VARIABLE.fullmatch(side)), None)
+    place = next((place for place, side in enumerate(pieces) if names_one_thing(side)), None)
     if place is None or (len(pieces) == 3 and place != 1):
         return None
     last = len(pieces) - 1

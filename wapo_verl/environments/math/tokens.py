@@ -41,7 +41,7 @@ class Token:
 _TRIGONOMETRIC_NAMES = "sin cos tan cot sec csc sinh cosh tanh coth sech csch"
 TRIGONOMETRIC = frozenset(_TRIGONOMETRIC_NAMES.split())
 _ARCS = frozenset(f"arc{name}" for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"])
-_OTHER_FUNCTIONS = "ln log lg exp abs floor ceil sgn gcd lcm max min cis"
+_OTHER_FUNCTIONS = "ln log lg exp abs floor ceil sgn gcd lcm max min cis factorial"
 FUNCTIONS = TRIGONOMETRIC | _ARCS | frozenset(_OTHER_FUNCTIONS.split())
 SYNONYMS = {
     **{f"a{name}": f"arc{name}" for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]},

@@ -33,7 +33,7 @@ _METRIC = {
     "m": "meter metre m", "g": "gram gramme g gm", "second": "second sec s", "liter": "liter litre l", "watt": "watt w",
     "joule": "joule j", "newton": "newton n", "volt": "volt v", "ampere": "ampere amp", "ohm": "ohm",
     "hertz": "hertz hz",
-    "pascal": "pascal pa", "kelvin": "kelvin", "mole": "mole mol", "byte": "byte", "bit": "bit", "coulomb": "coulomb",
+    "pascal": "pascal pa", "kelvin": "kelvin k", "mole": "mole mol", "byte": "byte", "bit": "bit", "coulomb": "coulomb",
     "farad": "farad", "bar": "bar", "watthour": "watthour wh",
 }  # fmt: skip
 _PREFIXES = {
@@ -63,7 +63,7 @@ _PLAIN_NAMES = "in ft yd mi mm cm dm km kg mg ml hr yr lb oz am pm"
 _PLAIN = frozenset(_PLAIN_NAMES.split())
 """Short names that are units wherever they follow a number."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_SAYS_NOTHING_NAMES = "the a an of in is was each all total altogether exactly only more on at to for both long"
+_SAYS_NOTHING_NAMES = "the a an of in is was each all total altogether exactly only on at to for both long"
 _SAYS_NOTHING = frozenset(_SAYS_NOTHING_NAMES.split())
 _PIECE = re.compile(r"(?P<word>[a-zA-Z]+(?:-[a-zA-Z]+)*)|\^\s*\{?\s*(?P<power>-?[0-9])\s*\}?|(?P<per>/)")
 
@@ -73,26 +73,23 @@ class Unit:
     """What stands beside a number.
 
     Attributes:
-        factors: names of the table with their powers, sorted; empty where the words are no unit of it.
+        factors: names of the table with their powers, sorted.
         stems: the words' stems, names of the table in place of their synonyms.
+        is_known: whether it is a unit of the table and nothing else.
     """
 
     factors: tuple[tuple[str, int], ...] = ()
     stems: frozenset[str] = frozenset()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is a unit of the table."""
-        return bool(self.factors)
+    is_known: bool = False
 
     def is_only(self, name: str) -> bool:
         """Say whether it is this unit of the table, to the first power."""
-        return self.factors == ((name, 1),)
+        return self.is_known and self.factors == ((name, 1),)
 
 
 def named(name: str) -> Unit:
     """Return a unit of the table."""
-    return Unit(((name, 1),), frozenset((name,)))
+    return Unit(((name, 1),), frozenset((name,)), True)
 
 
 @lru_cache(maxsize=4_096)
@@ -112,7 +109,7 @@ def unit(words: str) -> Unit | None:
                 factors[last] *= _POWERS[word]
             else:
                 power = _POWERS[word]
-        elif name := _name(word):
+        elif name := _name(piece["word"]):
             factors[name] = factors.get(name, 0) + sign * power
             stems.add(name)
             last, power = name, 1
@@ -123,7 +120,7 @@ def unit(words: str) -> Unit | None:
         return None
     if factors.keys() == {"mile", "hour"}:
         factors = {"mph": factors["mile"]}
-    return Unit(tuple(sorted(factors.items())) if known and power == 1 else (), frozenset(stems))
+    return Unit(tuple(sorted(factors.items())), frozenset(stems), known and power == 1)
 
 
 def _stem(word: str) -> str:
@@ -139,6 +136,9 @@ def is_plain(words: str) -> bool:
 
 
 def _name(word: str) -> str | None:
+    if len(word) == 1 and word not in "mgshlLNJWVK":
+        return None
+    word = word.lower()
     return _NAMES.get(word) or _NAMES.get(word.removesuffix("s")) or _NAMES.get(word.replace("-", ""))
 
 
@@ -153,4 +153,5 @@ def units_differ(gold: Unit | None, answer: Unit | None) -> bool:
         if "unit" in gold.stems | answer.stems:
             return sum(power for _, power in gold.factors) != sum(power for _, power in answer.factors)
         return gold.factors != answer.factors
-    return gold.stems.isdisjoint(answer.stems)
+    powers = dict(answer.factors)
+    return gold.stems.isdisjoint(answer.stems) or any(powers.get(name, power) != power for name, power in gold.factors)

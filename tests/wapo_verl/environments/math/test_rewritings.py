@@ -137,7 +137,7 @@ def test_usual_rewritings_are_paid(golds: Callable[[], list[str]]) -> None:
 @GOLDS
 def test_changed_answers_are_not_paid(golds: Callable[[], list[str]]) -> None:
     tried = {(gold, answer) for gold in golds() for answer in changed(gold) if answer.strip() != gold.strip()}
-    assert len(tried) > 700
+    assert len(tried) > 600
     assert [pair for pair in sorted(tried) if compare(*pair, same_expression) == EQUAL] == []
 
 
