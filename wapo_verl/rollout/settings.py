@@ -10,12 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retrieval_index.client import TOKEN_VARIABLE, parts_of
+from wapo_verl.environments.episode_rules import DEFAULT_MAX_TURNS, DEFAULT_QUERIES_PER_CALL
 
 GROUP = "wapo.search_agent"
 RESOLVED = "wapo.resolved.search_agent"
 """Where `wapo_verl.settings` writes the settings that the loops read."""
 
-DEFAULT_MAX_TURNS = 10
 HOW_TO_SET_THE_INDEX = (
     f"give the folder of an index, +{GROUP}.index=PATH (`python -m retrieval_index build` makes one), or "
     "http://host:port of a service"
@@ -54,7 +54,7 @@ class SearchAgentKeys(BaseModel):
     top_k: Count = 3
     passage_tokens: Count = 512
     max_turn_tokens: Count = 1024
-    queries_per_call: Count = 3
+    queries_per_call: Count = DEFAULT_QUERIES_PER_CALL
     announce_budget: bool = True
     timeout_s: Seconds = 30.0
     deadline_s: Seconds = 120.0
