@@ -89,6 +89,10 @@ def make_worker(folder: Path, setting: Setting) -> Any:
     from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
     from verl.workers.utils.losses import ppo_loss
 
+    from wapo_verl.cpu.platform import use as use_cpu
+    from wapo_verl.verl_plugin.start import ENGINE
+
+    use_cpu()
     actor = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
@@ -105,6 +109,7 @@ def make_worker(folder: Path, setting: Setting) -> Any:
             model_type="language_model",
             model_config=HFModelConfig(
                 path=str(folder),
+                external_lib=[ENGINE],
                 use_remove_padding=False,
                 enable_gradient_checkpointing=False,
                 override_config={"attn_implementation": "sdpa"},

@@ -4,11 +4,14 @@ from typing import Any
 
 
 def model_config(path: str, **settings: Any) -> Any:
-    """veRL's HFModelConfig: dense rows, no kernels that need a GPU."""
+    """veRL's HFModelConfig: dense rows, no kernels that need a GPU, and our engine as a run of ours asks for it."""
     from verl.workers.config import HFModelConfig
+
+    from wapo_verl.verl_plugin.start import ENGINE
 
     return HFModelConfig(
         path=path,
+        external_lib=[ENGINE],
         use_remove_padding=False,
         enable_gradient_checkpointing=False,
         override_config={"attn_implementation": "sdpa"},
