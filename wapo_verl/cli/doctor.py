@@ -79,12 +79,14 @@ def check_names() -> list[Check]:
     from wapo_verl.verl_plugin.errors import PluginError
     from wapo_verl.verl_plugin.start import refuse_foreign
 
-    checks = [Check("wapo_verl", str(Path(wapo_verl.__file__).parent))]
-    try:
-        refuse_foreign("retrieval_index")
-    except PluginError as error:
-        return [*checks, Check("retrieval_index", "another one", str(error))]
-    return [*checks, Check("retrieval_index", "ours")]
+    checks = []
+    for name in ("wapo_verl", "retrieval_index"):
+        try:
+            refuse_foreign(name)
+            checks.append(Check(name, str(Path(wapo_verl.__file__).parents[1] / name)))
+        except PluginError as error:
+            checks.append(Check(name, "another one", str(error)))
+    return checks
 
 
 def check_packages() -> list[Check]:
@@ -246,6 +248,8 @@ def doctor(console: Console | None = None, model: str | None = None, template_se
             line = f"  {_mark(check)} {escape(check.subject)}: {escape(check.result)}"
             console.print(line, soft_wrap=True, highlight=False)
         wrong += [check for check in checks if check.fix]
+        if wrong and run_checks is check_names:
+            break  # the other sections would import what stands in the place of our packages
     console.print()
     for check in wrong:
         console.print(f"[red]{escape(check.subject)}[/]: {escape(check.fix)}", soft_wrap=True, highlight=False)
