@@ -14,7 +14,7 @@ from wapo_verl.data.training_files import count_rows, first_ground_truths
 from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.registry import environment
-from wapo_verl.settings.decide import ACTOR, FILTER, Run
+from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -34,7 +34,7 @@ def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
 
 def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
     """Find what only this project's trainer obeys, where it does not run or cannot obey it."""
-    mode = str(run.config.trainer.v1.trainer_mode)
+    mode = trainer_mode(run.config)
     obeyed = ["guard"] * (run.keys.guard is not None) + run.keys.planned
     obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
     return errors(

@@ -44,7 +44,7 @@ class Run:
     @property
     def mode(self) -> str:
         """The name of the trainer mode in veRL."""
-        return str(self.config.trainer.v1.trainer_mode).removeprefix(PREFIX)
+        return trainer_mode(self.config).removeprefix(PREFIX)
 
     @property
     def default_options(self) -> dict[str, str]:
@@ -73,9 +73,14 @@ class Run:
         return self.is_ours and filters_groups(self.config)
 
 
+def trainer_mode(config: DictConfig) -> str:
+    """Return the trainer mode; "" where the configuration has no V1 trainer."""
+    return str(OmegaConf.select(config, "trainer.v1.trainer_mode", default=""))
+
+
 def trainer_is_ours(config: DictConfig, keys: WapoKeys, algorithm: Algorithm | None) -> bool:
     """Decide whether this project's trainer runs: for its algorithms, guard and plans, by its name, or as asked."""
-    mode = str(config.trainer.v1.trainer_mode)
+    mode = trainer_mode(config)
     if keys.trainer is False or not (mode in MODES or mode.startswith(PREFIX)):
         return False
     wanted = keys.trainer or algorithm is not None or keys.guard is not None or bool(keys.planned)
