@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.exact_bm25 import ANALYSES, ExactBM25, agreement
+from benchmarks.exact_bm25 import EXACT, ExactBM25, agreement
 from benchmarks.retrieval_load import CALLERS, rows, service
 from benchmarks.retrieval_shared import (
     TOP_K,
@@ -135,11 +135,10 @@ def recall_rows(engine: str, index: Index, questions: Sequence[dict[str, Any]]) 
 
 
 def agreement_row(engine: str, index: Index, folder: Path, queries: Sequence[str]) -> Row:
-    """How much of the exact top ten the back end finds, each with its own words and this index's k1 and b."""
-    words, query_words = ANALYSES[engine]()
+    """How much of the exact top ten the back end finds, with this index's k1 and b."""
     k1, b = (float(index.manifest.parameters[name]) for name in ("k1", "b"))
-    exact = ExactBM25(read_ottqa(folder), words, k1, b)
-    return (engine, f"{k1:g}", f"{b:g}", f"{agreement(index, exact, query_words, queries):.4f}")
+    exact = ExactBM25(read_ottqa(folder), k1, b)
+    return (engine, f"{k1:g}", f"{b:g}", f"{agreement(index, exact, queries):.4f}")
 
 
 def measure(engine: str, folder: Path, path: Path, parameters: dict[str, Any], tables: Tables) -> int:
@@ -154,7 +153,7 @@ def measure(engine: str, folder: Path, path: Path, parameters: dict[str, Any], t
     tables.speed += [speed_row(engine, index, kind, queries) for kind, queries in kinds.items()]
     tables.load += load_rows(engine, path, kinds["six content words"])
     tables.recall += recall_rows(engine, index, questions)
-    if engine in ANALYSES:
+    if engine in EXACT:
         tables.agreement.append(agreement_row(engine, index, folder, asked))
     return int(built["documents"])
 
@@ -243,7 +242,7 @@ service of one worker with two threads. Median of three rounds of {LOAD_SECONDS:
 
 ## Agreement with exact BM25
 
-Share of the ten best documents by BM25 in 64-bit floats (`benchmarks/exact_bm25.py`, with the back end's own words)
+Share of the ten best documents by BM25 in 64-bit floats (`benchmarks/exact_bm25.py`, over the same terms)
 that are among the back end's ten best; mean over the questions.
 
 {markdown(("back end", "k1", "b", "agreement"), tables.agreement)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from retrieval_index import Index, open_index
 from retrieval_index.backends import backend
-from retrieval_index.backends.english import STOPWORDS
+from retrieval_index.backends.analysis import STOPWORDS
 
 TOP_K = 3
 """What an episode asks for."""

@@ -1,8 +1,19 @@
-"""Documents, BM25 back ends behind one small interface, an index builder, a service and a client.
+"""BM25 retrieval: build an index once, open it in every process, or serve it over HTTP.
 
-Build once with `build_index`, open in every process with `open_index`; `retrieval_index.service` serves an index over
-HTTP, `retrieval_index.client` is the asynchronous way to either, `retrieval_index.corpora` reads the benchmarks'
-corpora, `python -m retrieval_index` is the command line. Left out: dense retrieval.
+`build_index` builds an index and `open_index` opens it. `retrieval_index.service` serves one over HTTP,
+`retrieval_index.client` searches one without blocking an event loop, `retrieval_index.corpora` reads the corpora of the
+benchmarks, and `python -m retrieval_index` is the command line.
+
+Layers, from the top; each imports only from those below it:
+
+    cli        commands
+    service    an index over HTTP
+    client     asynchronous search, in this process or over HTTP
+    build      from documents to a finished index
+    corpora    from files to documents
+    index      an open index (`index.py`)
+    backends   the search engines, and the analyser that all of them share
+    core       `documents.py`, `errors.py`, `manifest.py`, `passages.py`
 """
 
 from retrieval_index.build.build import build_index

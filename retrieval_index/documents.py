@@ -1,4 +1,4 @@
-"""What goes into an index and what comes out of it. No behaviour lives here."""
+"""What goes into an index and what comes out of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One retrievable text. `id` is unique in its corpus and never empty; `title` may be empty."""
+    """One text that can be retrieved. `id` is unique in its corpus and never empty; `title` may be empty."""
 
     id: str
     title: str
@@ -16,7 +16,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document found by a query; `score` is the back end's BM25 score, comparable within one query only."""
+    """A document that matches a query. `score` is a BM25 score; compare it only with scores of the same query."""
 
     document: Document
     score: float

@@ -1,15 +1,15 @@
-"""The errors of this package: each message is one sentence that names the thing at fault and the mend."""
+"""The errors of this package. Each message is one sentence that names what is wrong and how to fix it."""
 
 from __future__ import annotations
 
 
 class RetrievalError(RuntimeError):
-    """An index that could not be built, or a search that could not be answered; never turned into an empty result."""
+    """An index could not be built, or a search could not be answered. A failed search is never an empty result."""
 
 
 class IndexStateError(RetrievalError):
-    """An index that is missing, half-built, damaged or of another version: asking again cannot help."""
+    """An index is missing, half-built, damaged or of another version: trying again cannot help."""
 
 
 class CorpusError(ValueError):
-    """A document or corpus row that cannot be indexed, with the file, row and field named where they are known."""
+    """A document or a corpus file cannot be indexed. The message names file, row and field where they are known."""

@@ -1,4 +1,4 @@
-"""An open index: the manifest's promise checked, arguments checked, and a batch of queries answered by the back end."""
+"""An open index: it checks the manifest and the arguments, and the back end answers batches of queries."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from retrieval_index.manifest import ENGINE_DIRECTORY, FILE_NAME, REBUILD, Manif
 
 
 class Index:
-    """A read-only index, as `open_index` returns it. It may be used from several threads at once."""
+    """A read-only index, as `open_index` returns it. Several threads may use it at once."""
 
     def __init__(self, manifest: Manifest, searcher: Searcher) -> None:
+        """Join a manifest and the open engine; use `open_index` instead."""
         self.manifest = manifest
         self._searcher = searcher
 
     def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
-        """One list of at most `top_k` hits for each query, scores falling, ties in the order of insertion.
+        """Return a list of at most `top_k` hits for each query, scores falling, ties in the order of insertion.
 
-        A query none of whose words is known (or that has only stopwords) gets []. Raises ValueError for `top_k` below 1
-        or queries that are not a sequence of strings, RetrievalError when the engine fails.
+        A query of which no word is in the index gets [].
+
+        Raises:
+            ValueError: If `top_k` is below 1, or the queries are not a sequence of strings.
+            RetrievalError: If the engine fails.
         """
         check_request(queries, top_k)
         return self._searcher.search_many(queries, top_k)
 
     def get(self, document_id: str) -> Document | None:
-        """The document with this id, or None."""
+        """Return the document with this id, or None."""
         return self._searcher.get(document_id)
 
 
@@ -45,26 +49,38 @@ def check_request(queries: Sequence[str], top_k: int) -> None:
 
 
 def open_index(path: Path | str) -> Index:
-    """Open the index at `path`. Raises IndexStateError when it is missing, half-built or of another version."""
+    """Open the index at `path`.
+
+    Raises:
+        IndexStateError: If it is missing, half-built, of another version, or was copied in part.
+        RetrievalError: If its engine cannot be reached.
+    """
     manifest, engine = inspect_index(path)
     return Index(manifest, engine.open(Path(path) / ENGINE_DIRECTORY, manifest.parameters))
 
 
 def inspect_index(path: Path | str) -> tuple[Manifest, Backend]:
-    """The manifest and the back end of the index at `path`, found whole, and no engine started.
+    """Check that the index at `path` is complete; return its manifest and its back end without starting an engine.
 
-    Raises IndexStateError when it is missing, half-built, of another version, or was copied in part.
+    Raises:
+        IndexStateError: If it is missing, half-built, of another version, or was copied in part.
     """
     directory = Path(path)
     manifest = Manifest.read(directory)
     try:
         engine = backend(manifest.engine)
+        analyser = engine.analyser(engine.resolve(manifest.parameters))
     except ValueError as error:
         raise IndexStateError(f"the index at {directory} cannot be opened: {error}") from error
     if engine.engine_version != manifest.engine_version:
         raise IndexStateError(
             f"the index at {directory} was built with {manifest.engine} {manifest.engine_version}, installed is "
             f"{engine.engine_version}: install that version, or {REBUILD}"
+        )
+    if analyser != manifest.analyser:
+        raise IndexStateError(
+            f"the index at {directory} was built with the analyser {manifest.analyser!r}, and queries would be "
+            f"analysed by {analyser!r}, so that words would not be found: {REBUILD}"
         )
     if file_sizes(directory / ENGINE_DIRECTORY) != manifest.files:
         raise IndexStateError(

@@ -1,4 +1,4 @@
-"""The manifest: one JSON file that says what an index is, written last when it is built, checked on opening."""
+"""The manifest: one JSON file that says what an index is. It is written last and checked on opening."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FILE_NAME = "manifest.json"
 ENGINE_DIRECTORY = "engine"
 """The back end's own files, beside the manifest."""
 
-FORMAT_VERSION = 1
-"""Raised whenever an index written before could be read wrongly by the code of today."""
+FORMAT_VERSION = 2
+"""Raised whenever today's code could read an older index wrongly. Version 1 did not name an analyser."""
 
 REBUILD = "build it again with `python -m retrieval_index build --overwrite`"
 
@@ -24,15 +24,23 @@ REBUILD = "build it again with `python -m retrieval_index build --overwrite`"
 class Manifest:
     """What an index holds and what made it.
 
-    `engine` names the back end, `engine_version` the version of the library under it. `corpus_hash` is the SHA-256 of
-    all documents in order (see `checked.CheckedDocuments`); `source` says where they came from (kind of corpus, hash of
-    the files), so that a build can be skipped when the very same one is there. `documents` counts them. `files` has the
-    size in bytes of every file of the engine, so that a copy that was cut short is seen at once.
+    Attributes:
+        format_version: `FORMAT_VERSION` of the code that built it.
+        engine: Name of the back end.
+        engine_version: Version of the library under it.
+        analyser: Name and version of what split texts into terms (see `backends.analysis`).
+        documents: How many documents it has.
+        corpus_hash: SHA-256 of all documents in order (see `build.checked.CheckedDocuments`).
+        parameters: The back end's parameters.
+        source: Where the documents came from (kind of corpus, hash of the files), so that a build can be skipped if
+            the very same index is there.
+        files: Size in bytes of every file of the engine, so that a copy that was cut short is noticed at once.
     """
 
     format_version: int
     engine: str
     engine_version: str
+    analyser: str
     documents: int
     corpus_hash: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +59,11 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """Read and check the manifest in `directory`; raises `IndexStateError` for anything but one this code wrote."""
+        """Read and check the manifest in `directory`.
+
+        Raises:
+            IndexStateError: If it is missing, unreadable, or was not written by this version of the code.
+        """
         path = directory / FILE_NAME
         if not directory.is_dir():
             raise IndexStateError(f"there is no index at {directory}: build one with `python -m retrieval_index build`")
@@ -59,7 +71,7 @@ class Manifest:
             record = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise IndexStateError(f"{directory} has no {FILE_NAME}, so it is no finished index: {REBUILD}") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise IndexStateError(f"{path} cannot be read ({error}): {REBUILD}") from error
         return cls._checked(record, path)
 
@@ -72,7 +84,7 @@ class Manifest:
             raise IndexStateError(
                 f"{path} has format version {version}, this program reads version {FORMAT_VERSION}: {REBUILD}"
             )
-        expected = {"engine": str, "engine_version": str, "documents": int, "corpus_hash": str}
+        expected = {"engine": str, "engine_version": str, "analyser": str, "documents": int, "corpus_hash": str}
         expected |= {"parameters": dict, "source": dict, "files": dict}
         for name, kind in expected.items():
             if not isinstance(record.get(name), kind):
@@ -81,13 +93,13 @@ class Manifest:
 
 
 def file_sizes(directory: Path) -> dict[str, int]:
-    """Size in bytes of every file under `directory` but locks, by its name relative to it."""
+    """Return the size in bytes of every file under `directory`, except locks, by its relative path."""
     files = (path for path in sorted(directory.rglob("*")) if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(directory)): path.stat().st_size for path in files}
 
 
 def fsync_directory(directory: Path) -> None:
-    """Force a directory's entries to the disk (a rename or a new file is not durable before that)."""
+    """Force a directory's entries to the disk (before that, a rename or a new file is not durable)."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

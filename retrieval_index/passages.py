@@ -1,4 +1,4 @@
-"""Cutting text to a budget of tokens at a line or sentence boundary, so that none ends inside a word."""
+"""Cut a text to a budget of tokens at the end of a line or a sentence, never inside a word."""
 
 from __future__ import annotations
 
@@ -16,45 +16,52 @@ _WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
 
 
 def cut_to_budget(text: str, budget: int, count_tokens: Callable[[str], int]) -> str:
-    """The longest beginning of `text` that has at most `budget` tokens and ends at a boundary.
+    """Return the longest beginning of `text` that has at most `budget` tokens and ends at a boundary.
 
-    Boundaries are the ends of lines (so a table loses whole rows, and passages joined by blank lines whole passages)
-    and of sentences. A first sentence or row that is too long by itself is cut between words; if not even its first
-    word fits, the result is "". Text within the budget comes back unchanged. `count_tokens` is called a logarithmic
-    number of times; what is returned has itself been counted, so the budget holds even for tokenisers whose counts do
-    not grow evenly with the text. Raises ValueError for a negative budget.
+    A boundary is the end of a line (so a table loses whole rows, and passages joined by blank lines lose whole
+    passages) or of a sentence. Where not even the first sentence or row fits, it is cut between words. Where not even
+    its first word fits, the result is "".
+
+    Args:
+        text: The text to cut. One within the budget comes back unchanged.
+        budget: The most tokens the result may have.
+        count_tokens: Counts the tokens of a text. It is called O(log(len(text))) times. The result itself has been
+            counted, so the budget holds also for tokenisers whose counts do not grow evenly with the text.
+
+    Raises:
+        ValueError: If the budget is negative.
     """
     if budget < 0:
         raise ValueError(f"a token budget cannot be negative, got {budget}")
     if count_tokens(text) <= budget:
         return text
     boundaries = _boundaries(text)
-    found = _longest(text, boundaries, budget, count_tokens)
-    if found:
-        return found
+    longest = _longest(text, boundaries, budget, count_tokens)
+    if longest:
+        return longest
     sentence = text[: boundaries[0]] if boundaries else text
     return _longest(sentence, sorted(_ends(sentence, _WORD_END)), budget, count_tokens)
 
 
 def _boundaries(text: str) -> list[int]:
-    """Where lines end, and sentences outside tables' rows, rising."""
-    prose = _TABLE_ROW.sub(lambda row: " " * len(row.group()), text)  # of the same length, so that places stay true
+    """Return where lines end, and where sentences outside tables end, in rising order."""
+    prose = _TABLE_ROW.sub(lambda row: " " * len(row.group()), text)  # same length, so that positions stay valid
     return sorted(_ends(text, _LINE_END) | _ends(prose, _SENTENCE_END))
 
 
 def _ends(text: str, pattern: re.Pattern[str]) -> set[int]:
-    """The places where a match of `pattern` ends, white space before them left out, and some text stands before."""
-    places = set()
+    """Return the positions at which matches of `pattern` end, moved before any white space; 0 is not one."""
+    ends = set()
     for match in pattern.finditer(text):
         end = match.end()
         while end and text[end - 1].isspace():
             end -= 1
-        places.add(end)
-    return places - {0}
+        ends.add(end)
+    return ends - {0}
 
 
 def _longest(text: str, ends: Sequence[int], budget: int, count_tokens: Callable[[str], int]) -> str:
-    """The longest `text[:end]` found within the budget by bisection, or ""."""
+    """Return the longest `text[:end]` within the budget, by bisection over the rising `ends`, or ""."""
     best, low, high = 0, 0, len(ends) - 1
     while low <= high:
         middle = (low + high) // 2

@@ -1,6 +1,6 @@
-"""The retrieval back ends: each is one module of this folder, which exposes it as `BACKEND`.
+"""The retrieval back ends: each is one module of this folder that exposes it as `BACKEND`.
 
-To add a back end, add its module and its name to `BACKENDS`. A module is imported only when its back end is asked for,
+To add a back end, add its module, and its name to `BACKENDS`. A module is imported only when its back end is asked for,
 so a missing engine costs nothing to those who use another.
 """
 
@@ -24,14 +24,18 @@ INSTALL = {
 
 
 def backend_names() -> list[str]:
-    """The names of all back ends, sorted; whether an engine is installed is not looked at."""
+    """Return the names of all back ends, sorted, whether or not their engines are installed."""
     return list(BACKENDS)
 
 
 def backend(name: str) -> Backend:
-    """The back end called `name`. Raises ValueError for an unknown name or an engine that is not installed."""
-    if name not in backend_names():
-        raise ValueError(f"there is no retrieval back end {name!r}: choose one of {', '.join(backend_names())}")
+    """Return the back end called `name`.
+
+    Raises:
+        ValueError: For an unknown name, or an engine that is not installed.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"there is no retrieval back end {name!r}: choose one of {', '.join(BACKENDS)}")
     try:
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
@@ -39,5 +43,5 @@ def backend(name: str) -> Backend:
             f"the back end {name!r} needs the package {error.name!r}, which is not installed; "
             f"run: {INSTALL.get(name, f'pip install {error.name}')}"
         ) from error
-    found: Backend = module.BACKEND
-    return found
+    engine: Backend = module.BACKEND
+    return engine

@@ -1,12 +1,12 @@
 """OpenSearch, or another server with its REST API, for corpora and loads beyond one machine.
 
 The documents live on the server; the index's folder holds one small file that names the servers and the index on them.
-Title and text are one field, split by Lucene's standard tokenizer and stemmed by Snowball's English stemmer, BM25 with
-any k1 and b. The query is a `match`, whose text the server splits into words: no character of it means anything.
+Title and text are one field, BM25 with any k1 and b. The server gets terms, for documents as for queries, and splits
+them at spaces: no character of a query is a command.
 
-Tested against a server in Python that implements the part of the REST API that is used here, over HTTP and with two
-nodes (tests/support/opensearch_server.py), not against OpenSearch itself. Left out: aliases, and removing indexes from
-the server, neither replaced ones nor those of builds that were given up.
+The tests run against a server in Python that implements the part of the REST API that is used here, over HTTP and with
+two nodes (tests/support/opensearch_server.py), not against OpenSearch itself. Indexes that were replaced, or whose
+build was given up, are not removed from the server.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 import orjson
 
+from retrieval_index.backends.analysis import document_terms, query_terms
 from retrieval_index.backends.engine import Backend, Parameter, Searcher, TextParameter, may_be_id
-from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
 from retrieval_index.backends.opensearch_requests import Server
 from retrieval_index.documents import Document, Hit
 from retrieval_index.errors import IndexStateError
@@ -69,10 +69,9 @@ class _Place:
 
 
 def layout(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The body that creates the index: analysers, similarity, fields. Copies are added when the build is complete."""
-    stems = {"type": "stemmer", "language": "porter2"}
-    split = {"type": "custom", "tokenizer": "standard", "char_filter": ["underscores"]}
-    hidden = {"type": "text", "index": False, "copy_to": "contents"}
+    """Return the body that creates the index: similarity and fields. Copies are added when the build is complete."""
+    stored = {"type": "text", "index": False}
+    terms = {"type": "text", "analyzer": "whitespace", "similarity": "bm25", "index_options": "freqs"}
     return {
         "settings": {
             "index": {
@@ -81,49 +80,30 @@ def layout(parameters: Mapping[str, Any]) -> dict[str, Any]:
                 "refresh_interval": "-1",
                 "similarity": {"bm25": {"type": "BM25", "k1": parameters["k1"], "b": parameters["b"]}},
             },
-            "analysis": {
-                "char_filter": {"underscores": {"type": "mapping", "mappings": ["_=>\\u0020"]}},
-                "filter": {
-                    "stems": stems,
-                    "function_words": {"type": "stop", "stopwords": sorted(STOPWORDS)},
-                    "first_words": {"type": "limit", "max_token_count": MAX_QUERY_WORDS},
-                },
-                "analyzer": {
-                    "words": {**split, "filter": ["lowercase", "stems"]},
-                    "query_words": {
-                        **split,
-                        "filter": ["lowercase", "function_words", "stems", "unique", "first_words"],
-                    },
-                },
-            },
         },
         "mappings": {
             "dynamic": "strict",
+            "_source": {"excludes": ["terms"]},
             "properties": {
                 "id": {"type": "keyword"},
-                "title": hidden,
-                "text": hidden,
+                "title": stored,
+                "text": stored,
                 "position": {"type": "long"},
-                "contents": {
-                    "type": "text",
-                    "analyzer": "words",
-                    "search_analyzer": "query_words",
-                    "similarity": "bm25",
-                    "index_options": "freqs",
-                },
+                "terms": terms,
             },
         },
     }
 
 
 class OpenSearchSearcher(Searcher):
-    """An index on one or several servers. Every search goes to one of them; those that fail are passed over."""
+    """An index on one or several servers. Every search goes to one of them; another one is asked if it fails."""
 
     def __init__(self, server: Server, place: _Place, shards: int) -> None:
+        """Search the index at `place` on `server`, which has it in `shards` parts."""
         self._server = server
         self._index = place.index
         self._count = place.documents
-        # Several shards count their words together, or scores would depend on which shard a document is in.
+        # Several shards count their terms together, or scores would depend on which shard a document is in.
         self._search_type = "dfs_query_then_fetch" if shards > 1 else "query_then_fetch"
 
     def search(self, query: str, top_k: int) -> list[Hit]:
@@ -132,15 +112,16 @@ class OpenSearchSearcher(Searcher):
 
     def search_many(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
         """See `Searcher.search_many`: up to `SEARCHES` queries travel in one request."""
-        found: list[list[Hit]] = []
+        hits: list[list[Hit]] = []
         for start in range(0, len(queries), SEARCHES):
             asked = [self._asked(query, top_k) for query in queries[start : start + SEARCHES]]
-            found.extend(_hits(answer) for answer in self._server.searches(self._index, asked, self._search_type))
-        return found
+            hits.extend(_hits(answer) for answer in self._server.searches(self._index, asked, self._search_type))
+        return hits
 
     def _asked(self, query: str, top_k: int) -> dict[str, Any]:
+        """Return one query's body. One without terms travels too, and matches nothing."""
         return {
-            "query": {"match": {"contents": {"query": clean_query(query)}}},
+            "query": {"match": {"terms": {"query": " ".join(query_terms(query).in_one_field())}}},
             "size": min(top_k, self._count),
             "sort": [{"_score": "desc"}, {"position": "asc"}],
             "track_total_hits": False,
@@ -161,17 +142,20 @@ def _document(row: Mapping[str, Any]) -> Document:
 
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
-    """The score is the first of what is sorted by; `_score` itself is only there if all matches are scored for it."""
+    """Read an answer. The score is the first sort key; `_score` itself is only there if all matches are scored."""
     return [Hit(_document(row), float(row["sort"][0])) for row in answer["hits"]["hits"]]
 
 
 def _bulks(documents: Iterable[Document], first: int) -> Iterator[list[bytes]]:
-    """The documents as pairs of lines, a list for each request. A document's place in the corpus is its `_id`, so that
-    one which is sent again replaces itself."""
+    """Yield the documents as pairs of lines, a list for each request.
+
+    A document's place in the corpus is its `_id`, so that one which is sent again replaces itself.
+    """
     lines: list[bytes] = []
     size = 0
     for position, document in enumerate(documents, start=first):
         body = {"id": document.id, "title": document.title, "text": document.text, "position": position}
+        body["terms"] = " ".join(document_terms(document.title, document.text))
         lines += [b'{"index":{"_id":"%d"}}' % position, orjson.dumps(body)]
         size += len(lines[-1])
         if len(lines) == 2 * BULK_DOCUMENTS or size >= BULK_BYTES:
@@ -182,9 +166,12 @@ def _bulks(documents: Iterable[Document], first: int) -> Iterator[list[bytes]]:
 
 
 class OpenSearchBackend(Backend):
-    """`hosts` are the servers, any number of one cluster's nodes, separated by commas; `index` begins the name of the
+    """The back end `opensearch`.
+
+    `hosts` are the servers, any number of one cluster's nodes, separated by commas. `index` begins the name of the
     index on them, to which every build adds eight characters of its own. `k1` and `b` are BM25's parameters, Anserini's
-    by default; `shards` and `replicas` are the server's."""
+    by default; `shards` and `replicas` are the server's.
+    """
 
     name = "opensearch"
     distribution = "opensearch-py"
@@ -205,7 +192,7 @@ class OpenSearchBackend(Backend):
     @property
     def engine_version(self) -> str:
         """The version of the layout above: the client's own does not matter to what is on the server."""
-        return "layout-1"
+        return "layout-2"
 
     def indexed(self, directory: Path) -> int:
         """See `Backend.indexed`: what the servers have confirmed. The servers are not asked."""
@@ -213,7 +200,7 @@ class OpenSearchBackend(Backend):
         return place.documents if place else 0
 
     def build(self, documents: Iterable[Document], directory: Path, parameters: Mapping[str, Any]) -> None:
-        """See `Backend.build`. Raises RetrievalError when no server answers for a minute, or one refuses a document."""
+        """See `Backend.build`. Raises RetrievalError if no server answers for a minute, or one refuses a document."""
         place = _Place.read(directory)
         server = Server(parameters["hosts"], building=True)
         if place is None:
@@ -231,8 +218,12 @@ class OpenSearchBackend(Backend):
         _check_count(server, place)
 
     def open(self, directory: Path, parameters: Mapping[str, Any]) -> OpenSearchSearcher:
-        """See `Backend.open`. Raises RetrievalError when no server answers, IndexStateError for a missing index or one
-        that holds more or fewer documents than were built."""
+        """See `Backend.open`.
+
+        Raises:
+            RetrievalError: If no server answers.
+            IndexStateError: For a missing index, or one that holds more or fewer documents than were built.
+        """
         place = _Place.read(directory)
         if place is None:
             raise IndexStateError(f"{directory} has no {_FILE}: build the index again")

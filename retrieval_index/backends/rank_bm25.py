@@ -2,8 +2,7 @@
 
 Its inverse document frequency is replaced by ln(1 + (N - n + 0.5) / (n + 0.5)) (Lucene's and tantivy's), which is
 always positive; the library's own is not for a word in half of the documents, which in a toy corpus many are.
-Title and text are one field, words are lower-cased and not stemmed. Nothing but the documents is stored: the
-scores' tables are rebuilt whenever the index is opened.
+Title and text are one field. Nothing but the documents is stored: the tables are rebuilt whenever the index is opened.
 """
 
 from __future__ import annotations
@@ -11,28 +10,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from rank_bm25 import BM25Okapi
 
-from retrieval_index.backends import backend_names
-from retrieval_index.backends.engine import Backend, Parameter, Searcher, distinct
-from retrieval_index.backends.english import MAX_QUERY_WORDS, STOPWORDS, clean_query
+from retrieval_index.backends.analysis import document_terms, query_terms
+from retrieval_index.backends.engine import Backend, Parameter, Searcher
 from retrieval_index.documents import Document, Hit
 from retrieval_index.errors import IndexStateError
 
 MAX_DOCUMENTS = 20_000
 """A query costs some 3 microseconds a document; beyond this size a search takes longer than a model's token."""
 
-_WORD = re.compile(r"[^\W_]+")
 _FILE = "documents.jsonl"
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
 
 
 class PositiveBM25(BM25Okapi):
@@ -47,18 +39,18 @@ class RankBM25Searcher(Searcher):
     """All documents in memory."""
 
     def __init__(self, documents: list[Document], k1: float, b: float) -> None:
+        """Compute the tables for `documents`; `k1` and `b` are BM25's parameters."""
         self._documents = documents
         self._by_id = {document.id: document for document in documents}
-        self._scorer = PositiveBM25([_words(f"{item.title} {item.text}") for item in documents], k1=k1, b=b)
+        self._scorer = PositiveBM25([document_terms(item.title, item.text) for item in documents], k1=k1, b=b)
         self._scorer.avgdl = max(self._scorer.avgdl, 1.0)  # a corpus without any word would divide by zero
 
     def search(self, query: str, top_k: int) -> list[Hit]:
         """See `Searcher.search`."""
-        content = [word for word in _words(clean_query(query)) if word not in STOPWORDS]
-        words = [word for word in distinct(content, MAX_QUERY_WORDS) if word in self._scorer.idf]
-        if not words:
+        terms = [term for term in query_terms(query).in_one_field() if term in self._scorer.idf]
+        if not terms:
             return []
-        scores = self._scorer.get_scores(words)
+        scores = self._scorer.get_scores(terms)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [Hit(self._documents[place], float(scores[place])) for place in order if scores[place] > 0]
 
@@ -68,7 +60,7 @@ class RankBM25Searcher(Searcher):
 
 
 class RankBM25Backend(Backend):
-    """`k1` and `b` are BM25's parameters; the defaults are tantivy's."""
+    """The back end `rank_bm25`. `k1` and `b` are BM25's parameters; the defaults are tantivy's."""
 
     name = "rank_bm25"
     distribution = "rank-bm25"
@@ -79,10 +71,9 @@ class RankBM25Backend(Backend):
         with (directory / _FILE).open("w", encoding="utf-8") as file:
             for position, document in enumerate(documents):
                 if position == MAX_DOCUMENTS:
-                    others = ", ".join(name for name in backend_names() if name != self.name)
                     raise ValueError(
                         f"the back end 'rank_bm25' is for toy corpora of at most {MAX_DOCUMENTS} documents, and this "
-                        f"one has more: use another back end ({others})"
+                        "one has more: use another back end (bm25s, lucene, opensearch, tantivy)"
                     )
                 file.write(json.dumps([document.id, document.title, document.text]) + "\n")
             file.flush()

@@ -1,12 +1,13 @@
-"""Building an index: documents stream through checks into a back end, beside the final place, and move there whole.
+"""Build an index: documents stream through checks into a back end, beside the final place, and move there at the end.
 
-A build that was interrupted is gone on with: see `half_built`.
+A build that was interrupted is resumed: see `half_built`.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from retrieval_index.build.half_built import HalfBuilt, OtherDocuments, Recipe
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError, IndexStateError, RetrievalError
 from retrieval_index.index import open_index
-from retrieval_index.manifest import FILE_NAME, FORMAT_VERSION, Manifest, file_sizes
+from retrieval_index.manifest import FILE_NAME, Manifest, file_sizes
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -34,30 +35,44 @@ def build_index(
     notice: Callable[[str], None] | None = None,
     **parameters: Any,
 ) -> Manifest:
-    """Index `documents` at `path` and return the manifest. Memory does not grow with the corpus (for tantivy).
+    """Index `documents` at `path`. Memory does not grow with the corpus (for tantivy).
 
-    The index is built in a hidden directory beside `path` and renamed when it is complete, so nobody ever sees half of
-    it. What an interrupted build has left there is gone on with when it has the same back end, engine version and
-    parameters, and the documents are the same: either `source`, a fingerprint of them, is, or they can be iterated over
-    again, so that the ones that come can be compared with the ones that are in. They are read from the first one in
-    any case. Else, and with `fresh`, it begins anew; `notice` is called with one sentence about which.
+    The index is built in a hidden folder beside `path` and renamed when it is complete, so nobody ever sees half of it.
+    What an interrupted build left there is used again if back end, engine version, analyser and parameters are the
+    same, and the documents are too: either `source` is the same, or they can be iterated over again, so that those that
+    come can be compared with those that are indexed. They are read from the first one in any case.
 
-    `parameters` are the back end's; `source` is kept in the manifest; `progress` is called with the number of
-    documents taken so far, after each. Raises CorpusError for an empty corpus and an empty or repeated id, ValueError
-    for a wrong parameter, RetrievalError when the disk is full, and IndexStateError when `path` is taken (an index is
-    replaced only with `overwrite`, any other folder never) or another build of it runs. What an error leaves half-built
-    is said in a note of the exception.
+    Args:
+        documents: What to index.
+        path: The index's folder.
+        backend: Name of the back end.
+        overwrite: Replace an index that is there. Any other folder is never replaced.
+        fresh: Do not resume an interrupted build.
+        source: A fingerprint of the documents, kept in the manifest.
+        progress: Called with the number of documents taken so far, after each.
+        notice: Called with one sentence when a build is resumed, or cannot be.
+        **parameters: The back end's.
+
+    Returns:
+        The manifest of the finished index.
+
+    Raises:
+        CorpusError: For an empty corpus, and an empty or repeated id.
+        ValueError: For a wrong parameter.
+        RetrievalError: If the disk is full.
+        IndexStateError: If `path` is taken, or another build of it runs. What any error leaves half-built is said in a
+            note of the exception.
     """
     target = Path(path)
     engine = find_backend(backend)
-    recipe = Recipe(engine.name, engine.engine_version, engine.resolve(parameters), dict(source or {}))
+    recipe = Recipe.of(engine, engine.resolve(parameters), source or {})
     target.parent.mkdir(parents=True, exist_ok=True)
     half = HalfBuilt(target)
     with half.locked():
         _check_target(target, overwrite)
         try:
             say = notice or (lambda sentence: None)
-            safe = 0 if fresh else _take_up(half, engine, recipe, _comes_again(documents), say)
+            safe = 0 if fresh else _resumable(half, engine, recipe, _comes_again(documents), say)
             if not safe:
                 half.begin(recipe)
             try:
@@ -66,9 +81,9 @@ def build_index(
                 if not _comes_again(documents):
                     raise IndexStateError(
                         f"the {safe:,} documents that an interrupted build of {target} holds are not those that "
-                        "came now: begin anew with fresh (--fresh)"
+                        "came now: start again with fresh (--fresh)"
                     ) from None
-                say("the documents are not those of the interrupted build: beginning anew")
+                say("the documents are not those of the interrupted build: starting again")
                 half.begin(recipe)
                 manifest = _build(half, engine, recipe, documents, 0, progress)
             _check_target(target, overwrite)  # something may have come to this place meanwhile
@@ -84,7 +99,7 @@ def build_index(
 
 
 def is_current(path: Path | str, backend: str, source: Mapping[str, str], **parameters: Any) -> bool:
-    """Whether the index at `path` is what `build_index` would make of the same source with the same arguments."""
+    """Tell whether the index at `path` is what `build_index` would make of the same source and arguments."""
     engine = find_backend(backend)
     try:
         manifest = open_index(path).manifest
@@ -95,27 +110,27 @@ def is_current(path: Path | str, backend: str, source: Mapping[str, str], **para
 
 
 def _comes_again(documents: Iterable[Document]) -> bool:
-    """Whether the documents can be iterated over a second time, unlike a generator's."""
+    """Tell whether the documents can be iterated over a second time, unlike a generator's."""
     return iter(documents) is not documents
 
 
-def _take_up(half: HalfBuilt, engine: Backend, recipe: Recipe, comes_again: bool, say: Callable[[str], None]) -> int:
-    """After how many documents of an interrupted build to go on; 0 when there is none to go on with."""
-    found = half.recipe()
-    if found is None:
+def _resumable(half: HalfBuilt, engine: Backend, recipe: Recipe, comes_again: bool, say: Callable[[str], None]) -> int:
+    """Return after how many documents of an interrupted build to resume; 0 if there is none to resume."""
+    interrupted = half.recipe()
+    if interrupted is None:
         return 0
-    differing = found.differs(recipe)
+    differing = interrupted.differs(recipe)
     safe = half.safe(engine) if differing in ([], ["source"]) else 0
     same_source = not differing and recipe.source
     may_be_compared = safe and comes_again and half.passed(safe).is_exact
     if not same_source and not may_be_compared:
         why = f"differs in its {', '.join(differing)}" if differing else "did not record where its documents came from"
-        say(f"an interrupted build {why}: beginning anew")
+        say(f"an interrupted build {why}: starting again")
         return 0
     if not safe:
         return 0
     half.record(recipe)
-    say(f"going on after {safe:,} documents of an interrupted build, which are read again but not indexed again")
+    say(f"resuming after {safe:,} documents of an interrupted build, which are read again but not indexed again")
     return safe
 
 
@@ -127,7 +142,7 @@ def _build(
     safe: int,
     progress: Callable[[int], None] | None,
 ) -> Manifest:
-    """Complete the index in its hidden place, and its manifest."""
+    """Complete the index in its hidden place, and write its manifest."""
     passed = half.passed(safe)
 
     def watch(count: int) -> None:
@@ -142,16 +157,12 @@ def _build(
         try:
             checked.refuse_empty_or_repeated()
         except CorpusError:
-            half.discard()  # whichever row is mended, it is one that is in
+            half.discard()  # the row that has to be fixed is among those that are indexed
             raise
     manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        engine=engine.name,
-        engine_version=engine.engine_version,
+        **asdict(recipe),
         documents=checked.count,
         corpus_hash=checked.digest(),
-        parameters=dict(recipe.parameters),
-        source=dict(recipe.source),
         files=file_sizes(half.engine_files),
     )
     manifest.write(half.index)
@@ -159,12 +170,12 @@ def _build(
 
 
 def _leave(half: HalfBuilt, engine: Backend, error: BaseException) -> None:
-    """Keep what a later build can go on with, and say so in a note; remove anything else."""
+    """Keep what a later build can resume, and say so in a note; remove anything else."""
     safe = half.safe(engine)
     if safe and not isinstance(error, IndexStateError):
         error.add_note(
-            f"{safe:,} documents are safe in {half.directory}: the same build goes on after them "
-            "(pass fresh, or --fresh, to begin anew, or remove that folder)"
+            f"{safe:,} documents are safe in {half.directory}: the same build resumes after them "
+            "(pass fresh, or --fresh, to start again, or remove that folder)"
         )
     if not safe:
         for left in half.discard():

@@ -1,4 +1,4 @@
-"""The checks a corpus passes on its way into an index: whole documents, ids of their own, and one hash over all."""
+"""The checks that a corpus passes on its way into an index: valid documents, distinct ids, and one hash over all."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ MAX_ID_BYTES = 1024
 """Engines keep an id as one term, and terms have a length limit."""
 
 ID_BUCKETS = 128
-"""Files that ids are spilled to, evenly by their checksum: looking for repeated ids holds one of them in memory, which
-at 6.4 million ids is 50,000 of them, about 10 MB."""
+"""Files that ids are spilled to, evenly by their checksum. Looking for repeated ids holds one file in memory: at 6.4
+million ids that is 50,000 of them, about 10 MB."""
 
 
 class CheckedDocuments:
     """An iterator over documents that checks, counts and hashes them as they pass.
 
-    The first `skip` documents are checked, counted and hashed but not passed on: an index that is gone on with holds
-    them already. `digest` is the SHA-256 over every document's id, title and text in UTF-8, each preceded by its length
-    in bytes (8 bytes, big endian), so that no two corpora share a digest by moving text from one field to the next.
-    `watch` is called with the count after each document, before it is passed on.
+    The corpus hash is the SHA-256 over every document's id, title and text in UTF-8, each preceded by its length in
+    bytes (8 bytes, big endian), so that no two corpora share a hash by moving text from one field to the next.
     """
 
     def __init__(
         self, documents: Iterable[Document], directory: Path, skip: int = 0, watch: Callable[[int], None] | None = None
     ) -> None:
+        """Check `documents`.
+
+        Args:
+            documents: The corpus.
+            directory: Folder for temporary files; it is emptied, and removed in the end.
+            skip: Documents at the beginning that are checked, counted and hashed but not passed on: an index whose
+                build is resumed holds them already.
+            watch: Called with the count after each document, before it is passed on.
+        """
         self.count = 0
         self._documents = documents
         self._directory = directory
@@ -41,6 +48,7 @@ class CheckedDocuments:
         self._files = ExitStack()
 
     def __enter__(self) -> CheckedDocuments:
+        """Make the temporary files."""
         shutil.rmtree(self._directory, ignore_errors=True)  # an interrupted build's
         self._directory.mkdir()
         names = [self._directory / str(bucket) for bucket in range(ID_BUCKETS)]
@@ -48,12 +56,14 @@ class CheckedDocuments:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Remove the temporary files."""
         try:
             self._files.close()
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def __iter__(self) -> Iterator[Document]:
+        """Yield the documents after the skipped ones. Raises CorpusError for one that cannot be indexed."""
         for position, document in enumerate(self._documents):
             identity = self._take(document, position)
             self._buckets[zlib.crc32(identity) % ID_BUCKETS].write(b"%d %s\n" % (position, identity.hex().encode()))
@@ -64,7 +74,7 @@ class CheckedDocuments:
                 yield document
 
     def _take(self, document: Document, position: int) -> bytes:
-        """Check and hash one document; returns its id's bytes."""
+        """Check and hash one document; return its id's bytes."""
         encoded = []
         for name in ("id", "title", "text"):
             value = getattr(document, name)
@@ -91,7 +101,7 @@ class CheckedDocuments:
         return encoded[0]
 
     def refuse_empty_or_repeated(self) -> None:
-        """Raise CorpusError when there was no document, or for the first repeated id; call it after the whole pass."""
+        """Raise CorpusError if there was no document, or for the first repeated id. Call it after the whole pass."""
         if not self.count:
             raise CorpusError("the corpus has no documents: check that the reader got the right file")
         repeated: list[tuple[int, int, bytes]] = []
@@ -112,5 +122,5 @@ class CheckedDocuments:
             )
 
     def digest(self) -> str:
-        """The corpus hash of what has passed so far, in hexadecimal."""
+        """Return the corpus hash of what has passed so far, in hexadecimal."""
         return self._hash.hexdigest()

@@ -1,4 +1,4 @@
-"""`python -m retrieval_index build|search|info|serve`: an index from the command line."""
+"""`python -m retrieval_index`: build, search, inspect and serve indexes from the command line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from retrieval_index.backends.analysis import query_terms
 from retrieval_index.cli.build import IndexPath, build, info
-from retrieval_index.cli.console import one_sentence
+from retrieval_index.cli.console import err, one_sentence
 from retrieval_index.cli.serve import serve
 from retrieval_index.index import open_index
 
@@ -43,10 +44,12 @@ def search(
             out.print(escape(shortened(hit.document.text)), highlight=False)
         if not hits:
             out.print("Nothing found: no word of the query is in the index.")
+        if query_terms(query).only_stopwords:
+            err.print("Every word of this query is a stopword; a query with other words is searched for those.")
 
 
 def shortened(text: str, limit: int = 400) -> str:
-    """At most `limit` characters of a text, whole words, with "..." where something is missing."""
+    """Return at most `limit` characters of a text, whole words, with "..." where something is missing."""
     return text if len(text) <= limit else text[:limit].rpartition(" ")[0] + " ..."
 
 

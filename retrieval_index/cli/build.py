@@ -1,4 +1,4 @@
-"""`python -m retrieval_index build` and `info`: an index from a corpus, and what is known about one."""
+"""`python -m retrieval_index build` and `info`: build an index from a corpus, and show what is known about one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def build(
     parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the back end; may be repeated.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Discard what an interrupted build has left instead of going on with it.")
+        bool, typer.Option("--fresh", help="Start again instead of resuming an interrupted build.")
     ] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Do nothing if INDEX holds this very corpus with these parameters.")
     ] = False,
 ) -> None:
-    """Index a corpus. INDEX appears only when it is complete; the same command goes on after an interruption."""
+    """Index a corpus. INDEX appears only when it is complete; the same command resumes after an interruption."""
     with one_sentence():
         parameters = _parameters(parameter or [])
         source = fingerprint(corpus, sources)
@@ -70,7 +70,7 @@ def build(
 
 
 def info(index: IndexPath) -> None:
-    """Check an index and show its manifest, and what there is of a build of it that runs or was interrupted."""
+    """Check an index and show its manifest, and the state of a build that runs or was interrupted."""
     with one_sentence():
         half = _half_built_rows(HalfBuilt(index))
         try:
@@ -82,6 +82,7 @@ def info(index: IndexPath) -> None:
             {
                 "documents": f"{manifest.documents:,}",
                 "engine": f"{manifest.engine} {manifest.engine_version}",
+                "analyser": manifest.analyser,
                 "size": f"{sum(manifest.files.values()) / 1e6:,.1f} MB",
                 "parameters": _pairs(manifest.parameters),
                 "corpus hash": manifest.corpus_hash,
@@ -93,7 +94,7 @@ def info(index: IndexPath) -> None:
 
 
 def _half_built_rows(half: HalfBuilt) -> dict[str, str]:
-    """What is half-built for an index; nothing when nothing is."""
+    """Return what is known of a build that is not complete; nothing if there is none."""
     recipe = half.recipe()
     if recipe is None:
         return {}
@@ -103,7 +104,7 @@ def _half_built_rows(half: HalfBuilt) -> dict[str, str]:
     except ValueError as error:
         safe = str(error)
     return {
-        "half-built": f"{safe}; {f'{builder} is building' if builder else 'interrupted, the same build goes on'}",
+        "half-built": f"{safe}; {f'{builder} is building' if builder else 'interrupted, the same build resumes'}",
         "  with": f"{recipe.engine} {recipe.engine_version} {_pairs(recipe.parameters)}",
         "  of": _pairs(recipe.source) or "not recorded",
         "  in": str(half.directory),
@@ -111,11 +112,11 @@ def _half_built_rows(half: HalfBuilt) -> dict[str, str]:
 
 
 def _parameters(given: list[str]) -> dict[str, float | str]:
-    """["k1=0.9", "index=wiki"] -> {"k1": 0.9, "index": "wiki"}; the back end says which of them it takes."""
+    """Read ["k1=0.9", "index=wiki"] as {"k1": 0.9, "index": "wiki"}; the back end says which of them it takes."""
     parameters: dict[str, float | str] = {}
     for item in given:
-        name, found, value = item.partition("=")
-        if not found:
+        name, equals, value = item.partition("=")
+        if not equals:
             raise ValueError(f"--parameter wants NAME=VALUE, got {item!r}")
         try:
             parameters[name] = float(value)
@@ -125,7 +126,7 @@ def _parameters(given: list[str]) -> dict[str, float | str]:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    """ "k1=0.9 index=wiki", numbers as one would type them."""
+    """Write "k1=0.9 index=wiki", numbers as one would type them."""
     typed = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
     return " ".join(f"{name}={value}" for name, value in typed.items())
 

@@ -16,7 +16,7 @@ err = Console(stderr=True)
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Turn the errors a user can mend into one sentence and exit status 1."""
+    """Turn the errors that a user can fix into one sentence and exit status 1."""
     try:
         yield
     except (RetrievalError, ValueError, OSError) as error:

@@ -1,9 +1,9 @@
-"""The asynchronous way to an index, for agent loops: in process where the index is local, over HTTP where it is served.
+"""Asynchronous search for agent loops: in this process if the index is a folder, over HTTP if it is served.
 
 A search that cannot be answered raises; it never becomes an empty result. `retriever` has the deadline, the retries
 and the cache; `rotation` chooses among several servers; `local` and `http` are the places that are asked; `counters`
-counts; `description` says, before a run, what an address serves. Left out: other contracts than Search-R1's on the
-wire, and proxies named in the environment.
+counts; `description` says, before a run, what an address serves. On the wire the client speaks Search-R1's contract
+alone. Proxies named in the environment are not used.
 """
 
 from retrieval_index.client.connecting import TOKEN_VARIABLE, connect, is_http, parts_of

@@ -1,4 +1,4 @@
-"""Reading what a server answers, in Search-R1's contract. Whatever is not exactly an answer is an error."""
+"""Write questions and read answers in Search-R1's contract. Whatever is not exactly an answer is an error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from retrieval_index.documents import Document, Hit
 
 
 class WrongAnswerError(ValueError):
-    """A body that is no answer to what was asked; the message says in what."""
+    """A body that is no answer to what was asked; the message completes the sentence "its answer ..."."""
 
 
 def write_question(queries: list[str], top_k: int) -> bytes:
-    """The body of a request."""
+    """Return the body of a request."""
     question = {"queries": queries, "topk": top_k, "return_scores": True}
     try:
         return orjson.dumps(question)
@@ -27,14 +27,15 @@ def write_question(queries: list[str], top_k: int) -> bytes:
 
 
 def read_answer(body: bytes, queries: int, top_k: int) -> list[list[Hit]]:
-    """One list of at most `top_k` hits for each of the `queries`. Raises WrongAnswerError."""
+    """Return one list of at most `top_k` hits for each of the `queries`. Raises WrongAnswerError."""
     try:
         record = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise WrongAnswerError(f"is not JSON ({error})") from error
     lists = record.get("result") if isinstance(record, dict) else None
     if not isinstance(lists, list):
-        raise WrongAnswerError('has no list "result"')
+        said = read_error(body) if isinstance(record, dict) and record.keys() & {"error", "detail"} else ""
+        raise WrongAnswerError(f"is an error: {said}" if said else 'has no list "result"')
     if len(lists) != queries:
         raise WrongAnswerError(f"has {len(lists)} results for {queries} queries")
     for hits in lists:
@@ -57,7 +58,7 @@ def _hit(item: Any) -> Hit:
 
 
 def _from_contents(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Title and text of a document that has them in `contents` alone, as Search-R1's own server sends it."""
+    """Return title and text of a document that has them in `contents` alone, as Search-R1's own server sends it."""
     contents = document.get("contents")
     if not isinstance(contents, str):
         raise WrongAnswerError('has a document with neither "title" and "text" nor "contents"')
@@ -66,7 +67,7 @@ def _from_contents(document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def read_error(body: bytes) -> str:
-    """The sentence of an error's body, whoever wrote it; its beginning where it is of no known form."""
+    """Return the sentence in an error's body, whichever server wrote it, or the body's beginning."""
     try:
         record = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -77,7 +78,7 @@ def read_error(body: bytes) -> str:
 
 
 def read_retry_after(value: str | None) -> float:
-    """Seconds from now of a Retry-After header, which has seconds or a date; 0.0 where it has neither."""
+    """Return the seconds from now of a Retry-After header, which has seconds or a date; 0.0 if it has neither."""
     if value is None:
         return 0.0
     try:

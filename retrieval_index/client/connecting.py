@@ -1,4 +1,4 @@
-"""From an address to a retriever."""
+"""Make a retriever from an address."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval_index.client.cache import QueryCache
 from retrieval_index.client.places import Place
 from retrieval_index.client.retriever import Retriever
 from retrieval_index.client.rotation import Rotation
 
 TOKEN_VARIABLE = "RETRIEVAL_TOKEN"
-"""The environment variable that a server's token is read from unless another one is named."""
+"""The environment variable with a server's token, unless another one is named."""
 
 Address = Path | str | Sequence[str]
 
@@ -28,23 +27,24 @@ def connect(
     token_env: str = TOKEN_VARIABLE,
     corpus_hash: str = "",
 ) -> Retriever:
-    """A retriever over the index at `address`; nothing is opened or asked before the first search.
+    """Return a retriever over the index at `address`; nothing is opened or asked before the first search.
 
     Args:
-        address: a folder, which is searched in this process, or `http://host:port` of a server of Search-R1's contract,
-            or several such, as a list or with commas between them, all of the same index.
-        timeout_s: for one attempt.
-        deadline_s: for a whole call, all attempts and the pauses between them included.
-        retries: attempts after a failed one, as many as the deadline lets where None; each after a random pause,
-            longer each time (at most 10 s), or the one that the server asked for by Retry-After.
-        cached_queries: queries whose hits are kept, 0 for none.
-        threads: searches run at once, where the index is in this process.
-        token_env: environment variable with the servers' token; one that is not set sends none.
-        corpus_hash: how the index's corpus hash must begin; a search over another corpus, or of a server that does not
+        address: A folder, which is searched in this process; or `http://host:port` of a server that speaks Search-R1's
+            contract; or several such of the same index, as a list or with commas between them.
+        timeout_s: Seconds for one attempt.
+        deadline_s: Seconds for a whole call, with all attempts and the pauses between them.
+        retries: Attempts after a failed one; None for as many as the deadline allows. Each comes after a random pause,
+            longer each time (at most 10 s), or after the pause that the server asks for by Retry-After.
+        cached_queries: Queries whose hits are cached, the least recently used one dropped first; 0 for none. Three
+            passages of a kilobyte take about 4 kB.
+        threads: Searches that run at once, if the index is in this process.
+        token_env: Environment variable with the servers' token; if it is not set, no token is sent.
+        corpus_hash: How the index's corpus hash must begin. A search over another corpus, or by a server that does not
             tell its own, fails for good.
 
     Raises:
-        ValueError: for an address that is neither, and numbers out of range.
+        ValueError: For an address that is neither, and numbers out of range.
     """
     parts = parts_of(address)
     positive = {"timeout_s": timeout_s, "deadline_s": deadline_s, "threads": threads}
@@ -56,7 +56,7 @@ def connect(
             raise ValueError(f"{name} must be at least 0, got {count}")
     return Retriever(
         Rotation(_places(parts, threads, token_env, corpus_hash)),
-        QueryCache(cached_queries),
+        cached_queries=cached_queries,
         timeout_s=timeout_s,
         deadline_s=deadline_s,
         retries=retries,
@@ -64,12 +64,16 @@ def connect(
 
 
 def is_http(address: str) -> bool:
-    """Tell whether an address, or the first of several, is a server's."""
+    """Tell whether an address, or the first of several, is that of a server."""
     return address.startswith(("http://", "https://"))
 
 
 def parts_of(address: Address) -> list[str]:
-    """Return the addresses of the servers, or the one folder. Raises ValueError for a mixture, or nothing."""
+    """Return the addresses of the servers, or the one folder.
+
+    Raises:
+        ValueError: For a mixture, or nothing.
+    """
     if isinstance(address, Path):
         return [str(address)]
     given = address.split(",") if isinstance(address, str) and is_http(address) else address
@@ -84,7 +88,7 @@ def parts_of(address: Address) -> list[str]:
 
 
 def token_in(variable: str) -> str | None:
-    """Return the token in an environment variable, None where it is not set."""
+    """Return the token in an environment variable, None if it is not set."""
     return os.environ.get(variable) or None
 
 

@@ -1,4 +1,4 @@
-"""What is counted about searches, by call, by episode and by retriever."""
+"""What is counted about searches: by call, by episode and by retriever."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, fields
 
 @dataclass(slots=True)
 class Attempts:
-    """How searches went; a caller passes one and reads what it has grown by.
+    """How searches went. A caller passes one, and the search adds to it.
 
     Attributes:
-        made, failed: attempts at asking the index, and those that failed (each may have been made good by a later one).
-        calls, queries: searches asked for, and the queries in them.
-        cache_hits: queries answered from the cache.
-        retries: attempts after a failed one.
-        timeouts: attempts that met their time limit.
-        failovers: attempts at another server than the failed one before.
-        failures: calls for which no attempt succeeded; the caller got an error.
-        seconds: of each call that asked the index and succeeded, retries and their pauses included.
+        made: Attempts at asking the index.
+        failed: Attempts that failed; a later one of the same call may have succeeded.
+        calls: Searches asked for.
+        queries: Queries in these searches.
+        cache_hits: Queries answered from the cache.
+        retries: Attempts after a failed one.
+        timeouts: Attempts that reached their time limit.
+        failovers: Attempts at another server than the one that failed before.
+        failures: Calls for which no attempt succeeded; the caller got an error.
+        seconds: For each call that asked the index and succeeded, its duration with retries and pauses.
     """
 
     made: int = 0
@@ -33,16 +35,16 @@ class Attempts:
     seconds: list[float] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
-        """Everything but the seconds."""
+        """Return everything except the seconds."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "seconds"}
 
     def add(self, other: Attempts) -> None:
-        """Count in what `other` has."""
+        """Add what `other` has."""
         for name, count in other.counts().items():
             setattr(self, name, getattr(self, name) + count)
         self.seconds.extend(other.seconds)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value at `share` (0 to 1) of rising values, 0.0 where there are none."""
+    """Return the value at `share` (0 to 1) of rising values, 0.0 if there are none."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

@@ -1,4 +1,4 @@
-"""What an address serves, asked before a run: blocking, for start-up checks alone."""
+"""What an address serves, asked before a run. It blocks: for start-up checks alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Description:
     """What is known of the index at an address.
 
     Attributes:
-        corpus_hash: see `Manifest`; empty where a server does not say, as others than this package's do not.
-        documents: how many it has; 0 where a server does not say.
-        max_top_k: the most documents a query may ask for; None where there is no limit or none is told.
+        corpus_hash: See `Manifest`; empty if a server does not say, as servers of other packages do not.
+        documents: How many it has; 0 if a server does not say.
+        max_top_k: The most documents a query may ask for; None if there is no limit or none is known.
     """
 
     corpus_hash: str
@@ -29,22 +29,22 @@ class Description:
 
 
 def describe(address: Address, token_env: str = TOKEN_VARIABLE) -> Description:
-    """Look a folder over, as far as that goes without opening the index, or ask every server.
+    """Inspect a folder, as far as possible without opening the index, or ask every server.
 
     Raises:
-        RetrievalError: for no finished, whole index of this version there, a server that does not answer or refuses, or
-            servers that serve different indexes.
+        RetrievalError: If there is no complete index of this version, a server does not answer or refuses, or servers
+            serve different indexes.
     """
     parts = parts_of(address)
     if not is_http(parts[0]):
         manifest, _ = inspect_index(parts[0])
         return Description(manifest.corpus_hash, manifest.documents)
-    found = {part: _ask(part, token_in(token_env)) for part in parts}
-    first, *others = found
+    served = {part: _ask(part, token_in(token_env)) for part in parts}
+    first, *others = served
     for other in others:
-        if found[other].corpus_hash != found[first].corpus_hash:
+        if served[other].corpus_hash != served[first].corpus_hash:
             raise IndexStateError(f"{first} and {other} serve different indexes: give servers of one index")
-    return found[first]
+    return served[first]
 
 
 def _ask(server: str, token: str | None) -> Description:
@@ -56,7 +56,7 @@ def _ask(server: str, token: str | None) -> Description:
     except httpx.HTTPError as error:
         raise RetrievalError(
             f"no answer from {server} ({type(error).__name__}): start it with `python -m retrieval_index serve`, or "
-            "mend the address"
+            "correct the address"
         ) from error
     if answer.status_code == 404:
         return Description("", 0)  # a server of the same contract, but not this package's
@@ -65,7 +65,7 @@ def _ask(server: str, token: str | None) -> Description:
     try:
         return _read(answer.json())
     except (ValueError, KeyError, TypeError) as error:
-        raise RetrievalError(f"{server}/info is no description of an index ({error!r}): mend the address") from error
+        raise RetrievalError(f"{server}/info is no description of an index ({error!r}): correct the address") from error
 
 
 def _read(record: Any) -> Description:

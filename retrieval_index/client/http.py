@@ -15,7 +15,7 @@ from retrieval_index.documents import Hit
 
 INDEX_HEADER = "x-retrieval-index"
 KEPT_S = 60.0
-"""Seconds an idle connection is kept: less than the service does, so that no request meets a closed one by design."""
+"""Seconds an idle connection is kept: less than in the service, so that normally no request meets a closed one."""
 
 CONNECTIONS = 256
 """Most connections of one retriever, over all its servers; further calls wait for one within their time."""
@@ -26,16 +26,17 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(slots=True)
 class _Identity:
-    """The index that the servers answer from: what the first answer said, and who said it."""
+    """The index that the servers answer from: what the first answer said, and which server said it."""
 
     value: str = ""
     server: str = ""
 
 
 class Connections:
-    """The pool that the servers of one retriever share, made anew where the event loop is another one."""
+    """The pool that the servers of one retriever share; each event loop gets a new one."""
 
     def __init__(self, token: str | None, corpus_hash: str = "") -> None:
+        """Send `token`, if there is one, with every request; see `connect` for `corpus_hash`."""
         self.corpus_hash = corpus_hash
         self._headers = {"content-type": "application/json"}
         if token:
@@ -46,7 +47,7 @@ class Connections:
         self.identity = _Identity()
 
     def session(self) -> aiohttp.ClientSession:
-        """The running loop's session."""
+        """Return the running loop's session."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop:
             self._abandon()
@@ -58,7 +59,7 @@ class Connections:
         return self._session
 
     async def close(self) -> None:
-        """Close the connections, where this loop made them."""
+        """Close the connections, if this loop made them."""
         session, self._session = self._session, None
         if session is not None and self._loop is asyncio.get_running_loop():
             await session.close()
@@ -66,7 +67,7 @@ class Connections:
 
 
 def _abandon(session: aiohttp.ClientSession, connector: aiohttp.TCPConnector) -> None:
-    """Let go of connections whose event loop is over, since the process ends or another loop asks."""
+    """Drop connections whose event loop is over, since the process ends or another loop asks."""
     session.detach()
     connector.__exit__(None, None, None)  # closing without awaiting
 
@@ -75,6 +76,7 @@ class HttpServer:
     """One server at a base address such as http://host:8000."""
 
     def __init__(self, address: str, connections: Connections) -> None:
+        """Ask the server at `address` over `connections`."""
         self.name = address
         self._url = f"{address}/retrieve"
         self._connections = connections
@@ -112,9 +114,9 @@ class HttpServer:
         )
 
     def _check_identity(self, value: str) -> None:
-        """Refuse an answer over another corpus than is wanted, or from another index than the first answer came from.
+        """Refuse an answer over another corpus than wanted, or from another index than the first answer.
 
-        A server that does not say is believed where no corpus is named.
+        A server that does not say is trusted if no corpus is wanted.
         """
         wanted = self._connections.corpus_hash
         if wanted and (not value or not value.startswith(wanted[: len(value)])):

@@ -15,9 +15,10 @@ from retrieval_index.index import Index, open_index
 
 
 class LocalIndex:
-    """The index in a folder, opened at the first search; one whose corpus hash begins otherwise is refused."""
+    """The index in a folder, opened at the first search; refused if its corpus hash does not begin as wanted."""
 
     def __init__(self, path: Path, threads: int, corpus_hash: str = "") -> None:
+        """Search the index at `path` with `threads` threads; see `connect` for `corpus_hash`."""
         self.name = str(path)
         self._corpus_hash = corpus_hash
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="retrieval")
@@ -45,13 +46,13 @@ class LocalIndex:
 
     def _open(self) -> Index:
         index = open_index(self.name)
-        found = index.manifest.corpus_hash
-        if not found.startswith(self._corpus_hash):
+        own = index.manifest.corpus_hash
+        if not own.startswith(self._corpus_hash):
             raise IndexStateError(
-                f"the index at {self.name} has the corpus hash {found[:16]}, not {self._corpus_hash}: mend one"
+                f"the index at {self.name} has the corpus hash {own[:16]}, not {self._corpus_hash}: correct one of them"
             )
         return index
 
     async def close(self) -> None:
-        """Give the threads back; running searches end by themselves."""
+        """Release the threads; running searches end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)

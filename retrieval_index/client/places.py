@@ -13,14 +13,15 @@ class AttemptError(RetrievalError):
     """One attempt that failed. Another may succeed, unless the failure is `lasting`.
 
     Attributes:
-        timed_out: the attempt met its time limit.
-        retry_after_s: seconds before which the place does not want to be asked again.
-        lasting: asking again cannot help.
+        timed_out: The attempt reached its time limit.
+        retry_after_s: Seconds before which the place does not want to be asked again.
+        lasting: Asking again cannot help.
     """
 
     def __init__(
         self, sentence: str, *, timed_out: bool = False, retry_after_s: float = 0.0, lasting: bool = False
     ) -> None:
+        """Say in one sentence what failed; see the class for the rest."""
         super().__init__(sentence)
         self.timed_out, self.retry_after_s, self.lasting = timed_out, retry_after_s, lasting
 
@@ -31,7 +32,7 @@ class Place(Protocol):
     name: str
 
     async def search(self, queries: Sequence[str], top_k: int, timeout_s: float) -> list[list[Hit]]:
-        """One attempt: a list of hits for each query. Raises AttemptError."""
+        """Make one attempt and return a list of hits for each query. Raises AttemptError."""
 
     async def close(self) -> None:
-        """Give back what the place holds; it is not asked any more."""
+        """Release what the place holds; it is not asked any more."""

@@ -9,7 +9,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from retrieval_index.client.cache import QueryCache
+from cachetools import LRUCache
+
 from retrieval_index.client.counters import Attempts, quantile
 from retrieval_index.client.places import AttemptError, Place
 from retrieval_index.client.rotation import Rotation
@@ -18,33 +19,37 @@ from retrieval_index.errors import RetrievalError
 from retrieval_index.index import check_request
 
 LATENCIES_KEPT = 4096
-"""Calls whose latency is remembered for the quantiles of `Retriever.stats`."""
+"""Calls whose latency is kept for the quantiles of `Retriever.stats`."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
-"""The pause before the n-th retry is drawn evenly from half to all of FIRST_PAUSE_S 2^n, and at most so long."""
+"""The pause before the n-th retry is drawn evenly from half to all of FIRST_PAUSE_S * 2^n, at most LONGEST_PAUSE_S."""
 
 SHORTEST_PAUSE_S = 0.01
-"""Pauses shrink as the deadline comes near, and below this no attempt would be worth it."""
+"""Pauses shrink as the deadline comes near; a shorter one would not be worth an attempt."""
 
 
 class Retriever:
     """Searches an index, wherever it is, without ever blocking the event loop. Make one with `connect`."""
 
     def __init__(
-        self, rotation: Rotation, cache: QueryCache, *, timeout_s: float, deadline_s: float, retries: int | None
+        self, rotation: Rotation, *, cached_queries: int, timeout_s: float, deadline_s: float, retries: int | None
     ) -> None:
+        """Search the places of `rotation`; for the other arguments see `connect`."""
         self.address = ",".join(place.name for place in rotation.places)
-        self._rotation, self._cache = rotation, cache
+        self._rotation = rotation
+        self._cache: LRUCache[tuple[str, int], list[Hit]] = LRUCache(cached_queries)
         self._timeout_s, self._deadline_s, self._retries = timeout_s, deadline_s, retries
         self._closed = False
         self._total = Attempts()
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
 
     async def search(self, queries: Sequence[str], top_k: int, attempts: Attempts | None = None) -> list[list[Hit]]:
-        """As `Index.search`; `attempts` counts this call's.
+        """Search as `Index.search` does; what the call took is added to `attempts`.
 
-        Raises ValueError for a wrong request and RetrievalError when no attempt succeeded.
+        Raises:
+            ValueError: For a wrong request.
+            RetrievalError: If no attempt succeeded.
         """
         check_request(queries, top_k)
         if self._closed:
@@ -61,19 +66,23 @@ class Retriever:
 
     async def _search(self, queries: Sequence[str], top_k: int, call: Attempts) -> list[list[Hit]]:
         """Ask for the queries that the cache does not have, each once."""
-        known = {query: self._cache.get(query, top_k) for query in queries}
+        known = {query: self._cache.get((query, top_k)) for query in queries}
         missing = [query for query, hits in known.items() if hits is None]
         call.cache_hits = sum(known[query] is not None for query in queries)
         if missing:
             started = time.monotonic()
             for query, hits in zip(missing, await self._ask(missing, top_k, call, started), strict=True):
-                self._cache.put(query, top_k, hits)
                 known[query] = hits
+                if self._cache.maxsize:
+                    self._cache[query, top_k] = hits
             call.seconds.append(time.monotonic() - started)
         return [list(known[query] or ()) for query in queries]
 
     async def _ask(self, queries: Sequence[str], top_k: int, call: Attempts, started: float) -> list[list[Hit]]:
-        """Attempts until one succeeds, none may follow, or the time is over."""
+        """Make attempts until one succeeds, no other may follow, or the time is over.
+
+        Not tenacity: the pause depends on which servers rest, on Retry-After and on the time that is left.
+        """
         last: Place | None = None
         error: AttemptError | None = None
         hopeless: set[Place] = set()
@@ -92,7 +101,7 @@ class Retriever:
             call.failovers += last is not None and place is not last
             last = place
             try:
-                found = await place.search(queries, top_k, timeout_s)
+                hits = await place.search(queries, top_k, timeout_s)
             except AttemptError as failed:
                 error = failed
                 call.failed += 1
@@ -104,7 +113,7 @@ class Retriever:
                 self._rotation.failed(place, failed.retry_after_s, began)
             else:
                 self._rotation.succeeded(place)
-                return found
+                return hits
         call.failures += 1
         where = last.name if last is not None else self.address
         raise RetrievalError(
@@ -113,7 +122,7 @@ class Retriever:
         ) from error
 
     def _pause(self, attempt: int, error: AttemptError | None, left: float) -> float:
-        """Seconds before an attempt: none where another server can be asked; Retry-After is never cut short."""
+        """Return the seconds before an attempt: 0 if another server can be asked; Retry-After is never cut short."""
         if error is None or (len(self._rotation.places) > 1 and self._rotation.has_ready()):
             return 0.0
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10))
@@ -121,9 +130,10 @@ class Retriever:
         return max(error.retry_after_s, min(jitter, left / 2), SHORTEST_PAUSE_S)
 
     def stats(self) -> dict[str, float]:
-        """Counts since the start, and the latency of the last successful calls in seconds (0.0 before the first one).
+        """Return counts since the start, and latencies of the last successful calls (0.0 before the first one).
 
-        Keys: those of `Attempts` but `seconds`, and latency_mean_s, latency_p50_s, latency_p99_s, latency_max_s.
+        Keys: those of `Attempts` except `seconds`, and latency_mean_s, latency_p50_s, latency_p99_s, latency_max_s, all
+        in seconds.
         """
         ordered = sorted(self._latencies)
         return {
@@ -135,7 +145,7 @@ class Retriever:
         }
 
     async def close(self) -> None:
-        """Give connections and threads back. A closed retriever cannot search."""
+        """Close connections and threads. A closed retriever cannot search."""
         self._closed = True
         for place in self._rotation.places:
             await place.close()

@@ -1,4 +1,4 @@
-"""Which of several places is asked next: in turn, with those that have failed left out for a while."""
+"""Which of several places is asked next: in turn; one that has failed rests for a while."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Rotation:
     """The places of one retriever, all with the same index."""
 
     def __init__(self, places: Sequence[Place]) -> None:
+        """Begin with `places`, none of which rests."""
         self._known = [_Known(place) for place in places]
         self._turn = 0
 
@@ -35,10 +36,10 @@ class Rotation:
         return [known.place for known in self._known]
 
     def pick(self, probe_s: float) -> Place:
-        """The next place that does not rest; where all do, the one whose rest ends first.
+        """Return the next place that does not rest; if all do, the one whose rest ends first.
 
-        A place whose rest is over is asked by one caller, who finds out within `probe_s` seconds whether it is back;
-        for so long the others go on without it.
+        A place whose rest is over is asked by one caller, who learns within `probe_s` seconds whether it is back;
+        meanwhile the others ask other places.
         """
         now = time.monotonic()
         ready = [known for known in self._in_turn() if known.rests_until <= now]
@@ -49,20 +50,20 @@ class Rotation:
         return chosen.place
 
     def has_ready(self) -> bool:
-        """Whether some place does not rest."""
+        """Tell whether some place does not rest."""
         now = time.monotonic()
         return any(known.rests_until <= now for known in self._known)
 
     def succeeded(self, place: Place) -> None:
-        """A place has answered: it is sound."""
+        """Note that a place has answered, and works."""
         known = self._of(place)
         known.failures, known.rests_until = 0, 0.0
 
     def failed(self, place: Place, retry_after_s: float, began: float) -> None:
-        """A place has failed an attempt that began at `began`: it rests, at least for what it asked for.
+        """Let a place rest that has failed an attempt begun at `began`, at least for as long as it asked for.
 
-        Attempts under way when it failed the last time fail for the same reason, and count no further: one moment's
-        trouble met by hundreds of callers is one failure.
+        Attempts that were under way when it failed the last time fail for the same reason and do not count: a short
+        outage met by hundreds of callers is one failure.
         """
         known, now = self._of(place), time.monotonic()
         if began <= known.failed_at:

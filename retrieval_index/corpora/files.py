@@ -103,7 +103,7 @@ def json_lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
         try:
             yield place, json.loads(line)
         except ValueError as error:
-            raise CorpusError(f"{place} is not JSON ({error}): mend or remove the line") from error
+            raise CorpusError(f"{place} is not JSON ({error}): fix or remove the line") from error
 
 
 def json_members(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:

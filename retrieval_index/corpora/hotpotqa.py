@@ -66,19 +66,17 @@ def paragraphs(row: Mapping[str, Any], place: str) -> list[tuple[str, list[str]]
         inside = f"{place}, field 'context'"
         titles, sentences = strings(context, "title", inside), context.get("sentences")
         if not isinstance(sentences, list) or len(sentences) != len(titles):
-            raise CorpusError(f"{inside}: 'sentences' must be a list as long as 'title': mend or remove the row")
+            raise CorpusError(f"{inside}: 'sentences' must be a list as long as 'title': fix or remove the row")
         pairs: list[Any] = list(zip(titles, sentences, strict=True))
     elif isinstance(context, list):
         pairs = context
     else:
-        raise CorpusError(f"{place}: field 'context' must be a list of paragraphs: mend or remove the row")
+        raise CorpusError(f"{place}: field 'context' must be a list of paragraphs: fix or remove the row")
     for number, pair in enumerate(pairs):
         if not _is_paragraph(pair):
-            raise CorpusError(f"{place}: paragraph {number} of 'context' is not [title, [sentences]]: mend the row")
+            raise CorpusError(f"{place}: paragraph {number} of 'context' is not [title, [sentences]]: fix the row")
         if not all(isinstance(sentence, str) for sentence in pair[1]):
-            raise CorpusError(
-                f"{place}: paragraph {number} of 'context' has a sentence that is no string: mend the row"
-            )
+            raise CorpusError(f"{place}: paragraph {number} of 'context' has a sentence that is no string: fix the row")
     return [(title, sentences) for title, sentences in pairs]
 
 

@@ -24,7 +24,7 @@ def read_jsonl(file: Path | str, meter: Meter | None = None) -> Iterator[Documen
 def mapping(value: Any, place: str) -> Mapping[str, Any]:
     """`value` if it is a JSON object, else CorpusError."""
     if not isinstance(value, dict):
-        raise CorpusError(f"{place} is a {type(value).__name__}, not an object: mend or remove it")
+        raise CorpusError(f"{place} is a {type(value).__name__}, not an object: fix or remove it")
     return value
 
 
@@ -33,7 +33,7 @@ def string(row: Mapping[str, Any], field: str, place: str) -> str:
     value = row.get(field)
     if not isinstance(value, str):
         found = f"a {type(value).__name__}" if field in row else "missing"
-        raise CorpusError(f"{place}: field {field!r} must be a string and is {found}: mend or remove the row")
+        raise CorpusError(f"{place}: field {field!r} must be a string and is {found}: fix or remove the row")
     return value
 
 
@@ -42,5 +42,5 @@ def strings(row: Mapping[str, Any], field: str, place: str) -> list[str]:
     value = row.get(field)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         found = "is not one" if field in row else "is missing"
-        raise CorpusError(f"{place}: field {field!r} must be a list of strings and {found}: mend or remove the row")
+        raise CorpusError(f"{place}: field {field!r} must be a list of strings and {found}: fix or remove the row")
     return value

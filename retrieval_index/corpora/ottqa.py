@@ -37,7 +37,7 @@ def read_ottqa(directory: Path | str, meter: Meter | None = None) -> Iterator[Do
     passages, tables = ottqa_files(directory)
     for key, text in json_members(passages, meter):
         if not isinstance(text, str):
-            raise CorpusError(f"{passages}, passage {key!r} is a {type(text).__name__}, not text: mend or remove it")
+            raise CorpusError(f"{passages}, passage {key!r} is a {type(text).__name__}, not text: fix or remove it")
         yield Document(key, passage_title(key), text)
     for key, value in json_members(tables, meter):
         place = f"{tables}, table {key!r}"
@@ -60,7 +60,7 @@ def table_text(table: Any, place: str) -> str:
     header = _cells(table.get("header"), f"{place}: field 'header'")
     rows = table.get("data")
     if not isinstance(rows, list):
-        raise CorpusError(f"{place}: field 'data' must be a list of rows: mend or remove the table")
+        raise CorpusError(f"{place}: field 'data' must be a list of rows: fix or remove the table")
     lines = [string(table, "section_title", place), TABLE_MARK, _line(header), _line(["---"] * len(header))]
     lines += [_line(_cells(row, f"{place}: field 'data', row {number}")) for number, row in enumerate(rows)]
     prose = [string(table, field, place).strip() for field in ("section_text", "intro") if field in table]
@@ -70,12 +70,12 @@ def table_text(table: Any, place: str) -> str:
 def _cells(row: Any, place: str) -> list[str]:
     """The texts of one row's cells, whichever of the two layouts they are in."""
     if not isinstance(row, list):
-        raise CorpusError(f"{place} must be a list of cells: mend or remove the table")
+        raise CorpusError(f"{place} must be a list of cells: fix or remove the table")
     cells = []
     for number, cell in enumerate(row):
         text = cell[0] if isinstance(cell, list) and cell else cell
         if not isinstance(text, str):
-            raise CorpusError(f"{place}, cell {number} is neither text nor [text, [links]]: mend or remove the table")
+            raise CorpusError(f"{place}, cell {number} is neither text nor [text, [links]]: fix or remove the table")
         cells.append(" ".join(text.replace("|", "/").split()))
     return cells
 

@@ -1,7 +1,8 @@
-"""The processes of a service: one that serves, or one that watches over several that share its socket.
+"""The processes of a service: one that serves, or several workers under uvicorn's supervisor, on one socket.
 
-On SIGTERM or SIGINT the service stops taking, answers what it has taken and ends with status 0. A worker that dies is
-replaced; one that dies as it starts ends the service. Workers whose parent is gone end as well, and clean.
+On SIGTERM or SIGINT the service accepts no more requests, answers those it has accepted, and ends with status 0. A
+worker that dies, or does not react for `HANGS_S`, is replaced; one that cannot open the index ends the service. Workers
+whose parent is gone end too.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
-from retrieval_index.errors import RetrievalError
+from retrieval_index.errors import IndexStateError, RetrievalError
 from retrieval_index.index import open_index
 from retrieval_index.manifest import Manifest
 from retrieval_index.service.app import create_app
@@ -32,8 +33,11 @@ from retrieval_index.service.metrics import FOLDER_VARIABLE
 from retrieval_index.service.settings import ServiceSettings
 
 BACKLOG = 2048
+HANGS_S = 20
+"""Seconds without a reaction after which a worker is replaced."""
+
 AFTER_DRAIN_S = 5.0
-"""Seconds beyond `drain_s` after which a worker that still lives is killed."""
+"""Seconds beyond `drain_s` after which a worker that is still there is killed."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,8 +45,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> int:
     """Serve until a signal comes, and return the exit status.
 
-    `announce` gets one line, with the address, when callers may come. Raises RetrievalError, before anything is
-    started, where the index cannot be opened or the address is taken.
+    Args:
+        settings: What to serve, and how.
+        announce: Gets one line, with the address, when the service answers.
+
+    Raises:
+        RetrievalError: Before anything is started, if the index cannot be opened or the address is taken.
     """
     manifest = open_index(settings.index).manifest
     _allow_many_connections()
@@ -52,12 +60,15 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> int:
     line = f"serving {manifest.documents:,} documents at http://{shown}:{port} (workers: {settings.workers})"
     with listener:
         if settings.workers == 1:
-            status = _work(settings, listener, partial(announce, line))
+            status = _Server(_config(settings, partial(create_app, settings)), partial(announce, line)).serve_on(
+                listener
+            )
         else:
+            config = _config(settings, partial(_worker, settings, manifest.corpus_hash))
             with _metrics_folder():
-                status = _Watch(settings, listener, manifest.corpus_hash).run(partial(announce, line))
+                status = _Workers(config, listener, settings.drain_s, partial(announce, line)).serve()
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # a second one, as the interpreter ends, must not spoil the status
+        signal.signal(number, signal.SIG_IGN)  # a second one, while the interpreter ends, must not change the status
     return status
 
 
@@ -77,10 +88,32 @@ def _listen(settings: ServiceSettings) -> socket.socket:
         ) from error
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's, which ends with status 0 after a signal (its own raises the signal again), and says when it is up."""
+def _config(settings: ServiceSettings, make_app: Callable[[], FastAPI]) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app,
+        factory=True,
+        workers=settings.workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        backlog=BACKLOG,
+        timeout_keep_alive=75,  # longer than clients keep idle connections, so that they are the ones to close
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_worker_healthcheck=HANGS_S,
+    )
 
-    announce: Callable[[], None] = staticmethod(lambda: None)
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but it ends with status 0 after a signal (its own raises the signal again)."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    def serve_on(self, listener: socket.socket) -> int:
+        self.run(sockets=[listener])
+        return 0 if self.started else 1
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,35 +123,51 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self.announce()
+        self._announce()
 
 
-def _work(settings: ServiceSettings, listener: socket.socket, announce: Callable[[], None]) -> int:
-    """Serve in this process until a signal comes."""
-    config = uvicorn.Config(
-        create_app(settings),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=75,  # longer than clients keep idle connections, so that they are the ones to close
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-    )
-    server = _Server(config)
-    server.announce = announce
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which also announces, keeps the metrics of the living apart, and ends in bounded time."""
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, drain_s: float, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config, [listener])
+        self._drain_s, self._announce, self._is_announced = drain_s, announce, False
+
+    def serve(self) -> int:
+        self.run()
+        return 1 if any(process.exitcode == STARTUP_FAILURE for process in self.processes) else 0
+
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            if not process.process.is_alive():
+                mark_process_dead(process.pid)
+        super().keep_subprocess_alive()
+        if not self._is_announced and all(process.is_ready() for process in self.processes):
+            self._is_announced = True
+            self._announce()
+
+    def join_all(self) -> None:
+        for process in self.processes:
+            process.process.join(self._drain_s + AFTER_DRAIN_S)
+            if process.process.is_alive():
+                process.kill()
 
 
-def _worker(settings: ServiceSettings, listener: socket.socket, corpus_hash: str, started: Any) -> None:
+def _worker(settings: ServiceSettings, corpus_hash: str) -> FastAPI:
+    """Make one worker's application; end the service if the index cannot be opened or was replaced."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    if Manifest.read(settings.index).corpus_hash != corpus_hash:
-        sys.stderr.write(
-            f"error: the index at {settings.index} is another one than this service began with, and one service "
-            "answers from one index: start it again\n"
-        )
-        raise SystemExit(1)
-    raise SystemExit(_work(settings, listener, started.set))
+    try:
+        if Manifest.read(settings.index).corpus_hash != corpus_hash:
+            raise IndexStateError(
+                f"the index at {settings.index} is another one than this service began with, and one service answers "
+                "from one index: start it again"
+            )
+        return create_app(settings)
+    except RetrievalError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(STARTUP_FAILURE) from error
 
 
 def _end_with_the_parent() -> None:
@@ -130,76 +179,10 @@ def _end_with_the_parent() -> None:
 
 @contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """A folder that workers share their numbers through, named in the environment that they get."""
+    """Make a folder that workers share their metrics through, and name it in their environment."""
     with tempfile.TemporaryDirectory(prefix="retrieval-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:
             yield
         finally:
             del os.environ[FOLDER_VARIABLE]
-
-
-class _Watch:
-    """Starts the workers, replaces those that die, and ends them all on a signal."""
-
-    def __init__(self, settings: ServiceSettings, listener: socket.socket, corpus_hash: str) -> None:
-        self._settings, self._listener, self._corpus_hash = settings, listener, corpus_hash
-        self._context = multiprocessing.get_context("spawn")
-        self._ending = False
-        self._workers: dict[SpawnProcess, Any] = {}
-        """Each with the event that is set once it serves."""
-
-    def run(self, announce: Callable[[], None]) -> int:
-        wake, waker = os.pipe()
-        os.set_blocking(waker, False)
-        for number in _SIGNALS:
-            signal.signal(number, self._end)
-        signal.set_wakeup_fd(waker)
-        for _ in range(self._settings.workers):
-            self._start()
-        started = list(self._workers.values())
-        threading.Thread(target=self._announce, args=(started, announce), daemon=True).start()
-        status = 0
-        while not self._ending:
-            wait([wake, *(worker.sentinel for worker in self._workers)])
-            status = self._replace_the_dead()
-        signal.set_wakeup_fd(-1)
-        self._end_all()
-        return status
-
-    def _announce(self, started: list[Any], announce: Callable[[], None]) -> None:
-        for event in started:
-            event.wait()
-        announce()
-
-    def _start(self) -> None:
-        started = self._context.Event()
-        worker = self._context.Process(
-            target=_worker, args=(self._settings, self._listener, self._corpus_hash, started)
-        )
-        worker.start()
-        self._workers[worker] = started
-
-    def _end(self, *_: object) -> None:
-        self._ending = True
-
-    def _replace_the_dead(self) -> int:
-        """Start a worker for each that has died; 1 where that would not help."""
-        for worker in [worker for worker in self._workers if not worker.is_alive()]:
-            started = self._workers.pop(worker)
-            mark_process_dead(worker.pid)
-            if self._ending:
-                continue
-            if not started.is_set():
-                self._ending = True
-                return 1
-            self._start()
-        return 0
-
-    def _end_all(self) -> None:
-        for worker in self._workers:
-            worker.terminate()
-        for worker in self._workers:
-            worker.join(self._settings.drain_s + AFTER_DRAIN_S)
-            if worker.is_alive():
-                worker.kill()

@@ -50,9 +50,9 @@ def test_a_corpus_without_words_can_be_searched(tmp_path: Path) -> None:
 
 
 def test_very_long_words_are_left_out(tmp_path: Path) -> None:
-    build_index([Document("1", "", f"{'y' * 41} {'é' * 21} otter {'z' * 40}")], tmp_path / "index", "bm25s")
+    build_index([Document("1", "", f"{'y' * 40} {'я' * 20} otter {'z' * 39}")], tmp_path / "index", "bm25s")
     index = open_index(tmp_path / "index")
-    assert [found(index, word) for word in ("y" * 41, "y" * 40, "é" * 21, "z" * 40)] == [[], [], [], ["1"]]
+    assert [found(index, word) for word in ("y" * 40, "y" * 39, "я" * 20, "z" * 39)] == [[], [], [], ["1"]]
 
 
 def test_opening_adds_little_memory_and_takes_little_time(tmp_path: Path) -> None:

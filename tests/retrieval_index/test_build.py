@@ -124,7 +124,16 @@ def test_a_missing_index_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": FORMAT_VERSION + 1}, "has format version 2, this program reads version 1: build it again"),
+        (
+            {"format_version": FORMAT_VERSION + 1},
+            f"has format version {FORMAT_VERSION + 1}, this program reads version {FORMAT_VERSION}: build it again",
+        ),
+        ({"format_version": 1}, "has format version 1, this program reads version 2: build it again"),
+        (
+            {"analyser": "english-cjk 1"},
+            "built with the analyser 'english-cjk 1', and queries would be .*build it again",
+        ),
+        ({"analyser": None}, "has no usable 'analyser'"),
         ({"format_version": "one"}, "is not the manifest of an index"),
         ({"engine_version": "0.1.0"}, r"built with tantivy 0\.1\.0, installed is .*install that version, or build it"),
         ({"engine": "faiss"}, "no retrieval back end 'faiss'"),

@@ -35,7 +35,21 @@ def test_build_then_info_then_search(tmp_path: Path, corpus: Path) -> None:
     assert "corpus=jsonl" in shown
     assert "1. Otter [red]  otter" in run("search", index, "river").output
     assert json.loads(run("search", index, "frogs", "--json", "--top-k", 1).output)["id"] == "heron"
-    assert "Nothing found" in run("search", index, "the").output
+    assert "analyser        english-cjk 2" in shown
+    assert "Nothing found: no word of the query is in the index" in run("search", index, "granite").output
+
+
+def test_a_query_of_stopwords_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"id": "ford", "text": "The Model T"}\n{"id": "otter", "text": "a river"}\n'
+    )
+    assert run("build", tmp_path / "index", tmp_path / "corpus.jsonl", "--corpus", "jsonl").exit_code == 0
+    stopword, unknown, word = (run("search", tmp_path / "index", query) for query in ("T", "upon", "model"))
+    assert "1. ford" in stopword.stdout
+    assert "Every word of this query is a stopword" in stopword.stderr
+    assert "Nothing found" in unknown.stdout
+    assert "Every word of this query is a stopword" in unknown.stderr
+    assert word.stderr == ""
 
 
 def test_skip_existing_builds_only_when_something_changed(tmp_path: Path, corpus: Path) -> None:

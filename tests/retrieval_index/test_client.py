@@ -18,7 +18,6 @@ from retrieval_index import Document, Hit, RetrievalError, build_index
 from retrieval_index.client import Attempts, Retriever, connect, describe, parts_of
 from retrieval_index.client import retriever as retriever_module
 from retrieval_index.client import rotation as rotation_module
-from retrieval_index.client.cache import QueryCache
 from retrieval_index.client.local import LocalIndex
 from retrieval_index.client.places import AttemptError
 from retrieval_index.client.rotation import FIRST_REST_S, Rotation
@@ -48,7 +47,7 @@ class ScriptedPlace:
 
 
 def over(*places: Any, retries: int = 2, cached: int = 0, deadline_s: float = 10.0) -> Retriever:
-    return Retriever(Rotation(places), QueryCache(cached), timeout_s=5.0, deadline_s=deadline_s, retries=retries)
+    return Retriever(Rotation(places), cached_queries=cached, timeout_s=5.0, deadline_s=deadline_s, retries=retries)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +121,7 @@ async def test_the_event_loop_is_never_blocked_and_threads_are_bounded() -> None
 async def test_a_slow_local_search_meets_its_time_limit() -> None:
     place = LocalIndex(Path("nowhere"), threads=2)
     place._index = SlowIndex(0.5)  # type: ignore[assignment]
-    retriever = Retriever(Rotation([place]), QueryCache(0), timeout_s=0.05, deadline_s=10.0, retries=1)
+    retriever = Retriever(Rotation([place]), cached_queries=0, timeout_s=0.05, deadline_s=10.0, retries=1)
     started = time.perf_counter()
     with pytest.raises(RetrievalError, match=r"failed after 2 attempt\(s\) in .*: no answer within 0\.05 s"):
         await retriever.search(["q"], 1)
@@ -190,7 +189,7 @@ async def test_nobody_gives_up_while_the_deadline_lets_them_wait(servers: int, m
             monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(retriever_module.asyncio, "sleep", clock.sleep)
         places = [Away(clock, until=100.0) for _ in range(servers)]
-        retriever = Retriever(Rotation(places), QueryCache(0), timeout_s=30.0, deadline_s=120.0, retries=None)
+        retriever = Retriever(Rotation(places), cached_queries=0, timeout_s=30.0, deadline_s=120.0, retries=None)
         assert await retriever.search(["q"], 1) == [[hit("q")]]
         assert 100 <= clock.now < 120
 
@@ -201,7 +200,7 @@ async def test_retries_without_end_end_with_the_deadline(monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(retriever_module.asyncio, "sleep", clock.sleep)
     retriever = Retriever(
-        Rotation([Away(clock, until=1e9)]), QueryCache(0), timeout_s=30.0, deadline_s=120.0, retries=None
+        Rotation([Away(clock, until=1e9)]), cached_queries=0, timeout_s=30.0, deadline_s=120.0, retries=None
     )
     with pytest.raises(RetrievalError, match="refused"):
         await retriever.search(["q"], 1)
@@ -246,7 +245,7 @@ async def test_an_index_of_another_corpus_is_refused_at_the_first_search(path: P
         assert await retriever.search(["w1"], 1)
         await retriever.close()
     other = connect(path, corpus_hash="feed")
-    with pytest.raises(RetrievalError, match=r"failed after 1 attempt.*corpus hash .*, not feed: mend one"):
+    with pytest.raises(RetrievalError, match=r"failed after 1 attempt.*corpus hash .*, not feed: correct one"):
         await other.search(["w1"], 1)
     await other.close()
 

@@ -19,7 +19,7 @@ from support.opensearch_server import Cluster
 
 from retrieval_index import Document, Index, RetrievalError, build_index, open_index
 from retrieval_index.backends import backend_names
-from retrieval_index.backends.english import MAX_QUERY_CHARACTERS
+from retrieval_index.backends.analysis import MAX_QUERY_CHARACTERS
 
 DOCUMENTS = [
     Document("/wiki/Otter", "Otter", "The otter lives near rivers and eats fish ."),
@@ -29,6 +29,14 @@ DOCUMENTS = [
     Document("twin-2", "", "granite granite quarry"),
     Document("twin-3", "", "granite granite quarry"),
     Document("untitled", "", "A document without a title but with basalt ."),
+    Document("/wiki/The_Who", "The Who", "An English rock band with a drummer ."),
+    Document("/wiki/Band", "Rock band (music)", "A band who plays ; the drummer of a band who drums in the band ."),
+    Document("/wiki/Them", "Them (band)", "A band from Belfast ."),
+    Document("/wiki/Us", "This Is Us (TV series)", "A family drama ."),
+    Document("/wiki/Drama", "Drama series (TV)", "What is a drama series ? This is one for us on TV ."),
+    Document("/wiki/Beyoncé", "Beyoncé", "Beyoncé sings ."),
+    Document("/wiki/Łódź", "Łódź", "Near Ærø Straße and the Ｆｕｌｌ width ."),
+    Document("/wiki/Mountains", "", "中国五岳独尊的泰山"),
     Document("nul", "Nul", "before\x00after obsidian"),
 ]
 
@@ -114,7 +122,7 @@ def test_case_and_non_ascii_letters(index: Index) -> None:
     assert ids(index, "東京") == ["/wiki/Köln"]
 
 
-@pytest.mark.parametrize("query", ["", " ", "\x00", "the of and", "What is the", "xyzzyx", "?!", "🦦"])
+@pytest.mark.parametrize("query", ["", " ", "\x00", "xyzzyx", "under upon", "?!", "🦦"])
 def test_a_query_without_a_usable_word_finds_nothing(index: Index, query: str) -> None:
     assert ids(index, query) == []
 
@@ -122,6 +130,51 @@ def test_a_query_without_a_usable_word_finds_nothing(index: Index, query: str) -
 @pytest.mark.parametrize("query", HOSTILE, ids=lambda query: repr(query[:12]))
 def test_hostile_queries_are_only_words(index: Index, query: str) -> None:
     assert len(ids(index, query)) <= len(DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("The Who", "/wiki/The_Who"),
+        ("the who", "/wiki/The_Who"),
+        ("The Who band", "/wiki/The_Who"),
+        ("who was the drummer of The Who", "/wiki/The_Who"),
+        ("Them", "/wiki/Them"),
+        ("Them band", "/wiki/Them"),
+        ("This Is Us", "/wiki/Us"),
+        ("This Is Us TV series", "/wiki/Us"),
+        ("when was This Is Us first aired on TV", "/wiki/Us"),
+    ],
+)
+def test_a_title_made_of_stopwords_is_found(index: Index, query: str, wanted: str) -> None:
+    assert ids(index, query, 1) == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("Beyonce", "/wiki/Beyoncé"),
+        ("BEYONCÉ", "/wiki/Beyoncé"),
+        ("Beyonce\u0301", "/wiki/Beyoncé"),
+        ("koln", "/wiki/Köln"),
+        ("lodz", "/wiki/Łódź"),
+        ("aero", "/wiki/Łódź"),
+        ("strasse", "/wiki/Łódź"),
+        ("full width", "/wiki/Łódź"),
+    ],
+)
+def test_accents_and_other_spellings_of_a_letter_do_not_matter(index: Index, query: str, wanted: str) -> None:
+    assert ids(index, query) == [wanted]
+
+
+@pytest.mark.parametrize("query", ["五岳", "泰山", "五岳独尊", "山", "climb 泰山!"])
+def test_chinese_inside_a_longer_run_is_found(index: Index, query: str) -> None:
+    assert ids(index, query) == ["/wiki/Mountains"]
+
+
+def test_stopwords_are_searched_for_everywhere_when_nothing_else_is_left(index: Index) -> None:
+    assert ids(index, "from") == ["/wiki/Them"]
+    assert "/wiki/Them" not in ids(index, "from Rhein")
 
 
 def test_query_language_means_nothing(index: Index) -> None:

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import Stemmer
 from support.backends import engine_or_skip
 
 from retrieval_index import Document, build_index, open_index
+from retrieval_index.backends.analysis import document_terms
 
 WORDS = [f"{first}{second}" for first in ("gran", "bas", "ob", "qua", "ri", "ot") for second in ("ite", "alt", "ter")]
 K1, B = 1.3, 0.6
@@ -27,11 +27,10 @@ def corpus() -> list[Document]:
 
 def exact(documents: list[Document], query: str) -> dict[str, float]:
     """ln(1 + (N - n + 0.5) / (n + 0.5)) * f / (f + k1 * (1 - b + b * length / mean)), summed over the query's words."""
-    stem = Stemmer.Stemmer("english").stemWord
-    counts = [Counter(stem(word) for word in f"{item.title} {item.text}".split()) for item in documents]
+    counts = [Counter(document_terms(item.title, item.text)) for item in documents]
     mean = sum(count.total() for count in counts) / len(counts)
     scores = dict.fromkeys((document.id for document in documents), 0.0)
-    for word in dict.fromkeys(stem(word) for word in query.split()):
+    for word in dict.fromkeys(document_terms("", query)):
         having = sum(word in count for count in counts)
         weight = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
         for document, count in zip(documents, counts, strict=True):

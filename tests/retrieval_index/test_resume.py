@@ -132,7 +132,7 @@ def test_a_build_killed_twice_ends_as_one_that_was_not(tmp_path: Path, whole: In
     half = HalfBuilt(path)
     assert (half.safe(tantivy.BACKEND), half.builder()) == (2000, None)
 
-    second = hanging_builder(path, 3700)  # which goes on after 2,000
+    second = hanging_builder(path, 3700)  # which resumes after 2,000
     with pytest.raises(IndexStateError, match=rf"is being built by process {second.pid} already: wait"):
         build_index(Corpus(), path, source=SOURCE)
     assert half.builder() == f"process {second.pid}"
@@ -141,7 +141,7 @@ def test_a_build_killed_twice_ends_as_one_that_was_not(tmp_path: Path, whole: In
     said: list[str] = []
     build_index(Corpus(), path, source=SOURCE, notice=said.append)
     assert said == [
-        "going on after 3,000 documents of an interrupted build, which are read again but not indexed again"
+        "resuming after 3,000 documents of an interrupted build, which are read again but not indexed again"
     ]
     assert_same(path, whole)
 
@@ -158,7 +158,7 @@ def test_a_kill_right_after_a_commit_or_while_replacing_loses_nothing(tmp_path: 
         build_index(Corpus(), path, source=SOURCE)
     assert open_index(path).manifest.documents == 5
     build_index(Corpus(), path, source=SOURCE, overwrite=True, notice=said.append)
-    assert said[0].startswith("going on after 2,000 documents")
+    assert said[0].startswith("resuming after 2,000 documents")
     assert_same(path, whole)
 
 
@@ -174,7 +174,7 @@ def test_a_kill_when_all_was_indexed_only_reads_again(
             build_index(Corpus(), tmp_path / "index", source=SOURCE)
     said: list[str] = []
     build_index(iter(Corpus()), tmp_path / "index", source=SOURCE, notice=said.append)
-    assert said[0].startswith("going on after 4,000")
+    assert said[0].startswith("resuming after 4,000")
     assert_same(tmp_path / "index", whole)
 
 
@@ -182,7 +182,7 @@ def test_threads_change_nothing_that_is_found(tmp_path: Path, whole: Index) -> N
     interrupt(tmp_path / "index", Corpus(), 2500, source=SOURCE, threads=3)
     said: list[str] = []
     build_index(Corpus(), tmp_path / "index", source=SOURCE, notice=said.append, threads=3)
-    assert said[0].startswith("going on after 2,000")
+    assert said[0].startswith("resuming after 2,000")
     assert_same(tmp_path / "index", whole)
 
 
@@ -194,7 +194,7 @@ def test_threads_change_nothing_that_is_found(tmp_path: Path, whole: Index) -> N
         ({"backend": "rank_bm25"}, "differs in its engine, engine_version, parameters"),
     ],
 )
-def test_another_recipe_begins_anew(tmp_path: Path, change: dict[str, object], why: str | None) -> None:
+def test_another_recipe_starts_again(tmp_path: Path, change: dict[str, object], why: str | None) -> None:
     interrupt(tmp_path / "index", Corpus(), 2500, source=SOURCE)
     said: list[str] = []
     taken: list[int] = []
@@ -206,46 +206,46 @@ def test_another_recipe_begins_anew(tmp_path: Path, change: dict[str, object], w
         progress=taken.append,
         **change,  # type: ignore[arg-type]
     )
-    assert said == ([f"an interrupted build {why}: beginning anew"] if why else [])
+    assert said == ([f"an interrupted build {why}: starting again"] if why else [])
     assert open_index(tmp_path / "index").manifest == manifest
     assert len(open_index(tmp_path / "index").search(["w1234"], 5)[0]) == 1
 
 
-def test_another_engine_version_begins_anew(tmp_path: Path) -> None:
+def test_another_engine_version_starts_again(tmp_path: Path) -> None:
     interrupt(tmp_path / "index", Corpus(), 2500, source=SOURCE)
     record = HalfBuilt(tmp_path / "index").directory / "recipe.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"engine_version": "0.1"}))
     said: list[str] = []
     build_index(Corpus(), tmp_path / "index", source=SOURCE, notice=said.append)
-    assert said == ["an interrupted build differs in its engine_version: beginning anew"]
+    assert said == ["an interrupted build differs in its engine_version: starting again"]
 
 
 @pytest.mark.parametrize("damage", ["recipe.json", "index/engine/meta.json", "passed"])
-def test_a_damaged_half_built_index_is_not_gone_on_with(tmp_path: Path, whole: Index, damage: str) -> None:
+def test_a_damaged_half_built_index_is_not_resumed(tmp_path: Path, whole: Index, damage: str) -> None:
     interrupt(tmp_path / "index", Corpus(), 2500, source={"other": "source"})
     (HalfBuilt(tmp_path / "index").directory / damage).write_text("{")
     build_index(Corpus(), tmp_path / "index", source=SOURCE)
     assert_same(tmp_path / "index", whole)
 
 
-def test_a_source_that_changed_behind_the_commit_is_gone_on_with(tmp_path: Path, whole: Index) -> None:
+def test_a_source_that_changed_behind_the_commit_is_resumed(tmp_path: Path, whole: Index) -> None:
     interrupt(tmp_path / "index", Corpus(changed=2200), 2500, source={"sha256": "0"})
     said: list[str] = []
     build_index(Corpus(), tmp_path / "index", source=SOURCE, notice=said.append)
-    assert said[0].startswith("going on after 2,000 documents")
+    assert said[0].startswith("resuming after 2,000 documents")
     assert_same(tmp_path / "index", whole)
 
 
 @pytest.mark.parametrize("changed", [500, 1999])
-def test_a_source_that_changed_before_the_commit_begins_anew(tmp_path: Path, whole: Index, changed: int) -> None:
+def test_a_source_that_changed_before_the_commit_starts_again(tmp_path: Path, whole: Index, changed: int) -> None:
     interrupt(tmp_path / "index", Corpus(changed=changed), 2500, source={"sha256": "0"})
     said: list[str] = []
     build_index(Corpus(), tmp_path / "index", source=SOURCE, notice=said.append)
-    assert said[1] == "the documents are not those of the interrupted build: beginning anew"
+    assert said[1] == "the documents are not those of the interrupted build: starting again"
     assert_same(tmp_path / "index", whole)
 
 
-def test_a_source_that_became_shorter_than_the_commit_begins_anew(tmp_path: Path) -> None:
+def test_a_source_that_became_shorter_than_the_commit_starts_again(tmp_path: Path) -> None:
     interrupt(tmp_path / "index", Corpus(), 2500)
     assert build_index(Corpus(1500), tmp_path / "index").documents == 1500
     assert len(open_index(tmp_path / "index").search(["granite"], 2000)[0]) == 1500
@@ -255,10 +255,10 @@ def test_documents_that_come_once_are_trusted_by_their_source_alone(tmp_path: Pa
     interrupt(tmp_path / "index", Corpus(), 2500)
     said: list[str] = []
     build_index(iter(Corpus()), tmp_path / "index", notice=said.append)
-    assert said == ["an interrupted build did not record where its documents came from: beginning anew"]
+    assert said == ["an interrupted build did not record where its documents came from: starting again"]
     assert_same(tmp_path / "index", whole)
     interrupt(tmp_path / "other", Corpus(changed=10), 2500, source=SOURCE)
-    with pytest.raises(IndexStateError, match=r"the 2,000 documents .* are not those that came now: begin anew with"):
+    with pytest.raises(IndexStateError, match=r"the 2,000 documents .* are not those that came now: start again with"):
         build_index(iter(Corpus()), tmp_path / "other", source=SOURCE)
     build_index(iter(Corpus()), tmp_path / "other", source=SOURCE, fresh=True)
 
@@ -277,7 +277,7 @@ def test_what_an_engine_still_writes_does_not_keep_a_discarded_directory(tmp_pat
     watcher.start()
     try:
         for _ in range(300):
-            half.begin(Recipe("tantivy", "1"))
+            half.begin(Recipe("tantivy", "1", "english"))
             for name in range(10):
                 (half.engine_files / str(name)).touch()
             half.discard()
@@ -289,9 +289,9 @@ def test_what_an_engine_still_writes_does_not_keep_a_discarded_directory(tmp_pat
 
 def test_a_removal_that_was_killed_is_finished(tmp_path: Path) -> None:
     half = HalfBuilt(tmp_path / "index")
-    half.begin(Recipe("tantivy", "1"))
+    half.begin(Recipe("tantivy", "1", "english"))
     half.directory.rename(tmp_path / ".index.removed-1")
-    half.begin(Recipe("tantivy", "1"))
+    half.begin(Recipe("tantivy", "1", "english"))
     half.discard()
     assert not list(tmp_path.iterdir())
 
@@ -319,8 +319,8 @@ def test_what_cannot_be_removed_spoils_no_finished_build(tmp_path: Path, monkeyp
     assert [child.name for child in tmp_path.iterdir()] == ["index"]
 
 
-def test_a_mended_row_goes_on_after_what_was_committed(tmp_path: Path) -> None:
-    """Through the command line: the error names file and line, `info` shows what there is, the same command goes on."""
+def test_a_fixed_row_resumes_after_what_was_committed(tmp_path: Path) -> None:
+    """Through the command line: the error names file and line, `info` shows what there is, the same command resumes."""
     lines = [json.dumps({"id": d.id, "title": d.title, "text": d.text}) for d in Corpus()]
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join([*lines[:3210], '{"id": "3210", "text": 7}', *lines[3211:]]))
@@ -328,32 +328,32 @@ def test_a_mended_row_goes_on_after_what_was_committed(tmp_path: Path) -> None:
     stopped = CliRunner().invoke(app, build)
     assert stopped.exit_code == 1
     assert (
-        "corpus.jsonl, line 3211: field 'text' must be a string and is a int: mend or remove the row" in stopped.output
+        "corpus.jsonl, line 3211: field 'text' must be a string and is a int: fix or remove the row" in stopped.output
     )
     assert "3,000 documents are safe in" in stopped.output
 
     shown = CliRunner().invoke(app, ["info", str(tmp_path / "index")])
     assert shown.exit_code == 1
-    assert "half-built      3,000 documents are safe; interrupted, the same build goes on" in shown.output
+    assert "half-built      3,000 documents are safe; interrupted, the same build resumes" in shown.output
     assert "corpus=jsonl" in shown.output
 
     again = CliRunner().invoke(app, build)
-    assert "going on after 3,000 documents" in again.output
+    assert "resuming after 3,000 documents" in again.output
     anew = CliRunner().invoke(app, [*build, "--fresh"])
-    assert "going on" not in anew.output
+    assert "resuming" not in anew.output
     assert "3,000 documents are safe in" in anew.output
 
     corpus.write_text("\n".join(lines))
     finished = CliRunner().invoke(app, build)
     assert finished.exit_code == 0, finished.output
-    assert "going on after 3,000 documents" in finished.output
+    assert "resuming after 3,000 documents" in finished.output
     assert "4,000 documents indexed" in finished.output
     build_index(Corpus(), tmp_path / "straight")
     straight = open_index(tmp_path / "straight")
     assert open_index(tmp_path / "index").search(QUERIES, 50) == straight.search(QUERIES, 50)
 
 
-def test_repeated_ids_leave_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_repeated_ids_leave_nothing_to_resume(tmp_path: Path) -> None:
     def documents() -> Iterator[Document]:
         yield from Corpus()
         yield Document("3999", "", "again")
@@ -396,7 +396,7 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(not can_mount(), reason="mounting a small file system is not allowed here")
-def test_a_full_disk_is_said_loses_nothing_and_is_gone_on_from(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_loses_nothing_and_is_resumed(tmp_path: Path) -> None:
     """On a file system of 8 MB, which is later given room."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "program.py").write_text(FULL_DISK)
@@ -410,7 +410,7 @@ def test_a_full_disk_is_said_loses_nothing_and_is_gone_on_from(tmp_path: Path) -
     assert "No space left on device" in lines[0]
     assert "documents are safe in" in lines[1]
     assert lines[2] == "still there: old"
-    assert lines[3].startswith("going on after ")
+    assert lines[3].startswith("resuming after ")
     assert lines[4].startswith("in the end: 20000 ")
     assert int(lines[4].split()[-1]) > 0
 

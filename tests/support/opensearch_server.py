@@ -1,6 +1,6 @@
 """A server in Python that implements the part of OpenSearch's REST API that the back end uses, over real HTTP.
 
-It is not OpenSearch, which cannot be installed from the package registries: it reads analysers, similarity and fields
+It is not OpenSearch, which cannot be installed from the package registries: it reads similarity and fields
 from the request that creates an index, computes BM25 over what it was sent, and answers 400 to whatever it does not
 know, so that a misspelt request fails. One `Cluster` has several nodes, each a server of its own at its own port, over
 the same documents. `fail` makes the next requests fail, `stop_node` closes a node's port.
@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import Stemmer
 import uvicorn
 from fastapi import FastAPI, Request, Response
-
-WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
 
 
 class Refused(Exception):
@@ -39,36 +35,6 @@ def need(condition: object, reason: str) -> None:
         raise Refused(400, reason)
 
 
-class Analyser:
-    """A custom analyser as its settings describe it."""
-
-    def __init__(self, name: str, analysis: dict[str, Any]) -> None:
-        settings = analysis["analyzer"][name]
-        need(settings["type"] == "custom" and settings["tokenizer"] == "standard", f"unknown analyser {settings}")
-        need(settings["char_filter"] == ["underscores"], "unknown char_filter")
-        need(analysis["char_filter"]["underscores"]["mappings"] == ["_=>\\u0020"], "unknown mapping")
-        self.filters = [(name, analysis["filter"].get(name, {"type": name})) for name in settings["filter"]]
-
-    def words(self, text: str) -> list[str]:
-        words = WORD.findall(text.replace("_", " "))
-        for name, settings in self.filters:
-            match settings["type"]:
-                case "lowercase":
-                    words = [word.lower() for word in words]
-                case "stop":
-                    words = [word for word in words if word not in settings["stopwords"]]
-                case "stemmer":
-                    need(settings["language"] == "porter2", "unknown stemmer")
-                    words = Stemmer.Stemmer("english").stemWords(words)
-                case "unique":
-                    words = list(dict.fromkeys(words))
-                case "limit":
-                    words = words[: settings["max_token_count"]]
-                case _:
-                    raise Refused(400, f"failed to find filter [{name}]")
-        return words
-
-
 @dataclass
 class StoredIndex:
     """Documents by `_id`; only what was there at the last refresh is searched and counted."""
@@ -80,18 +46,16 @@ class StoredIndex:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        contents = self.properties["contents"]
-        similarity = self.settings["index"]["similarity"][contents["similarity"]]
+        terms = self.properties["terms"]
+        similarity = self.settings["index"]["similarity"][terms["similarity"]]
         need(similarity["type"] == "BM25", "unknown similarity")
+        need(terms["analyzer"] == "whitespace", f"failed to find analyzer [{terms['analyzer']}]")
         self.k1, self.b = similarity["k1"], similarity["b"]
-        self.analyser = Analyser(contents["analyzer"], self.settings["analysis"])
-        self.query_analyser = Analyser(contents["search_analyzer"], self.settings["analysis"])
-        self.copied = [name for name, settings in self.properties.items() if settings.get("copy_to") == "contents"]
 
     def refresh(self) -> None:
         for key, document in self.documents.items():
             if self.visible.get(key) is not document:
-                self.counts[key] = Counter(self.analyser.words(" ".join(document[name] for name in self.copied)))
+                self.counts[key] = Counter(document["terms"].split())
         self.visible = dict(self.documents)
 
     def matching(self, query: dict[str, Any]) -> dict[str, float]:
@@ -101,10 +65,10 @@ class StoredIndex:
         if kind == "term":
             need(self.properties.get(name, {}).get("type") == "keyword", f"no keyword field [{name}]")
             return {key: 1.0 for key, document in self.visible.items() if document[name] == asked["value"]}
-        need(kind == "match" and name == "contents", f"unknown query [{kind}] on [{name}]")
+        need(kind == "match" and name == "terms", f"unknown query [{kind}] on [{name}]")
         scores: Counter[str] = Counter()
         mean = sum(counts.total() for counts in self.counts.values()) / max(len(self.counts), 1)
-        for word in self.query_analyser.words(asked["query"]):
+        for word in asked["query"].split():
             found = {key: counts[word] for key, counts in self.counts.items() if word in counts}
             idf = math.log(1 + (len(self.counts) - len(found) + 0.5) / (len(found) + 0.5))
             for key, count in found.items():

@@ -238,3 +238,39 @@ def test_a_waiting_query_does_not_stop_health(index: Path, address: str) -> None
         while not all(answer.done() for answer in slow):
             assert requests.get(f"{address}/health", timeout=5).json() == {"status": "alive"}
     assert {len(answer.result().json()["result"]) for answer in slow} == {3000}
+
+
+def workers_of(service: Service) -> list[psutil.Process]:
+    """The processes that serve, of a service with several."""
+    children = psutil.Process(service.process.pid).children()
+    return [child for child in children if "spawn_main" in str(child.cmdline())]
+
+
+def test_workers_whose_parent_was_killed_end_and_free_the_address(index: Path) -> None:
+    service = Service(index, "--workers", "2")
+    address = service.address
+    workers = workers_of(service)
+    assert len(workers) == 2
+    service.kill()
+    psutil.wait_procs(workers, timeout=30)
+    assert not any(worker.is_running() for worker in workers)
+    with served(index, "--workers", "2", port=int(address.rpartition(":")[2])) as again:
+        assert requests.post(f"{again}/retrieve", json={"queries": ["w7"]}, timeout=30).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_does_not_keep_the_service_from_ending(index: Path) -> None:
+    service = Service(index, "--workers", "2", "--drain-s", "1")
+    address = service.address
+    hanging, other = workers_of(service)
+    hanging.suspend()
+    psutil.wait_procs([hanging], timeout=60)
+    assert not hanging.is_running()
+    for _ in within(30):
+        if len(workers_of(service)) == 2:
+            break
+    assert requests.post(f"{address}/retrieve", json={"queries": ["w7"]}, timeout=30).status_code == 200
+    other.suspend()
+    started = time.monotonic()
+    assert service.end()[0] == 0
+    assert time.monotonic() - started < 60
