@@ -28,7 +28,7 @@ def check_index(settings: SearchAgentConfig, nodes: int) -> None:
         expected = settings.corpus_hash_for(address)
         if not found.corpus_hash.startswith(expected):
             known = f"has the corpus hash {found.corpus_hash[:16]}" if found.corpus_hash else "does not tell its corpus"
-            raise ValueError(f"{GROUP}.corpus_hash is {expected}, and {address} {known}: fix the one or the other")
+            raise ValueError(f"{GROUP}.corpus_hash is {expected}, and {address} {known}: correct one of them")
         if found.max_top_k is not None and settings.top_k > found.max_top_k:
             raise ValueError(
                 f"{GROUP}.top_k is {settings.top_k}, and {address} gives at most {found.max_top_k} documents: lower "
