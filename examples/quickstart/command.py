@@ -50,6 +50,11 @@ class Folders:
         return self.out / "validation"
 
     @property
+    def rollouts(self) -> Path:
+        """One file of records for each training step."""
+        return self.out / "rollouts"
+
+    @property
     def log(self) -> Path:
         """The output of veRL's process."""
         return self.out / "train.log"
@@ -172,5 +177,7 @@ def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[s
         "trainer.resume_mode": "disable",
         "trainer.default_local_dir": folders.out / "checkpoints",
         "trainer.validation_data_dir": folders.validation,
+        "trainer.rollout_data_dir": folders.rollouts,
+        "+wapo.record.tokens": True,
         "hydra.run.dir": folders.out / "hydra",
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -127,11 +129,14 @@ def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders
     report.show(found, console)
     for name, file in (("curves", folders.curves), ("report", folders.report), ("metrics", folders.metrics)):
         console.print(f"{name}: {file}", highlight=False, soft_wrap=True)
+    command = shlex.join([sys.executable, "-m", "wapo_verl.cli", "view", str(folders.out)])
+    console.print(f"look at its episodes: {command}", highlight=False, soft_wrap=True)
 
 
 def _forget_the_last_run(folders: Folders) -> None:
     """Remove the results of the last run, so that they are not taken for this one's after a failure."""
-    shutil.rmtree(folders.validation, ignore_errors=True)
+    for folder in (folders.validation, folders.rollouts):
+        shutil.rmtree(folder, ignore_errors=True)
     for file in (folders.metrics, folders.report, folders.curves):
         file.unlink(missing_ok=True)
 

@@ -35,7 +35,7 @@ def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
 def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
     """Find what only this project's trainer obeys, where it does not run or cannot obey it."""
     mode = trainer_mode(run.config)
-    obeyed = ["guard"] * (run.keys.guard is not None) + run.keys.planned
+    obeyed = [name for name in ("guard", "record") if getattr(run.keys, name) is not None] + run.keys.planned
     obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
     return errors(
         (

@@ -9,6 +9,7 @@ from wapo_verl.engine.step_plan import STRATEGIES, StepPlans, step_plans
 from wapo_verl.rollout.settings import DEFAULT_MAX_TURNS, SearchAgentConfig
 from wapo_verl.settings.keys import SettingsError, WapoKeys
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
+from wapo_verl.training.record import RecordKeys
 
 ACTOR = "actor_rollout_ref.actor"
 FILTER = "algorithm.filter_groups"
@@ -83,7 +84,8 @@ def trainer_is_ours(config: DictConfig, keys: WapoKeys, algorithm: Algorithm | N
     mode = trainer_mode(config)
     if keys.trainer is False or not (mode in MODES or mode.startswith(PREFIX)):
         return False
-    wanted = keys.trainer or algorithm is not None or keys.guard is not None or bool(keys.planned)
+    groups = (keys.guard, keys.record)
+    wanted = keys.trainer or algorithm is not None or any(each is not None for each in groups) or bool(keys.planned)
     return bool(wanted or mode.startswith(PREFIX))
 
 
@@ -121,6 +123,7 @@ def decide(run: Run) -> Decisions:
         why_all_rows=all_rows,
         plans=plans(config, keys),
         guard=None if evaluates else keys.guard,
+        record=keys.record or RecordKeys(),
         filter_batches=limit if run.filters_groups else None,
         parts_are_declared=run.our_reward,
     )

@@ -16,6 +16,7 @@ from wapo_verl.algorithms import ALGORITHMS, Algorithm
 from wapo_verl.engine.step_plan import ClipScheduleKeys, NegativeWeights, TaxonomyKeys
 from wapo_verl.guard.settings import GuardSettings
 from wapo_verl.rollout.settings import SearchAgentKeys
+from wapo_verl.training.record import RecordKeys
 
 NAMESPACE = "wapo"
 RESOLVED = "resolved"
@@ -40,6 +41,7 @@ class WapoKeys(BaseModel):
         winners_kl: whether a KL loss leaves out the tokens without an advantage.
         taxonomy, negative_weights, clip_schedule: what a step's plan is made of.
         guard: the guard's settings; None leaves it out.
+        record: what is written of each completion beside veRL's own dump.
         search_agent: the agent loops' settings; None where no episode searches.
     """
 
@@ -49,6 +51,7 @@ class WapoKeys(BaseModel):
     winners_only: bool | None = None
     search_agent: SearchAgentKeys | None = None
     guard: GuardSettings | None = None
+    record: RecordKeys | None = None
     taxonomy: TaxonomyKeys | None = None
     negative_weights: NegativeWeights | None = None
     clip_schedule: ClipScheduleKeys | None = None

@@ -38,6 +38,7 @@ from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.training.advantages import Rows, advantages, group_counts, truncated_rows
 from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import dump_columns
+from wapo_verl.training.record import RecordWriter, recorded_fields
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
 from wapo_verl.training.update import (
@@ -73,6 +74,17 @@ class WapoTrainer(PPOTrainer):
         self.decisions = decisions
         self.algorithm = None if decisions.algorithm is None else ALGORITHMS[decisions.algorithm]
         self._entropy_change = EntropyChange()
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()
+        self._records = RecordWriter(self.tokenizer, self.decisions.record)
+
+    def _write_generations(self, *args: Any, **kwargs: Any) -> None:
+        """Write a dump as veRL does, in its thread; one that cannot be written is said, and the run goes on."""
+        try:
+            super()._write_generations(*args, **kwargs)
+        except OSError as error:
+            print(f"wapo-verl: the dump of a step could not be written, and the run goes on: {error}", flush=True)
 
     def _init_dataloader(self) -> None:
         """Build the data loaders as veRL does.
@@ -215,16 +227,20 @@ class WapoTrainer(PPOTrainer):
             metrics.update(self.guard.observe(self.global_steps, metrics))
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
-        """Write one JSON line a completion: what veRL writes, and the turn markers, reward parts and episode record."""
+        """Write one JSON line a completion: what veRL writes, and what docs/records.md lists."""
+        if self.global_steps % self.decisions.record.every:
+            return
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
             keys = sorted(_real_keys(batch))
-            data = _stored(batch.select_keys(keys), "prompts", "responses", "rm_scores", "reward_model", "extra_fields")
+            tokens = ["responses", "response_mask", *recorded_fields(self.config, self.decisions.winners_only)]
+            data = _stored(batch.select_keys(keys), "prompts", "rm_scores", "reward_model", "extra_fields", *tokens)
+            record = self._records.columns({name: data[name] for name in tokens})
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
                 outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
                 gts=[item.get("ground_truth") for item in data["reward_model"]],
                 scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
-                reward_extra_infos_dict=dump_columns(keys, list(data["extra_fields"])),
+                reward_extra_infos_dict={**dump_columns(keys, list(data["extra_fields"])), **record},
                 dump_path=rollout_data_dir,
             )
 

@@ -127,10 +127,13 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "PPOTrainer._compute_old_log_prob(self, batch, metrics)",
                 "PPOTrainer._compute_ref_log_prob(self, batch, metrics)",
                 "PPOTrainer._init_dataloader(self)",
+                "PPOTrainer._init_tokenizer(self)",
                 "PPOTrainer._load_checkpoint(self)",
                 "PPOTrainer._log_rollout_data(self, batch, timing_raw, rollout_data_dir)",
                 "PPOTrainer._resolve_filter_groups_metric(self)",
                 "PPOTrainer._save_checkpoint(self)",
+                "PPOTrainer._write_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path, "
+                "global_steps)",
                 "PPOTrainer._step_once(self, metrics, timing_raw, sample_batch_size)",
                 "PPOTrainer._update_actor(self, batch, metrics)",
                 "PPOTrainer.fit(self, agent_loop_manager)",

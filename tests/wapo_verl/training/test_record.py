@@ -1,0 +1,63 @@
+"""What a run records of each completion. No veRL."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from wapo_verl.training.record import RecordKeys, RecordWriter
+
+
+class Letters:
+    """A tokenizer whose tokens are letters, and which counts what it decodes."""
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(chr(97 + each) for each in ids)
+
+    def batch_decode(self, batch: list[list[int]]) -> list[str]:
+        self.decoded += len(batch)
+        return [self.decode(ids) for ids in batch]
+
+
+def nested(*rows: list[float], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.nested.as_nested_tensor([torch.tensor(row, dtype=dtype) for row in rows], layout=torch.jagged)
+
+
+def fields() -> dict[str, torch.Tensor]:
+    return {
+        "responses": nested([0, 1, 2, 0], [3, 3], dtype=torch.int64),
+        "response_mask": nested([1, 0, 0, 1], [1, 1], dtype=torch.int64),
+        "rollout_log_probs": nested([-0.1234567, 0, 0, -1], [-2, -3]),
+        "advantages": nested([0.5, 0, 0, 0.5], [-0.5, -0.5]),
+    }
+
+
+def test_turns_and_advantages() -> None:
+    found = RecordWriter(Letters(), RecordKeys()).columns(fields())
+    assert [turn["text"] for turn in found["turns"][0]] == ["a", "bc", "a"]
+    assert [turn["role"] for turn in found["turns"][0]] == ["assistant", "environment", "assistant"]
+    assert found["advantage"] == [0.5, -0.5]
+    assert "tokens" not in found
+
+
+def test_tokens_where_they_are_asked_for() -> None:
+    letters = Letters()
+    tokens = RecordWriter(letters, RecordKeys(tokens=True)).columns(fields())["tokens"]
+    assert tokens[0]["text"] == ["a", "b", "c", "a"]
+    assert tokens[0]["mask"] == [1, 0, 0, 1]
+    assert tokens[0]["rollout_log_prob"] == [-0.12346, 0.0, 0.0, -1.0]
+    assert "actor_log_prob" not in tokens[0]
+    assert letters.decoded == 4
+
+
+def test_every_column_has_a_row_a_completion() -> None:
+    found = RecordWriter(Letters(), RecordKeys(tokens=True)).columns(fields())
+    assert {len(column) for column in found.values()} == {2}
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"every": "2"}, {"tokens": 1}, {"token": True}])
+def test_wrong_keys_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        RecordKeys.model_validate(wrong)

@@ -1,0 +1,99 @@
+"""What a run writes of each completion beside veRL's own dump (docs/records.md)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict, Field
+
+from wapo_verl.data.episode_record import SCHEMA, turns
+from wapo_verl.training.step import bypasses
+
+TOKEN_FIELDS = {"rollout_log_probs": "rollout_log_prob", "old_log_probs": "actor_log_prob", "advantages": "advantage"}
+"""veRL's name of a per-token field -> its name in a record."""
+
+
+class RecordKeys(BaseModel):
+    """The group `wapo.record`.
+
+    Attributes:
+        every: steps from one dump of training's completions to the next.
+        tokens: whether a record holds its tokens with their log-probs and advantages; a line is then much longer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    every: Annotated[int, Field(ge=1)] = 1
+    tokens: bool = False
+
+
+def recorded_fields(config: DictConfig, winners_only: bool) -> list[str]:
+    """Return which of `TOKEN_FIELDS` veRL stores for every row of a run.
+
+    The actor's log-probs are not among them where the rollout's stand for them (bypass mode), or where they are
+    computed for the chosen rows alone.
+    """
+    stored = ["advantages"]
+    if config.actor_rollout_ref.rollout.calculate_log_probs:
+        stored.append("rollout_log_probs")
+    if not bypasses(config) and not winners_only:
+        stored.append("old_log_probs")
+    return stored
+
+
+class RecordWriter:
+    """Lays out records; decodes each token of the vocabulary once.
+
+    Args:
+        tokenizer: the policy's.
+        keys: the run's settings.
+    """
+
+    def __init__(self, tokenizer: Any, keys: RecordKeys) -> None:
+        self._tokenizer = tokenizer
+        self._keys = keys
+        self._texts: dict[int, str] = {}
+
+    def columns(self, fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return the columns that a record adds to veRL's dump.
+
+        Args:
+            fields: nested tensors of N rows by veRL's names: `responses` and `response_mask`, and those of
+                `TOKEN_FIELDS` that the run has, each (N, T) with rows of their own lengths.
+
+        Returns:
+            `schema`, `turns`, `advantage` (the first token's, which all tokens of a completion share), and `tokens`
+            where they are asked for.
+        """
+        rows = {name: list(values.unbind()) for name, values in fields.items()}
+        ids = [row.tolist() for row in rows["responses"]]
+        masks = [row.long().tolist() for row in rows["response_mask"]]
+        found: dict[str, list[Any]] = {
+            "schema": [SCHEMA] * len(ids),
+            "turns": [turns(one, mask, self._tokenizer.decode) for one, mask in zip(ids, masks, strict=True)],
+        }
+        if "advantages" in rows:
+            found["advantage"] = [_largest(row) for row in rows["advantages"]]
+        if self._keys.tokens:
+            found["tokens"] = [
+                self._tokens(
+                    ids[place], masks[place], {name: rows[name][place] for name in TOKEN_FIELDS if name in rows}
+                )
+                for place in range(len(ids))
+            ]
+        return found
+
+    def _tokens(self, ids: list[int], mask: list[int], numbers: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
+        rounded = {TOKEN_FIELDS[name]: [round(value, 5) for value in row.tolist()] for name, row in numbers.items()}
+        return {"ids": ids, "text": self._texts_of(ids), "mask": mask, **rounded}
+
+    def _texts_of(self, ids: Sequence[int]) -> list[str]:
+        new = sorted(set(ids) - self._texts.keys())
+        self._texts.update(zip(new, self._tokenizer.batch_decode([[each] for each in new]), strict=True))
+        return [self._texts[each] for each in ids]
+
+
+def _largest(row: torch.Tensor) -> float:
+    """Return the value of largest size: a completion's own, since the environment's tokens have zero."""
+    return float(row[row.abs().argmax()]) if row.numel() else 0.0
