@@ -67,7 +67,7 @@ def test_decoding_token_by_token_ends_with_the_stop_string_and_nothing_after(nam
         assert not text.endswith(STOP_STRINGS)
         text += stream.step(TOKENIZER.backend_tokenizer, token) or ""
     assert text.endswith("</search>")
-    assert parse_turn(text) == Search(name)
+    assert parse_turn(text) == Search((name,))
 
 
 def test_ids_are_the_vocabulary_in_order() -> None:
