@@ -164,6 +164,7 @@ def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[s
         f"{rollout}.multi_turn.max_assistant_turns": settings.max_turns,
         **{f"+wapo.search_agent.index.{split}": folders.index / split for split in SPLITS},
         "+wapo.search_agent.top_k": settings.top_k,
+        "+wapo.search_agent.passage_tokens": settings.passage_tokens,
         "+wapo.search_agent.max_turn_tokens": settings.max_turn_tokens,
         "reward.custom_reward_function.path": "pkg://wapo_verl.reward",
         "reward.custom_reward_function.name": "compute_score",

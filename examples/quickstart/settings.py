@@ -50,6 +50,7 @@ class QuickstartSettings:
         books: size of the training world.
         held_out_books: size of the held-out world.
         top_k: passages a search returns.
+        passage_tokens: tokens that a passage may take; `top_k` of them fit into a response.
         max_turns: assistant turns of an episode, the answer's included.
         max_turn_tokens: tokens of one assistant turn.
         max_prompt_tokens: veRL's prompt length.
@@ -65,6 +66,7 @@ class QuickstartSettings:
     books: int = 240
     held_out_books: int = 120
     top_k: int = 3
+    passage_tokens: int = 42
     max_turns: int = 3
     max_turn_tokens: int = 8
     max_prompt_tokens: int = 32

@@ -78,7 +78,7 @@ def test_ids_are_the_vocabulary_in_order() -> None:
 @given(name=st.sampled_from(NAMES), more=st.sampled_from(["", " 1850", " school"]))
 def test_query_and_answer_read_from_decoded_turns_are_what_was_written(name: str, more: str) -> None:
     for rendered, turn in (
-        (render_search(name + more), Search(name + more)),
+        (render_search(name + more), Search((name + more,))),
         (render_answer(name + more, thought=name), Answer(name + more)),
     ):
         ids = encode(rendered)
