@@ -4,7 +4,7 @@ Errors stop the run before anything is started, warnings are printed. What contr
 that algorithm (`Algorithm.check`).
 """
 
-from typing import Any
+from collections.abc import Iterator
 
 from omegaconf import OmegaConf
 
@@ -35,7 +35,8 @@ def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
 def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
     """Find what only this project's trainer obeys, where it does not run or cannot obey it."""
     mode = trainer_mode(run.config)
-    obeyed = [name for name in ("guard", "record") if getattr(run.keys, name) is not None] + run.keys.planned
+    obeyed = ["trainer=true"] * bool(run.keys.trainer) + run.keys.planned
+    obeyed += [name for name in ("guard", "record") if getattr(run.keys, name) is not None]
     obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
     return errors(
         (
@@ -232,10 +233,7 @@ def _group_filter(run: Run) -> list[Conflict]:
     if not run.filters_groups:
         return []
     limit, metric = (OmegaConf.select(run.config, f"{FILTER}.{key}") for key in ("max_num_gen_batches", "metric"))
-    missing = {}
-    if run.our_reward and metric not in ("reward", "score"):
-        names = {source: _score_names(source, gold) for source, gold in first_ground_truths(run.training_files).items()}
-        missing = {source: known for source, known in names.items() if metric not in known}
+    missing = {} if metric == "reward" else {of: names for of, names in _score_names(run) if metric not in names}
     return errors(
         (
             not isinstance(limit, int) or limit < 1,
@@ -247,16 +245,29 @@ def _group_filter(run: Run) -> list[Conflict]:
             (
                 True,
                 f"{FILTER}.metric={metric}",
-                f"rows of {source} have no such reward: choose reward, {', '.join(known)}",
+                f"{of} have no such reward: choose reward, {', '.join(names)}",
             )
-            for source, known in missing.items()
+            for of, names in missing.items()
         ),
     )
 
 
-def _score_names(source: str, gold: Any) -> list[str]:
-    """Return what an environment's reward is made of, by scoring an episode that says nothing."""
-    return list(environment(source).score(Episode(answer=None, outcome="no_tag"), gold))
+def _score_names(run: Run) -> Iterator[tuple[str, list[str]]]:
+    """Yield whose rewards a run has and what they consist of; nothing where a function of the user's scores.
+
+    An environment tells by scoring an episode that says nothing.
+    """
+    reward = run.config.reward
+    if run.our_reward:
+        for source, gold in first_ground_truths(run.training_files).items():
+            score = environment(source).score(Episode(answer=None, outcome="no_tag"), gold)
+            yield f"rows of {source}", list(score)
+    elif (
+        reward.custom_reward_function.path is None
+        and not reward.reward_model.enable
+        and reward.reward_manager.name == "naive"
+    ):
+        yield "veRL's own rewards", ["acc", "score"]
 
 
 def _data(run: Run) -> list[Conflict]:

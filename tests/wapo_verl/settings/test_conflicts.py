@@ -51,6 +51,7 @@ def run() -> DictConfig:
         # What no trainer would obey.
         ([("wapo.guard.action", "warn"), ("wapo.trainer", False)], "wapo.guard: only this project's trainer obeys it"),
         ([("wapo.guard.action", "warn"), ("trainer.v1.trainer_mode", "mine")], r"to one of sync, .* \(it is mine\)"),
+        ([("wapo.trainer", True), ("trainer.v1.trainer_mode", "mine")], "wapo.trainer=true: .* one of sync, colocate"),
         ([("wapo.winners_kl", True), ("wapo.trainer", False)], "wapo.winners_kl: only this project's trainer obeys it"),
         # A step's plan.
         ([LINEAR, (f"{ACTOR}.policy_loss.loss_mode", "dro")], "nothing to move: .*loss_mode=dro has no upper clip"),
@@ -195,6 +196,10 @@ def test_a_filter_metric_that_no_completion_has_is_named_at_the_start(train: Pat
         resolve(changed(config, ("algorithm.filter_groups.metric", metric)))
     with pytest.raises(SettingsError, match="metric=acc: rows of miniwiki have no such reward: choose reward, score"):
         resolve(changed(config, ("algorithm.filter_groups.metric", "acc")))
+    verls = changed(config, ("reward.custom_reward_function.path", None))
+    resolve(changed(verls, ("algorithm.filter_groups.metric", "acc")))
+    with pytest.raises(SettingsError, match="metric=accc: veRL's own rewards have no such reward: choose reward, acc"):
+        resolve(changed(verls, ("algorithm.filter_groups.metric", "accc")))
     own = changed(config, ("reward.custom_reward_function.path", "mine.py"))
     resolve(changed(own, ("algorithm.filter_groups.metric", "acc")))
 
