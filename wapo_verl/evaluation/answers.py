@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wapo_verl.environments.environment import Environment
@@ -10,11 +11,18 @@ from wapo_verl.environments.environment import Environment
 class Ballot:
     """The answers to one question: a new one is compared with one of each kind that was given before."""
 
-    def __init__(self, environment: Environment, ground_truth: Any) -> None:
+    def __init__(self, environment: Environment, ground_truth: Any, votes: Mapping[str, int] | None = None) -> None:
+        """Open the vote.
+
+        Args:
+            environment: the one that says which answers are the same.
+            ground_truth: the row's.
+            votes: answer -> label, of samples that voted before.
+        """
         self._environment = environment
         self._ground_truth = ground_truth
-        self._votes: dict[str, int] = {}
-        self._kinds: list[str] = []
+        self._votes = dict(votes or {})
+        self._kinds = list({label: answer for answer, label in reversed(self._votes.items())}.values())
 
     def vote(self, answer: str | None, sample: int) -> int | None:
         """Return the label of a sample's answer: the number of the first sample that gave it.
