@@ -5,7 +5,6 @@ It has only what belongs to the quickstart: the plugin itself sets the keys of W
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.quickstart.settings import QuickstartSettings
+from wapo_verl.evaluation.verl_process import hydra_value, override_key
 
 SPLITS = ("train", "test")
 """Each has an index of its own, so that no search in training can find what is held out."""
 
 KEPT = ("trainer.logger", "trainer.validation_data_dir")
 """Keys the report at the end depends on, which therefore cannot be overridden."""
-
-_PLAIN = re.compile(r"[\w./+:@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +99,6 @@ def training_command(
         if override_key(f"{key}=") not in given
     ]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *own, *overrides]
-
-
-def override_key(override: str) -> str:
-    """Return the key of a Hydra override: `+a.b=1` -> `a.b`.
-
-    Raises:
-        ValueError: for a text that is no override.
-    """
-    found = re.match(r"(?:\+\+?|~)?([\w./@-]+)", override)
-    if not found or ("=" not in override and not override.startswith("~")):
-        raise ValueError(
-            f"{override!r} is no override for veRL; write key=value, as in trainer.total_training_steps=20"
-        )
-    return found.group(1)
-
-
-def hydra_value(value: object) -> str:
-    """Write a value as Hydra's override grammar reads it: quoted where it has more than plain characters."""
-    text = str(value)
-    if isinstance(value, list):
-        return "[" + ",".join(hydra_value(item) for item in value) + "]"
-    if _PLAIN.fullmatch(text):
-        return text
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # before a quote, and there alone, Hydra reads backslashes as escapes
-    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-    return f"'{escaped}'"
 
 
 def copyable(command: Sequence[str], file_logger: Path) -> str:

@@ -21,11 +21,12 @@ from examples.quickstart.make_model import make_model
 from examples.quickstart.memory import PeakMemory
 from examples.quickstart.metrics import Row
 from examples.quickstart.settings import QuickstartSettings
-from examples.quickstart.training import Training, last_errors, train
+from examples.quickstart.training import Training, train
 from retrieval_index import build_index
 from retrieval_index.build.build import is_current
 from wapo_verl.data.prepare import Request, prepare
 from wapo_verl.environments.registry import environment
+from wapo_verl.evaluation.verl_process import last_errors
 
 BACKEND = "tantivy"
 

@@ -6,27 +6,21 @@ Its whole output goes to a log file; what is shown is read from that file and fr
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.status import Status
 
 from examples.quickstart.metrics import LEGEND, Lines, Row, header_line, parse_row, step_line
+from wapo_verl.evaluation.verl_process import end_family
 
 LOOK_EVERY_SECONDS = 0.3
 STILL_THERE_SECONDS = 15.0
 """Seconds without output after which a line says what is under way, where no spinner is shown."""
-END_SECONDS = 20.0
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_SOURCE = re.compile(r"^\([\w ]*pid=\d+[^)]*\)\s?")
-_ERROR = re.compile(r"^(?:[\w.]*\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:\(.*\))?: .+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,35 +160,3 @@ class _Watch:
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._spoke = time.monotonic()
-
-
-def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) -> None:
-    """Ask a process to end, wait, and kill it and the processes it started where that is not enough.
-
-    Args:
-        process: the process.
-        patience: seconds to wait for it, and then for the processes it started.
-    """
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    try:
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    _, alive = psutil.wait_procs(family, timeout=patience)
-    for child in alive:
-        child.kill()
-    psutil.wait_procs(alive, timeout=patience)
-
-
-def plain(line: str) -> str:
-    """Return a line of the log without colours and without the name of the Ray process that wrote it."""
-    return _SOURCE.sub("", _COLOURS.sub("", line)).rstrip()
-
-
-def last_errors(log: str, errors: int = 4, lines: int = 12) -> list[str]:
-    """Return the last different errors of a failed run's log, then its last lines, each once."""
-    cleaned = [line for line in map(plain, re.split(r"[\r\n]+", log)) if line]
-    named = list(dict.fromkeys(line for line in reversed(cleaned) if _ERROR.match(line)))[:errors]
-    return list(dict.fromkeys([*reversed(named), *cleaned[-lines:]]))

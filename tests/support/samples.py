@@ -1,7 +1,8 @@
-"""Files of samples as `wapo-verl eval` writes them, made of a table of scores."""
+"""Files of samples as `wapo-verl eval` writes them, made of a table of scores; a folder that looks like a model's."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,11 @@ def write_samples(file: Path, scores: Scores, **values: Any) -> Path:
                 vote = first if score else number
                 stream.write(sample(question, number, score, vote=vote, **values).line())
     return file
+
+
+def model_folder(folder: Path, **config: object) -> Path:
+    """Make a folder with what a model's has, and nothing that could be loaded."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder

@@ -12,6 +12,7 @@ import typer
 
 from wapo_verl.cli.check_env import check_env
 from wapo_verl.cli.compare import compare
+from wapo_verl.cli.evaluate import evaluate
 from wapo_verl.cli.new_env import new_env
 from wapo_verl.cli.rescore import rescore
 from wapo_verl.cli.score import score
@@ -80,6 +81,7 @@ def prepare(
         raise typer.Exit(1) from error
 
 
+app.command("eval")(evaluate)
 app.command()(compare)
 app.command()(rescore)
 app.command()(score)

@@ -189,12 +189,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `comparison.md`, `.json` and `.png` into a folder, and return the files."""
+def write(comparison: Comparison, folder: Path, name: str = "comparison") -> list[Path]:
+    """Write `NAME.md`, `NAME.json` and `NAME.png` into a folder, and return the files."""
     from wapo_verl.evaluation.figure import draw
 
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"comparison.{kind}" for kind in ("md", "json", "png")]
+    files = [folder / f"{name}.{kind}" for kind in ("md", "json", "png")]
     files[0].write_text(markdown(comparison), encoding="utf-8")
     files[1].write_text(as_json(comparison), encoding="utf-8")
     draw(comparison, files[2])

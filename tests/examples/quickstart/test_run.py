@@ -29,8 +29,9 @@ from examples.quickstart.memory import PeakMemory, family_bytes
 from examples.quickstart.metrics import Lines, header_line, parse_row, read_rows, step_line
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
-from examples.quickstart.training import PHASES, StartUp, end_family, last_errors, plain, train
+from examples.quickstart.training import PHASES, StartUp, train
 from retrieval_index import open_index
+from wapo_verl.evaluation.verl_process import end_family, last_errors, plain
 
 ROW = {
     "step": 3,
