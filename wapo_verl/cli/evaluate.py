@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    environments: Annotated[
-        list[str],
-        typer.Argument(
-            help="Environments, NAME or NAME=SOURCE (as `prepare --source`, or a parquet file of prepared rows), and "
-            "settings for veRL, key=value with a dot in the key."
-        ),
-    ],
     model: Annotated[
         str, typer.Option(help="A model's folder or hub name, a checkpoint global_step_N, or a run's checkpoints.")
     ],
     out: Annotated[Path, typer.Option(help="The evaluation's folder; the same command resumes.", file_okay=False)],
+    environments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Environments, NAME or NAME=SOURCE (as `prepare --source`, or a parquet file of prepared rows), and "
+            "settings for veRL, key=value with a dot in the key."
+        ),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="search or math: the data sets that people report.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Where --suite finds its data sets.")] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out data sets of --suite that are not there.")
+    ] = False,
     samples: Annotated[int, typer.Option(help="Samples a question.")] = 1,
     temperature: Annotated[float, typer.Option(help="Of the sampling; 0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p", help="Of the sampling.")] = 1.0,
@@ -51,11 +56,17 @@ def evaluate(
     from wapo_verl.evaluation.report import print_comparison, write
     from wapo_verl.evaluation.rows import wanted_rows
     from wapo_verl.evaluation.run import Settings
+    from wapo_verl.evaluation.suites import suite as data_sets
 
     with one_sentence() as errors:
         if failed not in ("out", "zero"):
             raise ValueError(f"--failed is out or zero, not {failed!r}")
-        ks, names, overrides = whole_numbers(k), *_without_overrides(environments)
+        ks, names, overrides = whole_numbers(k), *_without_overrides(environments or [])
+        if suite is not None:
+            named, missing = data_sets(suite, source or Path("data"), skip_missing)
+            names += named
+            for name in missing:
+                errors.print(f"note: {name} is missing and left out", style="yellow", highlight=False, soft_wrap=True)
         settings = Settings(
             wanted=tuple(wanted_rows(names, index or (), options_in(set_), split, limit, agent)),
             model=model,

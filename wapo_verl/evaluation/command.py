@@ -36,7 +36,7 @@ def _values(manifest: EvaluationManifest, folder: Path) -> Mapping[str, object]:
     devices = _devices()
     prompt, response = _lengths(Path(manifest.model.folder))
     return {
-        "algorithm.adv_estimator": "wapo",
+        "algorithm.adv_estimator": "grpo",  # nothing is trained, and no critic is needed
         "data.train_files": folder / REQUESTS_FILE,
         "data.val_files": folder / REQUESTS_FILE,
         "data.custom_cls.path": "pkg://wapo_verl.evaluation.dataset",
@@ -51,14 +51,14 @@ def _values(manifest: EvaluationManifest, folder: Path) -> Mapping[str, object]:
         f"{rollout}.log_prob_micro_batch_size_per_gpu": 1,
         f"{rollout}.tensor_model_parallel_size": 1,
         f"{rollout}.calculate_log_probs": False,
-        f"{rollout}.agent.agent_loop_manager_class": "wapo_verl.evaluation.worker.EvaluationManager",
+        f"+{rollout}.agent.agent_loop_manager_class": "wapo_verl.evaluation.worker.EvaluationManager",
         f"{rollout}.val_kwargs.do_sample": manifest.temperature > 0,
         f"{rollout}.val_kwargs.temperature": manifest.temperature,
         f"{rollout}.val_kwargs.top_p": manifest.top_p,
         f"{rollout}.val_kwargs.n": 1,  # each row says how many it is to get
         "reward.custom_reward_function.path": "pkg://wapo_verl.reward",
         "reward.custom_reward_function.name": "compute_score",
-        **{f"+wapo.search_agent.index.{name}": rows.index for name, rows in manifest.rows.items() if rows.index},
+        **{f"+wapo.search_agent.index.{name}": index for name, index in manifest.indexes().items()},
         "trainer.val_only": True,
         "trainer.val_before_train": True,
         "trainer.n_gpus_per_node": devices,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.records import VERSION
 
 MANIFEST_FILE = "manifest.json"
@@ -76,6 +77,19 @@ class EvaluationManifest(BaseModel):
     overrides: tuple[str, ...] = ()
     versions: Mapping[str, str] = {}
     commit: str = ""
+
+    def indexes(self) -> dict[str, str]:
+        """Return the address that the episodes of each environment search, by its name.
+
+        Raises:
+            ValueError: where two data sources of one environment search different ones.
+        """
+        found: dict[str, str] = {}
+        for data_source, rows in self.rows.items():
+            name = environment_of(data_source).name
+            if rows.index and found.setdefault(name, rows.index) != rows.index:
+                raise ValueError(f"the rows of {name} search one index: give {found[name]} or {rows.index}, not both")
+        return found
 
     def write(self, folder: Path) -> None:
         """Write it into an evaluation's folder, in one move."""

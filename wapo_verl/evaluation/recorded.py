@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, read_questions
 from wapo_verl.evaluation.reading import SAMPLES_FILE, first_value, whole_lines
 from wapo_verl.evaluation.verl_dumps import NO_PARTS, Dumped, dumped_lines, is_dump
@@ -106,7 +106,7 @@ def _evaluated(file: Path) -> Iterator[Recorded]:
 
 
 def _dumped(file: Path, environment: str) -> Iterator[Recorded]:
-    found = find_environment(environment)
+    found = environment_of(environment)
     try:
         lines = dumped_lines(file)
     except ValueError as error:

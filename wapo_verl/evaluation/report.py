@@ -16,7 +16,8 @@ from rich.text import Text
 
 from wapo_verl.evaluation.comparison import POOLED, Compared, Comparison, Summary
 from wapo_verl.evaluation.intervals import LEVEL, Estimate
-from wapo_verl.evaluation.samples import SIZES
+from wapo_verl.evaluation.metrics import MEAN
+from wapo_verl.evaluation.records import SIZES
 
 NOTHING = "–"
 
@@ -31,12 +32,48 @@ class Grid:
 
 
 def grids(comparison: Comparison) -> Iterator[Grid]:
-    """Make the tables, for each data source one of its evaluations side by side and one of their differences."""
+    """Make the tables: of one evaluation a row a data source, of several each data source with their differences."""
+    if len({summary.evaluation for summary in comparison.summaries}) == 1 < len(comparison.summaries):
+        yield _suite_grid(comparison)
+        return
     for source in dict.fromkeys(summary.data_source for summary in comparison.summaries):
         yield _source_grid(comparison, [each for each in comparison.summaries if each.data_source == source])
         differences = [each for each in comparison.differences if each.data_source == source]
         if differences:
             yield _difference_grid(differences)
+
+
+def _suite_grid(comparison: Comparison) -> Grid:
+    """Make the table of one evaluation of several data sources, and of their plain average, each weighing the same."""
+    summaries = [summary for summary in comparison.summaries if summary.data_source != POOLED]
+    metrics = list(dict.fromkeys(metric for summary in summaries for metric in summary.metrics))
+    rows = [
+        (
+            summary.data_source,
+            f"{summary.questions:,}",
+            _range(summary.samples),
+            _failed(summary.failed),
+            *(_estimate(summary, metric, interval=metric == MEAN) for metric in metrics),
+        )
+        for summary in summaries
+    ]
+    averages = [_average(summaries, metric) for metric in metrics]
+    rows.append(("average", "", "", "", *averages))
+    title = f"{summaries[0].evaluation}, {comparison.metric}"
+    return Grid(title, ("", "questions", "samples", "failed", *metrics), tuple(rows))
+
+
+def _average(summaries: Sequence[Summary], metric: str) -> str:
+    """Return the mean of the data sources' means and its standard error; a dash where one of them has none."""
+    found = [summary.metrics.get(metric) for summary in summaries]
+    means = [math.nan if each is None else each.mean for each in found]
+    errors = [math.nan if each is None else each.standard_error for each in found]
+    if any(map(math.isnan, means)):
+        return NOTHING
+    mean, error = sum(means) / len(means), math.hypot(*errors) / len(errors)
+    if metric in SIZES:
+        return f"{mean:,.1f}"
+    return f"{mean:.3f}" if math.isnan(error) else f"{mean:.3f} ± {error:.3f}"
 
 
 def _source_grid(comparison: Comparison, summaries: Sequence[Summary]) -> Grid:
@@ -60,25 +97,25 @@ def _failed(failed: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in failed.items()) or "0"
 
 
-def _estimate(summary: Summary, metric: str) -> str:
-    """One cell: mean, standard error, interval; sizes without the interval, which nobody compares by eye."""
+def _estimate(summary: Summary, metric: str, interval: bool = True) -> str:
+    """Return one cell: mean, standard error, interval; sizes as a mean alone."""
     found = summary.metrics.get(metric)
     if found is None or math.isnan(found.mean):
         return NOTHING
     if metric in SIZES:
         return f"{found.mean:,.1f}"
-    text = f"{found.mean:.3f}{_spread(found)}"
+    text = f"{found.mean:.3f}{_spread(found, interval)}"
     if found.questions < summary.questions:
         text += f" ({found.questions:,} questions)"
     error = summary.sampling_errors.get(metric)
     return f"{text} (subsets ± {error:.4f})" if error else text
 
 
-def _spread(found: Estimate) -> str:
+def _spread(found: Estimate, interval: bool) -> str:
     if math.isnan(found.standard_error):
         return ""
-    interval = "" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
-    return f" ± {found.standard_error:.3f}{interval}"
+    ends = f" [{found.low:.3f}, {found.high:.3f}]" if interval and not math.isnan(found.low) else ""
+    return f" ± {found.standard_error:.3f}{ends}"
 
 
 def _difference_grid(differences: Sequence[Compared]) -> Grid:

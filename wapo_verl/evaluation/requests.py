@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import Question
 
 REQUESTS_FILE = "requests.jsonl"
@@ -42,14 +43,15 @@ class Request:
     def row(self) -> dict[str, Any]:
         """Return the columns that veRL's trainer and its agent loops read.
 
-        The split is the data source's name, so that `wapo.search_agent.index` may name an index for each.
+        The split is the environment's name, so that `wapo.search_agent.index` may name an index for each.
         """
         question = self.question
+        split = environment_of(question.data_source).name
         return {
             "data_source": question.data_source,
             "raw_prompt": question.prompt,
             "reward_model": {"style": "rule", "ground_truth": question.ground_truth},
-            "extra_info": {**question.extra_info, "split": question.data_source},
+            "extra_info": {**question.extra_info, "split": split},
             "agent_name": question.agent_name,
             "index": question.extra_info.get("index", 0),
             "tools_kwargs": question.extra_info.get("tools_kwargs", {}),

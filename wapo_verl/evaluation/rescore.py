@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.manifest import MANIFEST_FILE
 from wapo_verl.evaluation.questions import QUESTIONS_FILE
@@ -189,7 +189,7 @@ class LineWriter:
 
     def _evaluated(self, recorded: Recorded, scores: Mapping[str, float]) -> dict[str, Any]:
         """Return what changes with the scores: whether the sample failed, and which answers are the same."""
-        environment, truth = find_environment(recorded.data_source), recorded.ground_truth
+        environment, truth = environment_of(recorded.data_source), recorded.ground_truth
         record = recorded.episode or {"answer": None, "completion": recorded.output}
         answer = environment.given_answer(Episode.from_record(record), truth)
         ballot = self._ballots.setdefault(recorded.group, Ballot(environment, truth))

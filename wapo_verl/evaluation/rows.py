@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from retrieval_index import RetrievalError
 from retrieval_index.client import describe
 from wapo_verl.data.prepare import Request, prepare
-from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.data.row_schema import COLUMNS
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.manifest import RowsRecord
 from wapo_verl.evaluation.questions import Question, refuse_same_ids
 
@@ -26,7 +27,7 @@ class Wanted:
     """The rows of one environment that are to be evaluated.
 
     Attributes:
-        name: the environment's.
+        name: the rows' data source: the environment's name, or one that it claims (`nq` of `search_r1`).
         source: a parquet file of prepared rows, or what `wapo-verl prepare --source` takes; None for an environment
             that makes its rows.
         split: which split; None for the environment's last.
@@ -71,7 +72,7 @@ def wanted_rows(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice or not names:
         raise ValueError(f"{twice} is named twice; name it once" if twice else "name an environment to evaluate")
-    known = {name: find_environment(name) for name in names}
+    known = {name: environment_of(name) for name in names}
     for option in options or {}:
         if not any(option in env.options for env in known.values()):
             raise ValueError(f"none of {', '.join(names)} has an option {option!r}")
@@ -113,7 +114,7 @@ def questions_of(wanted: Wanted, work: Path) -> tuple[list[Question], RowsRecord
         ValueError: for rows that cannot be read or made, or an index that is needed and not given or not there.
         OSError: when a file cannot be read.
     """
-    split = wanted.split or find_environment(wanted.name).splits[-1]
+    split = wanted.split or environment_of(wanted.name).splits[-1]
     rows = _prepared(wanted) if _is_prepared(wanted.source) else _made(wanted, split, work)
     questions = [Question.of(row) for row in rows]
     if not questions:
@@ -135,26 +136,42 @@ def _is_prepared(source: str | None) -> bool:
     """Tell whether a source is a parquet file of rows as `wapo-verl prepare` writes them."""
     if source is None or not source.endswith(".parquet") or not Path(source).is_file():
         return False
-    return "reward_model" in pq.read_schema(source).names
+    return set(COLUMNS) <= set(pq.read_schema(source).names)
 
 
-def _prepared(wanted: Wanted) -> Iterable[dict[str, Any]]:
+def _prepared(wanted: Wanted) -> list[dict[str, Any]]:
     rows = pq.read_table(wanted.source).to_pylist()
     return [row for row in rows if row["data_source"] == wanted.name][: wanted.limit]
 
 
-def _made(wanted: Wanted, split: str, work: Path) -> Iterable[dict[str, Any]]:
+def _made(wanted: Wanted, split: str, work: Path) -> list[dict[str, Any]]:
+    """Return rows out of upstream's files, under the data source's name."""
+    env = environment_of(wanted.name)
+    one_of_several = wanted.name != env.name
     request = Request(
-        name=wanted.name,
+        name=env.name,
         out=work / wanted.name,
         source=wanted.source,
         splits=(split,),
-        limit=wanted.limit,
+        limit=None if one_of_several else wanted.limit,
         options=dict(wanted.options or {}),
         agent=wanted.agent,
     )
-    written = prepare(request)
-    return pq.read_table(written[0].file).to_pylist()
+    rows = pq.read_table(prepare(request)[0].file).to_pylist()
+    if not one_of_several:
+        return rows
+    # A file may hold the rows of several data sources, each of which says its own as its kind.
+    chosen = [
+        row
+        for row in rows
+        if bare_name(row["extra_info"].get("kind", "unknown")) in ("unknown", bare_name(wanted.name))
+    ]
+    return [{**row, "data_source": wanted.name} for row in chosen][: wanted.limit]
+
+
+def bare_name(data_source: str) -> str:
+    """Return a data source's name without the prefix that veRL's recipe puts before Search-R1's."""
+    return data_source.removeprefix("searchR1_")
 
 
 def _index_of(wanted: Wanted, questions: Sequence[Question]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.records import VERSION, Line, row_hash
 from wapo_verl.evaluation.samples import SCORE, SampleColumns, Samples
@@ -113,7 +113,7 @@ def read_dump(file: Path, environment: str | None = None) -> tuple[dict[str, Sam
     if not lines:
         raise ValueError("it holds no whole sample")
     parts, numbers = _parts(lines), _sample_numbers(lines)
-    votes = _votes(lines, numbers, find_environment(environment)) if environment else None
+    votes = _votes(lines, numbers, environment_of(environment)) if environment else None
     episodes = [dumped.values.get("episode") for dumped in lines]
     columns = SampleColumns(environment or "")
     columns.add(

@@ -19,13 +19,16 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 from retrieval_index import RetrievalError
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.registry import environment as find_environment
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.records import Sample, failure_of
 from wapo_verl.evaluation.requests import COLUMN, sample_seed, turn_seed
 from wapo_verl.rollout.fail_fast import REASON_TAG, reason_of
+from wapo_verl.rollout.trajectory import PromptTooLong
 
-CONTEXT, RETRIEVER = "context", "retriever"
+CONTEXT = "context"
+FAILURES: dict[type[Exception], str] = {RetrievalError: "retriever", PromptTooLong: CONTEXT}
+"""What may befall a sample that says nothing about the policy, and the name it is counted by."""
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class Asked:
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Asked":
         """Take a row of `EvaluationDataset`."""
-        environment, truth = find_environment(row["data_source"]), row["reward_model"]["ground_truth"]
+        environment, truth = environment_of(row["data_source"]), row["reward_model"]["ground_truth"]
         ballot = Ballot(environment, truth, row[COLUMN]["votes"])
         return cls(environment, row["data_source"], truth, row[COLUMN], ballot)
 
@@ -183,8 +186,9 @@ class EvaluationWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
             return await super()._run_agent_loop(seeded, trajectory, **kwargs)
         except Exception as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
-            if isinstance(cause, RetrievalError):
-                asked.write(asked.failed(session, RETRIEVER, str(cause)))
+            failure = next((name for kind, name in FAILURES.items() if isinstance(cause, kind)), None)
+            if failure is not None:
+                asked.write(asked.failed(session, failure, str(cause)))
                 return None
             # Anything else is no outcome of a sample: the trainer stops with this reason.
             await tq.async_kv_put(key=kwargs["uid"], partition_id="val", tag={REASON_TAG: reason_of(error)})

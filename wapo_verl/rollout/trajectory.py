@@ -61,6 +61,10 @@ class Trajectory:
         self.log_probs.extend(log_probs)
 
 
+class PromptTooLong(ValueError):
+    """A prompt leaves no room for a response, or is longer than the run allows."""
+
+
 def room_for_response(prompt_tokens: int, rollout: Any) -> int:
     """How many tokens an episode's response may have after a prompt of that many.
 
@@ -73,13 +77,13 @@ def room_for_response(prompt_tokens: int, rollout: Any) -> int:
     """
     allowed, response_length = rollout.prompt_length, rollout.response_length
     if prompt_tokens > allowed:
-        raise ValueError(
+        raise PromptTooLong(
             f"a prompt has {prompt_tokens} tokens, data.max_prompt_length is {allowed}: raise it, "
             "or set data.filter_overlong_prompts=True to leave such rows out"
         )
     context = rollout.get("max_model_len") or allowed + response_length
     if context <= prompt_tokens:
-        raise ValueError(
+        raise PromptTooLong(
             f"a prompt of {prompt_tokens} tokens leaves no room in "
             f"actor_rollout_ref.rollout.max_model_len={context}: raise it, or leave it out"
         )
