@@ -54,7 +54,7 @@ class Line(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Everything that is kept of one sample; `Line` says what the first eleven are.
+    """Everything that is kept of one sample; `Line` says what the first ten are.
 
     Attributes:
         failure_message: what went wrong, in the words of the error.
@@ -67,6 +67,8 @@ class Sample:
         response_mask: 1 for a token of the policy, 0 for one of the environment.
         rollout_log_probs: the engine's log-probs of the response's tokens; None where they were not kept.
         episode: the episode's record; None where the agent loop writes none.
+        started: when the sample was asked for, in seconds since 1970.
+        finished: when it was scored.
     """
 
     data_source: str
@@ -89,6 +91,8 @@ class Sample:
     response_mask: list[int] | None = None
     rollout_log_probs: list[float] | None = None
     episode: Mapping[str, Any] | None = None
+    started: float | None = None
+    finished: float | None = None
 
     def line(self) -> bytes:
         """Return the sample as a line, its end included."""

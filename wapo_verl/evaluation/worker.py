@@ -8,6 +8,7 @@ a whole validation stays small.
 import asyncio
 import fcntl
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,7 @@ class Asked:
         column: a request's own keys (`wapo_verl.evaluation.requests.Request.row`).
         ballot: the answers that were given so far.
         turn: who may compare an answer with these.
+        started: session -> when it was asked for.
     """
 
     environment: Environment
@@ -50,6 +52,7 @@ class Asked:
     column: dict[str, Any]
     ballot: Ballot
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    started: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Asked":
@@ -103,6 +106,8 @@ class Asked:
             response_mask=list(output.response_mask),
             rollout_log_probs=output.response_logprobs and list(output.response_logprobs),
             episode=record,
+            started=self.started.get(session),
+            finished=time.time(),
         )
 
     def failed(self, session: int, failure: str, message: str) -> Sample:
@@ -176,6 +181,7 @@ class EvaluationWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
         asked, session = self._asked[kwargs["uid"]], kwargs["session_id"]
+        asked.started[session] = time.time()
         tokens, allowed = self._prompt_tokens(kwargs["raw_prompt"]), self.rollout_config.prompt_length
         if tokens > allowed:  # veRL would cut it and ask something else
             message = f"the prompt has {tokens} tokens, data.max_prompt_length is {allowed}"
