@@ -34,6 +34,7 @@ class OttQA(FromFiles, RetrievalQA):
     """
 
     name = "ottqa"
+    official_metrics = ("total exact", "total f1")
     splits = ("train", "dev")
     unanswered_splits = ("test",)
     upstream = "https://github.com/wenhuchen/OTT-QA (released_data)"
@@ -82,6 +83,11 @@ class OttQA(FromFiles, RetrievalQA):
         from .official import score_files
 
         return score_files(predictions, reference)
+
+    def official_files(self, answers: Mapping[str, str], golds: Mapping[str, str]) -> tuple[Any, Any]:
+        """Return the two files; rows do not say whether an answer stands in a table or in a passage."""
+        predictions = [{"question_id": id_, "pred": answer} for id_, answer in answers.items()]
+        return predictions, {"reference": dict(golds)}
 
     def documents(self, source: Path | None, **options: Any) -> Iterator[Document]:
         """Read the tables and passages of the folder `source`."""

@@ -52,6 +52,7 @@ def evaluate(
     from rich.console import Console
 
     from wapo_verl.evaluation.comparison import compare
+    from wapo_verl.evaluation.official import official_scores
     from wapo_verl.evaluation.reading import read_evaluation
     from wapo_verl.evaluation.report import print_comparison, write
     from wapo_verl.evaluation.rows import wanted_rows
@@ -82,6 +83,9 @@ def evaluate(
         found = compare([read_evaluation(out)], ks, failures_as_zero=failed == "zero")
         print_comparison(found, Console())
         write(found, out, "summary")
+        for name, numbers in official_scores(out).items():
+            line = ", ".join(f"{metric} {number:.4f}" for metric, number in numbers.items())
+            typer.echo(f"{name}, as its official script computes it: {line}")
         errors.print(f"samples: {out / 'samples.jsonl'}", highlight=False, soft_wrap=True)
 
 

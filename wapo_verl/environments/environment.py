@@ -75,6 +75,7 @@ class Environment(ABC):
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
         undecided: reward parts that, where they are 1, say that the verifier came to no verdict. Such a sample says
             nothing about the policy: an evaluation counts it by that name and leaves it out of its means.
+        official_metrics: the numbers of upstream's script that answers alone have, by upstream's names.
         hub_repo: "owner/name" of its data set on the Hugging Face hub, if it has one in a layout that it reads.
     """
 
@@ -90,6 +91,7 @@ class Environment(ABC):
     row_options: ClassVar[tuple[str, ...]] = ()
     generates_documents: ClassVar[bool] = False
     undecided: ClassVar[tuple[str, ...]] = ()
+    official_metrics: ClassVar[tuple[str, ...]] = ()
     hub_repo: ClassVar[str | None] = None
 
     @abstractmethod
@@ -186,6 +188,15 @@ class Environment(ABC):
             ValueError: where the benchmark has no script of its own.
         """
         raise ValueError(f"{self.name} has no official script for files of predictions; score its episodes instead")
+
+    def official_files(self, answers: Mapping[str, str], golds: Mapping[str, str]) -> tuple[Any, Any] | None:
+        """Return predictions and a reference in upstream's formats, for ``score_files``; None without a script.
+
+        Args:
+            answers: question's id -> the answer given; a question without an answer is not there.
+            golds: question's id -> the gold answer.
+        """
+        return None
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
         """Return an episode that found all evidence and gave the first gold answer; it must score 1."""
