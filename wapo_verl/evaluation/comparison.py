@@ -140,7 +140,11 @@ def compare(
             for name, source in places
             if "pass@1" in values[name][source].values
         ),
-        notes=(*(note for evaluation in named for note in evaluation.notes), *_notes(counted, metric, chosen)),
+        notes=(
+            *(note for evaluation in named for note in evaluation.notes),
+            *_other_sampling(named),
+            *_notes(counted, metric, chosen),
+        ),
     )
 
 
@@ -221,6 +225,16 @@ def _differences(
         corrected = holm([each.p_value for each in found])
         for other, each, p_holm in zip(others, found, corrected, strict=True):
             yield Compared(source, metric, first, other, each, p_holm)
+
+
+def _other_sampling(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    """Say where later evaluations were sampled otherwise than the first, which is no difference of models."""
+    first, *others = evaluations
+    for other in others:
+        if first.manifest is not None and other.manifest is not None:
+            told = first.manifest.asked_otherwise(other.manifest)
+            if told:
+                yield f"{first.name} and {other.name} differ in more than the model: {', '.join(told)}"
 
 
 def _notes(counted: Mapping[str, Mapping[str, Samples]], metric: str, ks: Sequence[int]) -> Iterator[str]:

@@ -91,6 +91,21 @@ class EvaluationManifest(BaseModel):
                 raise ValueError(f"the rows of {name} search one index: give {found[name]} or {rows.index}, not both")
         return found
 
+    def asked_otherwise(self, other: EvaluationManifest) -> list[str]:
+        """Return what of another evaluation's sampling differs, which a comparison of models should know."""
+        told = [
+            f"{name} ({getattr(self, name)}, {getattr(other, name)})"
+            for name in ("temperature", "top_p")
+            if getattr(self, name) != getattr(other, name)
+        ]
+        if set(self.overrides) != set(other.overrides):
+            told.append(f"settings ({', '.join(sorted(set(self.overrides) ^ set(other.overrides)))})")
+        for source in self.rows.keys() & other.rows.keys():
+            mine, theirs = self.rows[source], other.rows[source]
+            told += [f"prompts of {source}"] if mine.prompts_sha256 != theirs.prompts_sha256 else []
+            told += [f"the corpus that {source} searches"] if mine.corpus_hash != theirs.corpus_hash else []
+        return told
+
     def write(self, folder: Path) -> None:
         """Write it into an evaluation's folder, in one move."""
         unfinished = folder / f".{MANIFEST_FILE}"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from wapo_verl.evaluation.manifest import EvaluationManifest, read_manifest
 from wapo_verl.evaluation.records import VERSION, Line
 from wapo_verl.evaluation.samples import SampleColumns, Samples
 from wapo_verl.evaluation.verl_dumps import is_dump, read_dump
@@ -31,12 +32,14 @@ class Evaluation:
         file: where they were read from.
         sources: data source -> its samples, by name.
         notes: sentences about what was left out.
+        manifest: how it was made; None for a file without one beside it.
     """
 
     name: str
     file: Path
     sources: dict[str, Samples]
     notes: tuple[str, ...] = ()
+    manifest: EvaluationManifest | None = None
 
 
 def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
@@ -71,7 +74,8 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
             )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    return Evaluation(_name(place), file, sources, tuple(notes))
+    manifest = read_manifest(file.parent) if file.name == SAMPLES_FILE else None
+    return Evaluation(_name(place), file, sources, tuple(notes), manifest)
 
 
 def _name(place: Path) -> str:

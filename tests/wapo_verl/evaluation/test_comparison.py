@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from wapo_verl.cli.app import app
 from wapo_verl.evaluation.comparison import POOLED, Compared, Comparison, Summary, compare
+from wapo_verl.evaluation.manifest import EvaluationManifest, ModelRecord
 from wapo_verl.evaluation.reading import Evaluation, read_evaluation
 from wapo_verl.evaluation.report import as_json, markdown, print_comparison, write
 
@@ -186,6 +187,21 @@ def test_one_evaluation_twice_is_refused_and_equal_names_are_told_apart(tmp_path
     assert [each.evaluation for each in found.summaries] == [
         str(tmp_path / name / "run" / "samples.jsonl") for name in "xy"
     ]
+
+
+def test_evaluations_that_were_sampled_otherwise_are_told(tmp_path: Path) -> None:
+    pair = []
+    for name, temperature in (("a", 1.0), ("b", 0.5)):
+        EvaluationManifest(
+            model=ModelRecord(asked="m", folder="m", sha256=name),
+            rows={},
+            samples=4,
+            temperature=temperature,
+            top_p=1.0,
+            seed=0,
+        ).write(write_samples(tmp_path / name / "samples.jsonl", FOUR).parent)
+        pair.append(read_evaluation(tmp_path / name))
+    assert "a and b differ in more than the model: temperature (1.0, 0.5)" in compare(pair).notes
 
 
 def test_the_report_says_everything(tmp_path: Path) -> None:

@@ -167,6 +167,19 @@ def test_a_manifest_comes_back_and_refuses_another_evaluation(tmp_path: Path) ->
         read_manifest(tmp_path)
 
 
+def test_what_was_sampled_otherwise_is_told(tmp_path: Path) -> None:
+    first = manifest(tmp_path)
+    rows = {"miniwiki": first.rows["miniwiki"].model_copy(update={"prompts_sha256": "x", "corpus_hash": "y"})}
+    other = manifest(tmp_path, temperature=0.5, overrides=("data.max_response_length=64",), rows=rows, seed=3)
+    assert first.asked_otherwise(first) == []
+    assert first.asked_otherwise(other) == [
+        "temperature (1.0, 0.5)",
+        "settings (data.max_response_length=64)",
+        "prompts of miniwiki",
+        "the corpus that miniwiki searches",
+    ]
+
+
 def test_the_command_names_everything_once_and_overrides_win(tmp_path: Path) -> None:
     command = verl_command(manifest(tmp_path, overrides=("data.max_response_length=64",)), tmp_path)
     keys = [argument.partition("=")[0] for argument in command[3:]]
