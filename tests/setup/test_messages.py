@@ -10,6 +10,8 @@ from support.paths import ROOT
 
 from retrieval_index.backends import INSTALL, backend
 from wapo_verl.cli import doctor
+from wapo_verl.cpu import where
+from wapo_verl.verl_plugin import start
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -52,10 +54,11 @@ def test_doctor_says_where_this_package_came_from():
 
 def test_a_cuda_build_on_a_machine_without_a_gpu_is_nothing_to_fix(monkeypatch):
     import torch
-    from verl.utils import device
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(device, "get_device_name", lambda: "cpu")
-    (build,) = [check for check in doctor.check_platform() if check.subject == "torch build"]
-    assert build.result == "CUDA 13.0, which computes on the CPU as well"
+    monkeypatch.setattr(where, "accelerator", lambda: None)
+    monkeypatch.setattr(where, "running_ray", lambda: None)
+    monkeypatch.setattr(start, "use_cpu", lambda: None)
+    (build,) = [check for check in doctor.check_devices() if check.subject == "torch build"]
+    assert build.result == "CUDA 13.0, which computes on the CPU too"
     assert not build.fix

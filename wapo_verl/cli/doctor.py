@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
+from importlib.metadata import PackageNotFoundError, distributions, entry_points, version
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +34,9 @@ def installed(name: str) -> str | None:
 
 def reinstall() -> str:
     """Return the command that installs this package again, from the checkout or wheel that it came from."""
-    origin = json.loads(distribution("wapo-verl").read_text("direct_url.json") or "{}")
+    # In a checkout the *.egg-info that a build left there is one more, and does not say where it came from.
+    origins = [package.read_text("direct_url.json") for package in distributions(name="wapo-verl")]
+    origin = json.loads(next(filter(None, origins), "{}"))
     source = origin.get("url", "wapo-verl").removeprefix("file://")
     if origin.get("dir_info", {}).get("editable"):
         return f"pip install --no-deps -e {source}"

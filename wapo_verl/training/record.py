@@ -35,7 +35,7 @@ def recorded_fields(config: DictConfig, winners_only: bool) -> list[str]:
     computed for the chosen rows alone.
     """
     stored = ["advantages"]
-    if config.actor_rollout_ref.rollout.calculate_log_probs:
+    if config.actor_rollout_ref.rollout.get("calculate_log_probs", False):
         stored.append("rollout_log_probs")
     if not bypasses(config) and not winners_only:
         stored.append("old_log_probs")

@@ -62,6 +62,7 @@ ALGORITHMS = "algorithms"
 TRAINER = "trainer"
 STEP_PLANS = "step plans"
 AGENT_LOOPS = "agent loops"
+EVALUATION = "evaluation"
 CPU = "CPU platform"
 
 SEAMS: Mapping[str, tuple[Seam, ...]] = {
@@ -287,6 +288,23 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "verl.utils.tokenizer.continuous_token_wiring",
             "create_continuous_token_builder(tokenizer, model_family=, hf_model_type=, chat_template_kwargs=, "
             "mm_processor_kwargs=, processor=, **builder_kwargs)",
+        ),
+    ),
+    EVALUATION: (
+        *_of(
+            "verl.experimental.agent_loop.agent_loop",
+            "AgentLoopWorker._compute_score(self, outputs, kwargs)",
+            "AgentLoopWorker.config",
+            "AgentLoopWorker.llm_client",
+            "AgentLoopWorker.rollout_config",
+            "AgentLoopWorker.tokenizer",
+        ),
+        *_of(
+            "verl.trainer.ppo.v1.agent_loop_tq",
+            replaced=[
+                "AgentLoopWorkerTQ._agent_loop_postprocess(self, output, validate, **kwargs)",
+                "AgentLoopWorkerTQ._run_prompt(self, prompt, sampling_params, trajectory, trace=)",
+            ],
         ),
     ),
     CPU: (

@@ -14,7 +14,8 @@ from examples.quickstart.command import Folders, training_command
 from examples.quickstart.metrics import EXACT_MATCH, ROLLOUT_GAP, Row
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
-from examples.quickstart.training import Training, plain, train
+from examples.quickstart.training import Training, train
+from wapo_verl.evaluation.verl_process import plain
 
 STEPS, SAVE_EVERY = 40, 2
 QUESTIONS = 48

@@ -18,6 +18,7 @@ from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPla
 from wapo_verl.training import trainer as trainer_module
 from wapo_verl.training.advantages import truncated_rows
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
+from wapo_verl.training.record import RecordWriter
 from wapo_verl.training.trainer import WapoTrainer, WapoTrainerSync
 from wapo_verl.training.update import name_entropy
 
@@ -344,6 +345,8 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
         keys,
         prompts=nested([[7], [0]], torch.int64),
         responses=nested([[8, 9], [0]], torch.int64),
+        response_mask=nested([[1, 0], [0]], torch.int64),
+        advantages=nested([[0.5, 0], [0]]),
         rm_scores=nested([[0, 1], [0]]),
         reward_model=[{"ground_truth": {"answers": ["x"]}}, {}],
         extra_fields=[extra, {}],
@@ -351,7 +354,8 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
     monkeypatch.setattr(trainer_module, "tq", store)
     made = make_trainer()
     made.global_steps = 3
-    made.tokenizer = SimpleNamespace(decode=lambda ids: f"<|im_start|>{ids.tolist()}")
+    made.tokenizer = SimpleNamespace(decode=lambda ids: f"<|im_start|>{list(map(int, ids))}")
+    made._records = RecordWriter(made.tokenizer, made.decisions.record)
     made._init_dump_executor()
     made._log_rollout_data(make_batch(keys, [{}, {"is_padding": True}]), {}, str(tmp_path))
     made._shutdown_dump_executor()
@@ -359,6 +363,8 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
     assert len(lines) == 1
     assert lines[0]["output"] == "<|im_start|>[8, 9]"
     assert lines[0]["episode"]["outcome"] == "answered"
+    assert [turn["role"] for turn in lines[0]["turns"]] == ["assistant", "environment"]
+    assert lines[0]["advantage"] == 0.5
     assert (lines[0]["f1"], lines[0]["score"], lines[0]["gts"]) == (0.5, 1.0, {"answers": ["x"]})
     assert (lines[0]["pred"], lines[0]["seen"]) == ("[INVALID]", None)
 
