@@ -16,7 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.dummy_index import add_wheel
-from support.paths import ROOT
+from support.paths import ROOT, TESTS
+from support.processes import as_code, found_in, hostile_folder
+from support.ranks import write_tiny_model
 
 BUILTIN = "wapo_verl/environments/builtin"
 INSTALLED_AS = {"wapo_verl": "wapo_verl", "retrieval_index": "retrieval_index", "envs": BUILTIN}
@@ -139,6 +141,30 @@ def test_a_users_environment_is_made_and_found(with_verl, tmp_path):
 def test_doctor_names_the_wheel_it_came_from(with_verl, tmp_path, wheel):
     code = "from wapo_verl.cli.doctor import reinstall; print(reinstall())"
     assert run(with_verl, tmp_path, "python", "-c", code).strip().endswith(wheel.name)
+
+
+@pytest.mark.slow
+def test_a_users_folders_and_another_envs_mislead_no_run(with_verl, tmp_path):
+    """`envs/` as a package and PyPI's `envs` ended runs once: ours are imported under names of their own."""
+    model = write_tiny_model(tmp_path / "model")
+    (packages,) = with_verl.glob("lib/*/site-packages")
+    (packages / "envs").mkdir(exist_ok=True)
+    (packages / "envs" / "__init__.py").write_text("raise AssertionError('another package was imported')\n")
+    everything, all_but_one = hostile_folder(tmp_path / "a"), hostile_folder(tmp_path / "b", retrieval_index=False)
+    plain, ours = (as_code(TESTS / "support" / name) for name in ("plain_runs.py", "our_run.py"))
+
+    found = found_in(run(with_verl, everything, "python", "-c", plain, str(model), "2", VERL_PLATFORM=""))
+    assert not [
+        outcome["raised"] for name, outcome in found["examples"].items() if name == "grpo" and outcome["raised"]
+    ]
+    assert {name.split(".")[1] for name in found["imported"] if "." in name} <= {"verl_plugin", "cpu"}
+
+    asked = [str(model), "algorithm.adv_estimator=wapo"]
+    found = found_in(run(with_verl, all_but_one, "python", "-c", ours, *asked, VERL_PLATFORM=""))
+    built_in = {path.parent.name for path in (ROOT / "envs").glob("*/__init__.py")}
+    assert built_in <= set(found["environments"])
+    assert found["trainer"] == "wapo_sync"
+    assert found["wapo_verl"].startswith(str(with_verl))
 
 
 @pytest.mark.parametrize("verl", ["0.9.0", "0.10.0.dev0", "0.9.1"])

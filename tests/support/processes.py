@@ -1,10 +1,12 @@
 """Runs Python in a process of its own as `python -m` would: the current folder comes first on the path."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 HIDDEN = (
     "PYTHONPATH",
@@ -15,6 +17,19 @@ HIDDEN = (
     "RAY_ADDRESS",
 )
 """Variables that decide what is tested, so none comes from the tests' own process."""
+
+
+def as_code(script: Path) -> str:
+    """Return the code to give to `python -c`, which puts the current folder first on the path, to run a script."""
+    return f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+
+
+def found_in(done: subprocess.CompletedProcess[str] | str) -> dict[str, Any]:
+    """Return what `plain_runs.py` or `our_run.py` printed as JSON, given the process or what it printed."""
+    printed, errors = (done, "") if isinstance(done, str) else (done.stdout, done.stderr)
+    lines = [line.removeprefix("FOUND ") for line in printed.splitlines() if line.startswith("FOUND ")]
+    assert lines, f"{printed[-1500:]}\n{errors[-3000:]}"
+    return json.loads(lines[0])
 
 
 def python(
@@ -35,7 +50,7 @@ def python(
         variables: Further variables.
         timeout_s: Seconds after which it is a failure.
     """
-    code = script if isinstance(script, str) else f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    code = script if isinstance(script, str) else as_code(script)
     inherited = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     where = os.pathsep.join(map(str, path))
     return subprocess.run(

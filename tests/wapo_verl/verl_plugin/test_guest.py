@@ -5,7 +5,6 @@ all in their way that has ever broken one: names of ours in the folder, environm
 that only we need.
 """
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from support.paths import TESTS
 from support.plain_runs import EXAMPLES
-from support.processes import hostile_folder, python
+from support.processes import found_in, hostile_folder, python
 from support.ranks import write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -24,12 +23,6 @@ PLAIN, OURS = (TESTS / "support" / name for name in ("plain_runs.py", "our_run.p
 WITHOUT = {"VERL_USE_EXTERNAL_PLUGINS": "none"}
 ONLY_OURS = ("tantivy", "ijson", "rank_bm25", "math_verify", "prometheus_client", "typer")
 """Packages that this project needs and veRL does not."""
-
-
-def found_in(done: Any) -> Found:
-    lines = [line.removeprefix("FOUND ") for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    assert lines, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
-    return json.loads(lines[0])
 
 
 @pytest.fixture(scope="module")

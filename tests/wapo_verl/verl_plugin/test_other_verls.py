@@ -4,13 +4,12 @@ Each veRL comes first on the path without metadata of its own, while those of 0.
 judged. No GPU, no Ray. The release is fetched by pip once; without an index its tests are skipped.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.paths import TESTS
-from support.processes import python
+from support.processes import found_in, python
 from support.ranks import write_tiny_model
 from support.verl_copies import release, with_renamed
 
@@ -28,12 +27,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def verl_0_9_0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return release("0.9.0", tmp_path_factory.mktemp("release"))
-
-
-def found_in(done: Any) -> dict[str, Any]:
-    lines = [line.removeprefix("FOUND ") for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    assert lines, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
-    return json.loads(lines[0])
 
 
 def last_line(done: Any) -> str:
