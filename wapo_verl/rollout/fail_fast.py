@@ -39,8 +39,13 @@ def reason_of(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
+def play_tool_agent_by_the_template() -> None:
+    """Have this process play `tool_agent` rows with our class; a user's own loop of that name stays."""
+    if _agent_loop_registry[TOOL_AGENT]["_target_"] == _target(ToolAgentLoop):
+        _agent_loop_registry[TOOL_AGENT] = {"_target_": _target(TemplateToolAgentLoop)}
+
+
 def _target(loop: type) -> str:
-    """Return a loop's name in veRL's registry."""
     return f"{loop.__module__}.{loop.__qualname__}"
 
 
@@ -52,8 +57,7 @@ class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if _agent_loop_registry[TOOL_AGENT]["_target_"] == _target(ToolAgentLoop):
-            _agent_loop_registry[TOOL_AGENT] = {"_target_": _target(TemplateToolAgentLoop)}
+        play_tool_agent_by_the_template()
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
         try:

@@ -8,14 +8,17 @@ import pytest
 import transfer_queue as tq
 from omegaconf import OmegaConf
 from ray.exceptions import RayTaskError
+from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from retrieval_index import RetrievalError
 from wapo_verl.rollout.fail_fast import (
     REASON_TAG,
+    TOOL_AGENT,
     EpisodeError,
     FailFastAgentLoopWorker,
+    play_tool_agent_by_the_template,
     reason_of,
 )
 
@@ -105,3 +108,13 @@ def test_a_remote_reason_comes_without_rays_wrapping() -> None:
 
 def test_the_seam_is_where_it_was() -> None:
     assert getattr(ReplayBufferAsync, SYNC) is getattr(ReplayBuffer, SYNC)
+
+
+def test_a_run_of_ours_plays_tool_agent_by_the_template_and_keeps_a_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    verls = {"_target_": "verl.experimental.agent_loop.tool_agent_loop.ToolAgentLoop"}
+    monkeypatch.setitem(_agent_loop_registry, TOOL_AGENT, verls)
+    play_tool_agent_by_the_template()
+    assert _agent_loop_registry[TOOL_AGENT] == {"_target_": "wapo_verl.rollout.tool_agent.TemplateToolAgentLoop"}
+    monkeypatch.setitem(_agent_loop_registry, TOOL_AGENT, {"_target_": "users.own.Loop"})
+    play_tool_agent_by_the_template()
+    assert _agent_loop_registry[TOOL_AGENT] == {"_target_": "users.own.Loop"}
