@@ -62,7 +62,7 @@ def needed(config: DictConfig, asks: Mapping[str, str]) -> dict[str, str]:
     for key, value in asks.items():
         if key in (ESTIMATOR, LOSS):
             found[seams.ALGORITHMS] = _setting(key, asks)
-        if key in (f"{NAMESPACE}.search_agent", DEFAULT_LOOP, *FILES) or value.startswith("wapo_verl.rollout."):
+        if key in (f"{NAMESPACE}.search_agent", DEFAULT_LOOP, *FILES) or "wapo_verl.rollout." in value:
             found[seams.AGENT_LOOPS] = _setting(key, asks)
     if on_cpu(config):
         found[seams.CPU] = _setting(DEVICE, asks) if DEVICE in asks else "a machine without an accelerator"
