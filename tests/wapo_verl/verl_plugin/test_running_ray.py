@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.paths import TESTS
 from support.ports import free_port
-from support.processes import found_in, python
+from support.processes import HIDDEN, found_in, python
 from support.ranks import write_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Path]:
     options = ["--num-cpus=4", "--num-gpus=2", f"--port={free_port()}", "--include-dashboard=false", "--block"]
     head = subprocess.Popen(
         [RAY, "start", "--head", *options, "--disable-usage-stats"],
-        env={**os.environ, "RAY_TMPDIR": str(folder)},
+        env={**{name: value for name, value in os.environ.items() if name not in HIDDEN}, "RAY_TMPDIR": str(folder)},
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
