@@ -25,6 +25,7 @@ LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 TRAINER_MODE = "trainer.v1.trainer_mode"
 DEVICE = "trainer.device"
 DEFAULT_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop"
+LOOP_MANAGER = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
 TRAINER_PREFIX = "wapo_"
 AGENT_LOOPS = {
     "search_agent": "wapo_verl.rollout.search_agent.SearchAgentLoop",
@@ -44,8 +45,8 @@ _OURS_IN_A_FILE = re.compile(r"""[\s:"']wapo_verl\.\w""")
 
 
 def asks_for_ours(config: DictConfig) -> bool:
-    """Tell whether a run asks for anything of this package."""
-    return next(_asked(config), None) is not None
+    """Tell whether a run asks for anything of this package; what is no configuration of Hydra's never does."""
+    return isinstance(config, DictConfig) and next(_asked(config), None) is not None
 
 
 def asked(config: DictConfig) -> dict[str, str]:

@@ -11,7 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.verl_plugin import seams
-from wapo_verl.verl_plugin.asks import DEFAULT_LOOP, DEVICE, ESTIMATOR, FILES, LOSS, NAMESPACE, TRAINER_MODE, asked
+from wapo_verl.verl_plugin.asks import (
+    DEFAULT_LOOP,
+    DEVICE,
+    ESTIMATOR,
+    FILES,
+    LOOP_MANAGER,
+    LOSS,
+    NAMESPACE,
+    TRAINER_MODE,
+    asked,
+)
 from wapo_verl.verl_plugin.errors import PluginError
 
 WITHOUT_OUR_TRAINER = (
@@ -21,6 +31,7 @@ WITHOUT_OUR_TRAINER = (
     "of this project"
 )
 _TRAINER_FEATURES = (seams.TRAINER, seams.STEP_PLANS, seams.AGENT_LOOPS)
+_AGENT_LOOPS = (f"{NAMESPACE}.search_agent", DEFAULT_LOOP, LOOP_MANAGER, *FILES)
 _NOT_THE_TRAINERS = (f"{NAMESPACE}.search_agent", f"{NAMESPACE}.trainer")
 
 
@@ -62,7 +73,7 @@ def needed(config: DictConfig, asks: Mapping[str, str]) -> dict[str, str]:
     for key, value in asks.items():
         if key in (ESTIMATOR, LOSS):
             found[seams.ALGORITHMS] = _setting(key, asks)
-        if key in (f"{NAMESPACE}.search_agent", DEFAULT_LOOP, *FILES) or "wapo_verl.rollout." in value:
+        if key in _AGENT_LOOPS or "wapo_verl.rollout." in value:
             found[seams.AGENT_LOOPS] = _setting(key, asks)
     if on_cpu(config):
         found[seams.CPU] = _setting(DEVICE, asks) if DEVICE in asks else "a machine without an accelerator"

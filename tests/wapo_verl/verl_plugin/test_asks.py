@@ -74,8 +74,9 @@ def test_none_of_these_does(key: str, value: Any) -> None:
     assert not asks.asks_for_ours(config(key, value))
 
 
-def test_an_empty_configuration_does_not() -> None:
-    assert not asks.asks_for_ours(OmegaConf.create({}))
+@pytest.mark.parametrize("empty", [OmegaConf.create({}), {}, None])
+def test_neither_an_empty_configuration_nor_something_else_does(empty: Any) -> None:
+    assert not asks.asks_for_ours(empty)
 
 
 @pytest.mark.parametrize("key", [f"{ROLLOUT}.agent.agent_loop_config_path", f"{ROLLOUT}.multi_turn.tool_config_path"])
