@@ -29,7 +29,7 @@ def main(model: str, *overrides: str) -> None:
     main_ppo.auto_set_device(config)
     main_ppo.validate_config(config, main_ppo.need_reference_policy(config), main_ppo.need_critic(config))
 
-    from wapo_verl.environments.registry import environments
+    from wapo_verl.environments.registry import names
 
     found = {
         "device": config.trainer.device,
@@ -37,7 +37,7 @@ def main(model: str, *overrides: str) -> None:
         "external_lib": OmegaConf.to_container(OmegaConf.create({"lib": config.actor_rollout_ref.model.external_lib})),
         "ray_init": OmegaConf.to_container(config.ray_kwargs.ray_init),
         "loss": config.actor_rollout_ref.actor.policy_loss.loss_mode,
-        "environments": sorted(environments()),
+        "environments": sorted(names()),
         "wapo_verl": str(Path(sys.modules["wapo_verl"].__file__ or "").parent),
         "verl": verl.__version__,
     }
