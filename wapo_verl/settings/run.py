@@ -1,7 +1,7 @@
 """Resolve a run's settings before veRL validates them: read, set defaults, decide, check, print, write back."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -35,6 +35,9 @@ MODE = "trainer.v1.trainer_mode"
 RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
 """What Ray's processes get as variables, on whichever node they are."""
 
+Features = Sequence[tuple[str, Mapping[str, Default]]]
+"""(origin, defaults) of everything that a run uses beside its algorithm."""
+
 
 def apply(config: DictConfig, console: Console | None = None) -> list[ResolvedKey]:
     """Resolve a run's settings in place, print what they came to, and write the decisions under `wapo.resolved`.
@@ -60,7 +63,8 @@ def apply(config: DictConfig, console: Console | None = None) -> list[ResolvedKe
     if run.search_agent is not None:
         check_index(run.search_agent, int(config.trainer.nnodes))
     explicit = explicit_keys(config)
-    resolved = _set_defaults(run, explicit)
+    features = list(_features(run))
+    resolved = _set_defaults(run, features, explicit)
     decisions = decide(run)
     resolved += [
         ResolvedKey(f"{NAMESPACE}.{name}", value, USER)
@@ -68,19 +72,19 @@ def apply(config: DictConfig, console: Console | None = None) -> list[ResolvedKe
         if is_explicit(f"{NAMESPACE}.{name}", explicit)
     ]
     resolved += [*plan_lines(run, decisions), *winners_only_line(run, decisions)]
-    report(resolved, conflicts(run, decisions), [origin for origin, _ in _features(run)], console)
+    report(resolved, conflicts(run, decisions), [origin for origin, _ in features], console)
     _write(run, decisions)
     return resolved
 
 
-def _set_defaults(run: Run, explicit: set[str]) -> list[ResolvedKey]:
+def _set_defaults(run: Run, features: Features, explicit: set[str]) -> list[ResolvedKey]:
     """Set the algorithm's values of veRL's keys, then each feature's; an earlier one wins over a later one."""
     resolved: list[ResolvedKey] = []
     if run.algorithm is not None:
         resolved += apply_defaults(
             run.config, run.algorithm.defaults, explicit, run.algorithm.name, run.algorithm.notes
         )
-    for origin, defaults in _features(run):
+    for origin, defaults in features:
         done = {entry.key for entry in resolved}
         left = {key: default for key, default in defaults.items() if key not in done}
         resolved += apply_defaults(run.config, left, explicit, origin)
@@ -88,7 +92,7 @@ def _set_defaults(run: Run, explicit: set[str]) -> list[ResolvedKey]:
 
 
 def _features(run: Run) -> Iterator[tuple[str, Mapping[str, Default]]]:
-    """Yield whose defaults a run gets beside its algorithm's, and the defaults."""
+    """Yield the origins whose defaults a run gets beside its algorithm's, with the defaults."""
     searches = run.search_agent is not None
     if run.is_ours or searches:
         yield "wapo-verl's agent loops", {f"{AGENT}.agent_loop_manager_class": FAIL_FAST_MANAGER}
