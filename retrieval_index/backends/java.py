@@ -3,7 +3,7 @@
 Anserini's classes come from the jar in the package pyserini, whose own Python modules are not imported: they load a
 deep-learning stack, ask for an OPENAI_API_KEY and start Java in a way that fails on a runtime without the module
 jdk.incubator.vector; and their bridge, pyjnius, calls methods of the wrong object when two threads use it. The bridge
-here is JPype. Left out: stopping Java, which a process can do only by ending.
+here is JPype. Java is never stopped: a process can do that only by ending.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def _homes() -> Iterator[Path]:
 
 
 def java_version(home: Path) -> int | None:
-    """The major version of the Java at `home`, from its `release` file or by asking it; None when there is none."""
+    """Return the major version of the Java at `home`, from its `release` file or by asking it.
+
+    None when there is none.
+    """
     try:
         text = (home / "release").read_text(encoding="utf-8", errors="replace")
         found = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', text)
@@ -63,7 +66,10 @@ def java_version(home: Path) -> int | None:
 
 
 def find_java() -> Path:
-    """The home of the first Java that is new enough. Raises RetrievalError in one sentence when there is none."""
+    """Return the home of the first Java that is new enough.
+
+    Raises RetrievalError in one sentence when there is none.
+    """
     versions = {home: java_version(home) for home in _homes()}
     for home, version in versions.items():
         if version is not None and version >= NEEDED:
@@ -162,7 +168,7 @@ _attachment = _Attachment()
 
 
 def java_class(name: str) -> Any:
-    """The Java class called `name`; Java is started if need be. Raises RetrievalError."""
+    """Return the Java class called `name`; Java is started if need be. Raises RetrievalError."""
     attach()
     return jpype.JClass(name)
 

@@ -58,7 +58,10 @@ class _Place:
 
     @classmethod
     def read(cls, directory: Path) -> _Place | None:
-        """What the file says, or None where there is none. Raises IndexStateError for a file that is something else."""
+        """Return what the file says, or None where there is none.
+
+        Raises IndexStateError for a file that is something else.
+        """
         path = directory / _FILE
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
 """Requests to OpenSearch's nodes: another node at once, waits that grow between attempts, errors as one sentence.
 
 User and password come from OPENSEARCH_USER and OPENSEARCH_PASSWORD, a private certificate's authority from the file
-that OPENSEARCH_CA_CERTS names. Left out: signed requests to a cloud's service, and asking the cluster for its nodes.
+that OPENSEARCH_CA_CERTS names. Requests are not signed for a cloud's service, and the cluster is not asked for nodes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Server:
             raise _Again("a part of the index did not answer")
 
     def _patiently(self, index: str, doing: str, attempt: Callable[[], Any]) -> Any:
-        """The result of `attempt`, tried again for as long as what went wrong may pass."""
+        """Return the result of `attempt`, tried again for as long as what went wrong may pass."""
         for wait in (*self._waits, None):
             try:
                 return attempt()
@@ -165,7 +165,7 @@ def _may_pass(error: TransportError | _Again) -> bool:
 
 
 def _reason(error: Any) -> str:
-    """What a server's error says, the innermost reason."""
+    """Return what a server's error says, the innermost reason."""
     while isinstance(error, Mapping):
         causes = error.get("root_cause")
         error = error.get("error") or error.get("caused_by") or (causes[0] if causes else error.get("reason", ""))

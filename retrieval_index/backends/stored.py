@@ -58,7 +58,7 @@ def save_array(path: Path, values: np.ndarray) -> None:
 
 
 def map_array(path: Path) -> np.ndarray:
-    """A read-only array over the file at `path`, which is read when it is used. Raises OSError or ValueError."""
+    """Return a read-only array over the file at `path`, which is read when it is used. Raises OSError or ValueError."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -84,7 +84,7 @@ class StoredDocuments:
         return Document(part[start:id_end].decode(), part[id_end:title_end].decode(), part[title_end:text_end].decode())
 
     def find(self, document_id: str) -> Document | None:
-        """The document with this id, or None."""
+        """Return the document with this id, or None."""
         try:
             wanted = np.uint64(_hash(document_id.encode()))
         except UnicodeEncodeError:  # a lone surrogate: no document has one

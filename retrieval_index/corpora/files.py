@@ -37,7 +37,7 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """The files are read again from the first one."""
+        """Return the files are read again from the first one."""
         self._before = 0
         self._reading: BinaryIO | None = None
 
@@ -107,7 +107,7 @@ def json_lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
 
 
 def json_members(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
-    """The keys and values of the one JSON object in a file, in order."""
+    """Return the keys and values of the one JSON object in a file, in order."""
     with open_unpacked(path, meter) as file:
         source = _Rows(file, path, "{")
         members = ijson.kvitems(source, "", use_float=True, buf_size=CHUNK)
@@ -115,7 +115,7 @@ def json_members(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, 
 
 
 def json_items(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
-    """The place ("file, row 0") and value of each item of the one JSON array in a file, in order."""
+    """Return the place ("file, row 0") and value of each item of the one JSON array in a file, in order."""
     with open_unpacked(path, meter) as file:
         source = _Rows(file, path, "[")
         items = ijson.items(source, "item", use_float=True, buf_size=CHUNK)
@@ -140,7 +140,7 @@ class _Rows:
             raise self._broken(f"found {found!r} where {opening!r} should be" if found else "the file is cut short")
 
     def read(self, size: int) -> bytes:
-        """The next bytes, for the parser."""
+        """Return the next bytes, for the parser."""
         if size and self._head:
             chunk, self._head = self._head[:size], self._head[size:]
         else:
@@ -151,7 +151,7 @@ class _Rows:
         return chunk
 
     def guarded(self, rows: Iterator[Any], named: Callable[[Any], str]) -> Iterator[Any]:
-        """The parser's rows, its errors turned into CorpusErrors with the row's number and the name of the last."""
+        """Return the parser's rows; an error becomes a CorpusError with the row's number and the last row's name."""
         try:
             for value in rows:
                 self._taken = 0

@@ -25,7 +25,7 @@ UNPACKING_THREADS = 4
 
 
 def read_hotpotqa_abstracts(source: Path | str, meter: Meter | None = None) -> Iterator[Document]:
-    """The abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
+    """Return the abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
 
     The archive is read as a stream, in its own order; a folder in the order of its files' names (`AA/wiki_00.bz2`,
     JSON lines with `title` and `text`, a list of sentences). Raises CorpusError naming file, line and field.
@@ -41,7 +41,7 @@ def read_hotpotqa_abstracts(source: Path | str, meter: Meter | None = None) -> I
 def read_hotpotqa_distractor(
     *files: Path | str, on_conflict: Callable[[str], None] | None = None, meter: Meter | None = None
 ) -> Iterator[Document]:
-    """The union of the paragraphs of all rows, in order of appearance; official JSON and Hugging Face's schema.
+    """Return the union of the paragraphs of all rows, in order of appearance; official JSON and Hugging Face's schema.
 
     A title that comes again is passed over; if its text differs, `on_conflict` is called with the title. Raises
     CorpusError naming file, row and field.
@@ -60,7 +60,7 @@ def read_hotpotqa_distractor(
 
 
 def paragraphs(row: Mapping[str, Any], place: str) -> list[tuple[str, list[str]]]:
-    """The (title, sentences) pairs of one distractor row in either schema. Raises CorpusError naming `place`."""
+    """Return the (title, sentences) pairs of one distractor row in either schema. Raises CorpusError naming `place`."""
     context = row.get("context")
     if isinstance(context, dict):
         inside = f"{place}, field 'context'"
@@ -133,8 +133,11 @@ def _packed_members(path: Path, meter: Meter | None) -> Iterator[tuple[str, byte
 
 
 def _unpacked_ahead(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """The members unpacked, in order, by threads that work ahead: unpacking takes most of the time, and lets go of the
-    interpreter's lock. A member unpacks to a few megabytes, so that some of them at once are no burden."""
+    """Unpack the members, in order, by threads that work ahead.
+
+    Unpacking takes most of the time, and lets go of the interpreter's lock. A member unpacks to a few megabytes, so
+    that some of them at once are no burden.
+    """
     threads = min(UNPACKING_THREADS, len(os.sched_getaffinity(0)))
     waiting: deque[tuple[str, Future[bytes]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="unpack") as pool:

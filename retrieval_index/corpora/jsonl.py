@@ -12,7 +12,7 @@ from retrieval_index.errors import CorpusError
 
 
 def read_jsonl(file: Path | str, meter: Meter | None = None) -> Iterator[Document]:
-    """The documents of a JSON lines file, in order. Raises CorpusError naming file, line and field."""
+    """Return the documents of a JSON lines file, in order. Raises CorpusError naming file, line and field."""
     path = Path(file)
     with open_text(path, meter) as lines:
         for place, record in json_lines(lines, str(path)):
@@ -29,7 +29,7 @@ def mapping(value: Any, place: str) -> Mapping[str, Any]:
 
 
 def string(row: Mapping[str, Any], field: str, place: str) -> str:
-    """The string in `row[field]`, else CorpusError."""
+    """Return the string in `row[field]`, else CorpusError."""
     value = row.get(field)
     if not isinstance(value, str):
         found = f"a {type(value).__name__}" if field in row else "missing"
@@ -38,7 +38,7 @@ def string(row: Mapping[str, Any], field: str, place: str) -> str:
 
 
 def strings(row: Mapping[str, Any], field: str, place: str) -> list[str]:
-    """The list of strings in `row[field]`, else CorpusError."""
+    """Return the list of strings in `row[field]`, else CorpusError."""
     value = row.get(field)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         found = "is not one" if field in row else "is missing"

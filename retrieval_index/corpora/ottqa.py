@@ -1,8 +1,8 @@
 """OTT-QA's corpus: Wikipedia passages, and tables written as Markdown.
 
 Reads upstream's layouts, each as .json or .json.gz: `all_passages.json` ("/wiki/Title" -> text) with either
-`all_plain_tables.json` (cells are strings) or `traindev_tables.json` (cells are [text, [links]]). Left out: the
-tokenised layout with one file a table.
+`all_plain_tables.json` (cells are strings) or `traindev_tables.json` (cells are [text, [links]]). The
+tokenised layout with one file a table is not read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TABLE_MARK = "Markdown Table:"
 
 
 def ottqa_files(directory: Path | str) -> tuple[Path, Path]:
-    """The passages' and the tables' file in `directory`. Raises CorpusError when one is missing."""
+    """Return the passages' and the tables' file in `directory`. Raises CorpusError when one is missing."""
     return _find(Path(directory), PASSAGES), _find(Path(directory), TABLES)
 
 
@@ -46,12 +46,12 @@ def read_ottqa(directory: Path | str, meter: Meter | None = None) -> Iterator[Do
 
 
 def passage_title(key: str) -> str:
-    """ "/wiki/Prime_Suspect" -> "Prime Suspect"."""
+    """Return the title of a page's key: "Prime Suspect" of "/wiki/Prime_Suspect"."""
     return unquote(key.removeprefix("/wiki/")).replace("_", " ")
 
 
 def table_text(table: Any, place: str) -> str:
-    """The section's title, `TABLE_MARK`, header and rows in Markdown, then the section's and the page's first words.
+    """Return a table as text: section's title, `TABLE_MARK`, header, rows, then the section's and page's first words.
 
     The prose is last so that a cut to a budget takes it before the rows; without it a question finds its table far less
     often (in the top 10 for 50 % instead of 81 % of OTT-QA's dev questions). A "|" in a cell is written "/".
@@ -68,7 +68,7 @@ def table_text(table: Any, place: str) -> str:
 
 
 def _cells(row: Any, place: str) -> list[str]:
-    """The texts of one row's cells, whichever of the two layouts they are in."""
+    """Return the texts of one row's cells, whichever of the two layouts they are in."""
     if not isinstance(row, list):
         raise CorpusError(f"{place} must be a list of cells: fix or remove the table")
     cells = []

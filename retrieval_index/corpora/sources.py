@@ -25,8 +25,13 @@ Read = Callable[[Sequence[Path], OnConflict, Meter], Iterator[Document]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """`read` streams the documents of all sources, calling its second argument with the id of each one that it passes
-    over because its text is another than before; `files` names the files that one source consists of."""
+    """How a corpus is read.
+
+    Attributes:
+        read: streams the documents of all sources, and calls its second argument with the id of each document that it
+            passes over because its text is another than before.
+        files: names the files that one source consists of.
+    """
 
     read: Read
     files: Callable[[Path], Iterable[Path]]
@@ -57,7 +62,7 @@ CORPORA = {
 
 
 def find_corpus(name: str) -> Corpus:
-    """The corpus called `name`; raises ValueError, naming those there are, for any other."""
+    """Return the corpus called `name`; raises ValueError, naming those there are, for any other."""
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}: choose one of {', '.join(CORPORA)}")
     return CORPORA[name]
@@ -83,7 +88,7 @@ class CorpusDocuments:
 
 
 def fingerprint(name: str, sources: Sequence[Path]) -> dict[str, str]:
-    """What a manifest keeps of a corpus: its name, the readers' version, and the SHA-256 of all files' bytes in order.
+    """Return what a manifest keeps of a corpus: name, readers' version, and SHA-256 of all files' bytes in order.
 
     Raises CorpusError when a file is missing.
     """

@@ -19,7 +19,7 @@ async def send_answer(send: Send, status: int, headers: Sequence[Header], body: 
 
 
 def error_body(status: int, sentence: str) -> bytes:
-    """The body of an error."""
+    """Return the body of an error."""
     return orjson.dumps({"error": {"status": status, "message": sentence}})
 
 

@@ -121,7 +121,7 @@ class Batcher:
         self._metrics.waiting.set(len(self._waiting))
 
     def _take(self, share: int) -> list[_Query]:
-        """The next queries that ask for the same number of documents, without those that nobody waits for any more."""
+        """Return the next queries that ask for the same number of documents, but those that nobody waits for."""
         batch: list[_Query] = []
         oldest = time.monotonic() - self._max_wait_s
         while self._waiting and len(batch) < min(share, self._max_batch):

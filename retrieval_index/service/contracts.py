@@ -91,7 +91,7 @@ def _count(name: str, value: Any, settings: ServiceSettings) -> int:
 
 
 def write_answer(request: Request, found: Sequence[Sequence[Hit]]) -> bytes:
-    """The answer's body in the request's contract; `found` has one list of hits a query."""
+    """Return the answer's body in the request's contract; `found` has one list of hits a query."""
     answer: Any
     if request.contract == WAPO:
         answer = [[wapo_passage(hit.document) for hit in hits] for hits in found]
@@ -106,7 +106,7 @@ def write_answer(request: Request, found: Sequence[Sequence[Hit]]) -> bytes:
 
 
 def wapo_passage(document: Document) -> str:
-    """The document as one string: its id up to the first space, then the title, and the text from the next line on.
+    """Return the document as one string: its id up to the first space, the title, and the text from the next line on.
 
     An OTT-QA passage's id "/wiki/Title" is written "Title", since the reference environment's gold id is "wiki/" and
     that token. White space inside an id becomes "_", so that the token is whole.

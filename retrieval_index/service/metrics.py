@@ -53,7 +53,7 @@ class ServiceMetrics:
         size.set(documents)
 
     def text(self) -> bytes:
-        """The page, over all workers where there are several. It reads files: not for an event loop."""
+        """Return the page, over all workers where there are several. It reads files: not for an event loop."""
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()

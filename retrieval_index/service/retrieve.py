@@ -94,7 +94,7 @@ class Retrieve:
 
 
 async def _unless_gone(receive: Receive, searching: Coroutine[Any, Any, Found]) -> Found | None:
-    """What the search finds; None, and the search is given up, where the caller hangs up before."""
+    """Return what the search finds; None, and the search is given up, where the caller hangs up before."""
     search, gone = asyncio.ensure_future(searching), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((search, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -52,6 +52,7 @@ class VllmFinder(DistributionFinder):
         """Find no module: this finder is about metadata only."""
 
     def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:
+        """Return the CPU build under the name `vllm`, for a query of that name alone."""
         if context is None or context.name != "vllm":
             return []
         origin = cpu_build()

@@ -20,7 +20,7 @@ from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise
 def pack_output_layers(model: torch.nn.Module) -> None:
     """Pack each output layer's weights anew.
 
-    The reload packs what it loads. An output layer tied to the embeddings is not loaded itself, so it would go on with
+    The reload packs what it loads. An output layer tied to the embeddings is not loaded itself, so it would keep
     the packed copy of the weights it was built with, while the embeddings, and the actor, have moved on.
     """
     for layer in model.modules():

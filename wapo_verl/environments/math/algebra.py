@@ -5,7 +5,7 @@ main thread alone) are all off: `wapo_verl.environments.math.extraction` finds t
 `wapo_verl.environments.math.quantities` knows units, and the worker's limits hold where a signal's handler would never
 run.
 
-Left out: telling an expression too large for the memory limit from a different one. math-verify swallows most memory
+An expression too large for the memory limit is not told from a different one. math-verify swallows most memory
 errors of its own comparisons and goes on to the next, so such an answer may come out as "different".
 """
 

@@ -42,7 +42,7 @@ def _is_time(value: Quantity) -> bool:
 
 
 def _same_hundredths(gold: Quantity, answer: Quantity) -> bool:
-    """Compare where one is in per cent: `50\\%` is 1/2, and it is 50 where the gold is a number of at least 1."""
+    r"""Compare where one is in per cent: `50\%` is 1/2, and it is 50 where the gold is a number of at least 1."""
     wanted, given = plain_number(gold.body), plain_number(answer.body)
     if not (wanted and given):
         return expressions.same_hundredths(gold.body, answer.body, gold.is_percent)

@@ -58,11 +58,11 @@ class MathEnvironment(FromFiles):
     undecided: ClassVar[tuple[str, ...]] = (GOLD_UNPARSED, TIMED_OUT, WORKER_DIED)
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
-        """The split's problems in a fixed order; by default every row of its files."""
+        """Return the split's problems in a fixed order; by default every row of its files."""
         return self.read_examples(split, source)
 
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:
-        """The split's problems, each with the format and the match that its row is to be scored by."""
+        """Return the split's problems, each with the format and the match that its row is to be scored by."""
         resolved = self.resolve_options(options)
         for example in self.problems(split, source, resolved):
             yield self.with_row_options(example, resolved)
@@ -90,7 +90,7 @@ class MathEnvironment(FromFiles):
         return {"answers": list(example.answers), **options, "problem": example.question}
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Any]) -> dict[str, float]:
-        """The reward parts of a completion; blocks while a worker looks at an answer."""
+        """Return the reward parts of a completion; blocks while a worker looks at an answer."""
         gold = ground_truth["answers"][0]
         answer = extract_answer(episode.completion, ground_truth["answer_format"]) if episode.answered else None
         copied = answer is not None and is_copied(answer, ground_truth["problem"], gold)
@@ -104,7 +104,7 @@ class MathEnvironment(FromFiles):
         }
 
     def given_answer(self, episode: Episode, ground_truth: Mapping[str, Any]) -> str | None:
-        """The answer that stands where the row's format wants it."""
+        """Return the answer that stands where the row's format wants it."""
         return extract_answer(episode.completion, ground_truth["answer_format"]) if episode.answered else None
 
     def same_answer(self, first: str, second: str, ground_truth: Mapping[str, Any]) -> bool:
@@ -112,13 +112,13 @@ class MathEnvironment(FromFiles):
         return verify(first, second, ground_truth["match"]) == EQUAL
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:
-        """A completion that gives the gold answer in the row's format."""
+        """Return a completion that gives the gold answer in the row's format."""
         truth = row["reward_model"]["ground_truth"]
         return Episode(answer=None, completion=written(truth["answers"][0], truth["answer_format"]))
 
 
 def one_row(file: Path) -> RawRow:
-    """The row of a ``.json`` file that holds one problem.
+    """Return the row of a ``.json`` file that holds one problem.
 
     Raises:
         RowError: when it holds no JSON object.

@@ -208,7 +208,7 @@ def _same_as_equation(gold: str, pieces: tuple[str, ...], algebra: Algebra) -> b
 
 
 def _exact_side(gold: str) -> str:
-    """Return a gold answer without its rounded value, `12\\pi` of `12\\pi \\approx 37.7`; of `x \\approx 5` it is 5."""
+    r"""Return a gold answer without its rounded value, `12\pi` of `12\pi \approx 37.7`; of `x \approx 5` it is 5."""
     found = sides(gold)
     if APPROXIMATELY not in found.signs:
         return gold

@@ -1,20 +1,20 @@
-"""The answer in a completion's text: where it may stand, and nothing else.
+r"""The answer in a completion's text: where it may stand, and nothing else.
 
 Two formats. "think": `</think>` closes the reasoning, then a line that begins with `Answer:`. "boxed": the answer in
-`\\boxed{}`, as Qwen2.5-Math writes it. The rules, and the hack or accident each one is there for:
+`\boxed{}`, as Qwen2.5-Math writes it. The rules, and the hack or accident each one is there for:
 
 - Only what follows the last `</think>` is read, up to a `<think>` after it: guesses in the reasoning earn nothing.
 - "think" without a `</think>`, or "boxed" with a `<think>` that is never closed, has no answer: a completion cut off in
   its reasoning cannot be paid for a guess there, and leaving the reasoning out does not pay either.
-- The last `Answer:` line counts, the last complete `\\boxed{}` counts: of several answers only one is ever compared.
+- The last `Answer:` line counts, the last complete `\boxed{}` counts: of several answers only one is ever compared.
 - Boxes side by side with nothing but a comma, "and", "or" or the same unknown's name between them are one answer, the
   list of what stands in them: each root in a box of its own.
 - An answer line is what follows `Answer:` on that line alone. Where it opens a matrix, and where displayed mathematics
-  (`\\[`, `$$`, `\\begin{align}`) opens on it or right below it, it goes on to the line that closes that. A blank one is
+  (`\[`, `$$`, `\begin{align}`) opens on it or right below it, it goes on to the line that closes that. A blank one is
   no answer, and no earlier one steps in for it: whoever ends with a blank has withdrawn what was said before.
 - A box that is never closed is not there (a completion cut off); the complete one before it counts. A box in a box is
   part of the outer one.
-- The echoed instructions hold no answer: the prompt names `Answer:` within a sentence and `\\boxed{}` empty.
+- The echoed instructions hold no answer: the prompt names `Answer:` within a sentence and `\boxed{}` empty.
 - Tags, the word `Answer` and its colon are compared as exact ASCII: look-alikes of other scripts are other text.
 
 All of it takes time linear in the text. What the answer means is `wapo_verl.environments.math.equivalence`'s business.
@@ -41,7 +41,7 @@ _BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s${}\\]+)")
 
 
 def extract_answer(completion: str, answer_format: str) -> str | None:
-    """The answer that a completion gives, stripped of white space, or None where it gives none.
+    """Return the answer that a completion gives, stripped of white space, or None where it gives none.
 
     Args:
         completion: the policy's own text.
@@ -61,7 +61,7 @@ def extract_answer(completion: str, answer_format: str) -> str | None:
 
 
 def last_answer_line(text: str) -> str | None:
-    """What follows `Answer:` on the last line that begins with it (`**` and `#` before it are passed over)."""
+    """Return what follows `Answer:` on the last line that begins with it (`**` and `#` before it are passed over)."""
     found = None
     for match in _ANSWER_LINE.finditer(text):
         found = match
@@ -87,7 +87,10 @@ def _displayed(text: str) -> str | None:
 
 
 def _rest_of_matrix(line: str, after: str) -> str:
-    r"""What follows the line up to the end of that in which its last `\begin` is closed; "" where it closes its own."""
+    r"""Return what follows the line up to the end of that in which its last `\begin` is closed.
+
+    "" where it closes its own.
+    """
     depth = 0
     for match in _ENVIRONMENT.finditer(line):
         depth += 1 if match[0] == r"\begin{" else -1
@@ -113,7 +116,7 @@ def last_boxes(text: str) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    """Return the content of the `\\boxed{}` or `\\fbox{}` that is closed last; escaped braces are content."""
+    r"""Return the content of the `\boxed{}` or `\fbox{}` that is closed last; escaped braces are content."""
     boxes = _boxes(text)
     return text[slice(*boxes[-1][1:])] if boxes else None
 
@@ -147,13 +150,13 @@ def _are_joined(text: str, first: tuple[int, int, int], second: tuple[int, int, 
 
 
 def gold_of_solution(solution: str) -> str | None:
-    """The gold answer of a worked solution of MATH: its last box, which a few solutions write as `\\boxed 5`."""
+    r"""Return the gold answer of a worked solution of MATH: its last box, which a few write as `\boxed 5`."""
     bare = _BARE_BOX.findall(solution)
     answer = last_box(solution) or (bare[-1].rstrip(".,;") if bare else "")
     return answer.strip() or None
 
 
 def written(answer: str, answer_format: str) -> str:
-    """A completion that gives ``answer`` in the format: what ``extract_answer`` reads back."""
+    """Return a completion that gives ``answer`` in the format: what ``extract_answer`` reads back."""
     line = " ".join(answer.split())
     return f"<think>\n</think>\nAnswer: {line}" if answer_format == THINK else f"The answer is $\\boxed{{{line}}}$."

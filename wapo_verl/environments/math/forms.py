@@ -61,7 +61,7 @@ _MIXED = re.compile(rf"(?P<whole>{_WHOLE})\s+(?P<part>{_WHOLE}/{_WHOLE})")
 
 
 def plain_number(text: str) -> Number | None:
-    r"""The number that a cleaned text is, or None.
+    r"""Return the number that a cleaned text is, or None.
 
     Whole numbers, decimals, periodic ones, thousands separators, `a/b`, `\frac{a}{b}`, `1 \frac{1}{2}`, `6e-5`,
     `6 \times 10^{-5}`.

@@ -69,6 +69,7 @@ def _is_negative(run: Run, value: Value) -> bool:
 
 
 def bits(value: Fraction) -> int:
+    """Return the bits of the longer of numerator and denominator."""
     return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 

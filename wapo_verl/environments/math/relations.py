@@ -101,7 +101,7 @@ def is_name(text: str) -> bool:
 
 @lru_cache(maxsize=4_096)
 def same_name(one: str, other: str) -> bool:
-    """Say whether two left sides name the same: `|AB|`, `AB` and `\\overline{AB}`, `x_1` and `x_{1}`."""
+    r"""Say whether two left sides name the same: `|AB|`, `AB` and `\overline{AB}`, `x_1` and `x_{1}`."""
     return _bare_name(one) == _bare_name(other)
 
 

@@ -179,6 +179,8 @@ def points(gold: Expression, answer: Expression, whole: bool = False) -> list[di
     """Return values for the variables of both, the same ones each time: some positive first, then of either sign.
 
     Args:
+        gold: one side.
+        answer: the other.
         whole: small whole numbers, for what has values there alone.
     """
     names = sorted(gold.symbols | answer.symbols)

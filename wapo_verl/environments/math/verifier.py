@@ -28,7 +28,7 @@ MOST_WARNINGS = 20
 
 
 def verify(gold: str, answer: str, match: str = EQUIVALENT) -> str:
-    """The verdict on an answer; blocks while a worker looks at it.
+    """Return the verdict on an answer; blocks while a worker looks at it.
 
     Args:
         gold: as written.
@@ -82,7 +82,7 @@ _lock = Lock()
 
 
 def _remembered(gold: str, answer: str) -> str:
-    """A worker's verdict; the completions of a group often give the same answer. A dead worker's is not kept."""
+    """Return a worker's verdict; the completions of a group often give the same answer. A dead worker's is not kept."""
     key = (gold, answer)
     with _lock:
         if key in _verdicts:

@@ -56,7 +56,7 @@ class WorkerLimits:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> WorkerLimits:
-        """The limits that a user's mapping names, the rest as they are by default.
+        """Return the limits that a user's mapping names, the rest as they are by default.
 
         Raises:
             ValueError: for an unknown name, or a value that is no number or out of its range.
@@ -95,7 +95,7 @@ class Worker:
         self._started = False
 
     def ask(self, gold: str, answer: str) -> str:
-        """The verdict of ``equivalence.compare``, or ``TIMED_OUT`` or ``WORKER_DIED``; then it is over.
+        """Return the verdict of ``equivalence.compare``, or ``TIMED_OUT`` or ``WORKER_DIED``; then it is over.
 
         Raises:
             WorkerError: when it does not start by its own fault (a package is missing).
@@ -135,7 +135,7 @@ class Worker:
         return False
 
     def _line(self) -> str:
-        """The next line, "" where the worker has ended."""
+        """Return the next line, "" where the worker has ended."""
         return self._stream.readline().decode().strip()
 
     @property
@@ -173,7 +173,7 @@ class WorkerPool:
         self._closed = False
 
     def ask(self, gold: str, answer: str) -> str:
-        """The verdict on an answer, or ``TIMED_OUT`` or ``WORKER_DIED``.
+        """Return the verdict on an answer, or ``TIMED_OUT`` or ``WORKER_DIED``.
 
         A worker that died for another reason than its limits (the machine ran short of memory, somebody killed it) says
         nothing about the answer, so the answer is tried once more on a fresh one.
@@ -215,7 +215,7 @@ _pool_of: int | None = None
 
 
 def pool(limits: WorkerLimits | None = None) -> WorkerPool:
-    """This process's pool, made at the first call; other limits than its own replace it, None leaves them.
+    """Return this process's pool, made at the first call; other limits than its own replace it, None leaves them.
 
     A forked process gets one of its own: two processes on one socket would read each other's verdicts.
     """
