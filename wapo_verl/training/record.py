@@ -89,8 +89,7 @@ class RecordWriter:
         return {"ids": ids, "text": self._texts_of(ids), "mask": mask, **rounded}
 
     def _texts_of(self, ids: Sequence[int]) -> list[str]:
-        new = sorted(set(ids) - self._texts.keys())
-        self._texts.update(zip(new, self._tokenizer.batch_decode([[each] for each in new]), strict=True))
+        self._texts.update({each: self._tokenizer.decode([each]) for each in set(ids) - self._texts.keys()})
         return [self._texts[each] for each in ids]
 
 

@@ -14,11 +14,8 @@ class Letters:
         self.decoded = 0
 
     def decode(self, ids: list[int]) -> str:
+        self.decoded += len(ids) == 1
         return "".join(chr(97 + each) for each in ids)
-
-    def batch_decode(self, batch: list[list[int]]) -> list[str]:
-        self.decoded += len(batch)
-        return [self.decode(ids) for ids in batch]
 
 
 def nested(*rows: list[float], dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -44,12 +41,20 @@ def test_turns_and_advantages() -> None:
 
 def test_tokens_where_they_are_asked_for() -> None:
     letters = Letters()
-    tokens = RecordWriter(letters, RecordKeys(tokens=True)).columns(fields())["tokens"]
+    writer = RecordWriter(letters, RecordKeys(tokens=True))
+    tokens = writer.columns(fields())["tokens"]
     assert tokens[0]["text"] == ["a", "b", "c", "a"]
     assert tokens[0]["mask"] == [1, 0, 0, 1]
     assert tokens[0]["rollout_log_prob"] == [-0.12346, 0.0, 0.0, -1.0]
     assert "actor_log_prob" not in tokens[0]
-    assert letters.decoded == 4
+
+
+def test_a_token_is_decoded_once_in_a_run() -> None:
+    letters = Letters()
+    writer = RecordWriter(letters, RecordKeys(tokens=True))
+    assert writer._texts_of([0, 1, 0]) == ["a", "b", "a"]
+    assert writer._texts_of([1, 0]) == ["b", "a"]
+    assert letters.decoded == 2
 
 
 def test_every_column_has_a_row_a_completion() -> None:
