@@ -288,7 +288,7 @@ def _is_single(piece: str) -> bool:
 def _same_by_name(gold: Sides, answer: Sides, algebra: Algebra) -> bool | None:
     """Compare `name = value` with `name = value`; None where one is no such equation, or only the names differ."""
     (wanted, value), (given, *values) = (gold.pieces[0], gold.pieces[-1]), answer.pieces
-    solved = names_one_thing(wanted) and is_name(given) and not _occurs(wanted, values) and given not in value
+    solved = names_one_thing(wanted) and names_one_thing(given) and not _occurs(wanted, values) and given not in value
     if not (solved or same_name(wanted, given)):
         return None
     if all(_same_piece(value, piece, algebra) for piece in values):

@@ -53,6 +53,8 @@ def readings(text: str) -> tuple[Tree, ...]:
     """
     if number := plain_number(text):
         return (number,)
+    if r"\begin" in text:
+        raise Unsupported("an environment")
     found = tokens(text)
     if not found:
         raise Malformed("no expression")

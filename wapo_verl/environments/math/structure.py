@@ -52,10 +52,12 @@ _PLUS_MINUS = re.compile(r"\\pm(?![a-z])")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-z])")
 _EMPTY = re.compile(r"\\emptyset|\\?\{\s*\\?\}")
 _MATRIX = re.compile(
-    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|cases)\*?\}(?:\{[lcr|]*\})?"
+    r"(?P<factor>[^&,;]*?)(?:\\cdot|\\times)?\s*[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|cases)\*?\}(?:\{[lcr|]*\})?"
     r"(?P<inside>.*)\\end\{(?P=name)\*?\}\s*[)\]]?",
     re.DOTALL,
 )
+_FACTOR = re.compile(r"-?(?:[0-9.a-zA-Z\s/]|\\(?:frac|sqrt)(?:[0-9a-z]|\{[-0-9a-z]++\}){1,2}+)*+")
+"""A number or a letter before a matrix; nothing here is tried twice, so that no text takes long."""
 _TRANSPOSED = re.compile(r"([(\[].*[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?", re.DOTALL)
 _CONDITION = re.compile(
     rf"\s*{_NAME}\s*(?:\\in\s*\(-\\infty,\\infty\))?\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)"
@@ -142,6 +144,10 @@ def _matrix(text: str, depth: int) -> Node | None:
     if found["name"] == "cases":
         return None if "&" in found["inside"] else _node(UNORDERED, "", lines, depth)
     rows = [split(line.replace(r"\hline", ""), ("&",)) for line in lines]
+    if factor := found["factor"].strip():
+        if not _FACTOR.fullmatch(factor):
+            return None
+        rows = [row and [f"{factor}({entry})" for entry in row] for row in rows]
     if not rows or sum(len(row or ()) for row in rows) > MOST_PARTS:
         return None
     nodes = [_node(ORDERED, ROW, row, depth + 1) if row else None for row in rows]
