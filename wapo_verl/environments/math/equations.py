@@ -78,7 +78,7 @@ def _refuted(gold: Relation, given: Tree) -> bool | None:
             return _vanishes(solved, points(solved, solved))
     wanted = expression(difference(gold.left, gold.right))
     for name_ in sorted(wanted.symbols):
-        if solutions := _solutions(wanted, name_):
+        if solutions := _solutions(wanted, name_, points(wanted, expression(given))):
             return _vanishes(expression(given), solutions)
     return None
 
@@ -87,17 +87,17 @@ def _vanishes(equation: Expression, at: list[dict[str, Fraction]]) -> bool | Non
     """Return False where the expression has a value that is not 0 at one of the points."""
     for point in at:
         try:
-            if equation.symbols <= point.keys() and equation.value(point, True):
+            if equation.value(point, True):
                 return False
         except (NoValue, TooLarge):
             continue
     return None
 
 
-def _solutions(equation: Expression, name: str) -> list[dict[str, Fraction]]:
+def _solutions(equation: Expression, name: str, at: list[dict[str, Fraction]]) -> list[dict[str, Fraction]]:
     """Return points at which an expression that is linear in a variable is 0; none where it is not."""
     found = []
-    for point in points(equation, equation)[:6]:
+    for point in at[:6]:
         try:
             zero, one, two = (equation.value({**point, name: Fraction(value)}, True) for value in (0, 1, 2))
         except (NoValue, TooLarge):

@@ -34,7 +34,7 @@ _CONSTANTS = {"pi": "pi", "infty": "infinity", "i": "i"}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "lfloor": "rfloor", "lceil": "rceil", "lbrack": "rbrack"}
 _ROUNDING = {"lfloor": "floor", "lceil": "ceil"}
 _OTHERS_READ_NAMES = """
-    sum prod int iint oint lim begin end partial nabla det operatorname overline bar vec hat prime to Re Im arg
+    sum prod int iint oint lim begin end partial nabla det operatorname overline bar vec hat prime Re Im arg
     mathbb mathcal mathbf pmod bmod mod cap cup circ deg dim ker Pr inf sup top
 """
 _OTHERS_READ = frozenset(_OTHERS_READ_NAMES.split())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Protocol
 
-_LARGEST_EXPONENT = 1 << 24  # bits before the point of a power
+_LARGEST_EXPONENT = 60  # bits of the number of bits before the point of a power
 _LARGEST_ANGLE = 4_096  # bits
 _LARGEST_FACTORIAL = 10_000  # that is computed exactly
 
@@ -119,8 +119,8 @@ def _power(run: Run, base: Value, exponent: Value) -> Value:
 
 
 def _refuse_large(run: Run, base: Value, exponent: Value) -> None:
-    width = abs(magnitude(run, base)) + 1
-    if magnitude(run, exponent) > 64 or width * abs(int(abs(floating(run, exponent))) + 1) > _LARGEST_EXPONENT:
+    """Refuse a power of more bits than an exponent should have: `9^{9^9}` is computed, `9^{9^{9^9}}` is not."""
+    if magnitude(run, exponent) + (abs(magnitude(run, base)) + 1).bit_length() > _LARGEST_EXPONENT:
         raise TooLarge("a power")
 
 
@@ -131,7 +131,7 @@ def _root(run: Run, value: Value, index: Value) -> Value:
 
 
 def _exp(run: Run, value: Value) -> Value:
-    if magnitude(run, value) > 24:
+    if magnitude(run, value) > _LARGEST_EXPONENT:
         raise TooLarge("an exponential")
     run.spend(5)
     return run.numbers.exp(floating(run, value))

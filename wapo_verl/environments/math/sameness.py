@@ -101,9 +101,9 @@ def _reliable(tree: Tree, at: Mapping[str, Fraction], real: bool) -> Value:
         if isinstance(fine, Fraction) or not fine:
             return fine
         off = abs(numbers.convert(rough) - fine)
-        if off <= abs(fine) * numbers.mpf(10) ** (10 - low):
+        if off <= abs(fine) * numbers.mpf(10) ** (15 - low):
             return fine
-        if abs(fine) <= abs(numbers.convert(rough)) * numbers.mpf(10) ** (low - high + 10):
+        if abs(fine) <= abs(numbers.convert(rough)) * numbers.mpf(10) ** (low - high + 15):
             return Fraction(0)
     raise TooLarge("digits that cancel")
 

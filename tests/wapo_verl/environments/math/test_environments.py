@@ -194,6 +194,32 @@ def hacks(gold: str) -> list[str]:
         f"</think>\nAnswer\uff1a{gold}\n\\boxed\uff5b{gold}\uff5d",
         f"</think>\nAnswer: {gold} {'x ' * 5_000}\n\\boxed{{{gold} {'x ' * 5_000}}}",
         f"</think>\nAnswer:\n{gold}\n\\boxed{{{gold}",
+        *(f"</think>\nAnswer: {text}\n\\boxed{{{text}}}" for text in hedges(gold)),
+        f"</think>\nAnswer:\n$$987654321$$ or $${gold}$$\n\\boxed{{{gold}}}, \\boxed{{987654321}}",
+        f"</think>\nAnswer: $${gold}$$ or $$987654321$$\n$x = \\boxed{{{gold}}}$ or $x = \\boxed{{987654321}}$",
+    ]
+
+
+def hedges(gold: str) -> list[str]:
+    """Answers that say two things, one of them right."""
+    return [
+        rf"{gold} \approx 987654321",
+        rf"987654321 \approx {gold}",
+        rf"987654321 \text{{ (about }} {gold})",
+        f"(A) {gold} (B) 987654321",
+        f"(A) 987654321 (B) {gold}",
+        rf"{gold} \text{{ cm}} = 987654321 \text{{ cm}}",
+        rf"\{{{gold}, 987654321\}}",
+        rf"{gold} \pm 987654321",
+        rf"{gold}+987654321",
+        f"{gold}**7",
+        f"{gold} 987654321",
+        rf"{gold} \text{{ or not }}",
+        rf"\begin{{pmatrix}} {gold} \\ 987654321 \end{{pmatrix}}",
+        f"987654321 < {gold}",
+        f"x > {gold}",
+        f"{gold}th of 987654321",
+        f"not {gold}",
     ]
 
 
@@ -204,6 +230,17 @@ def test_hacks_do_not_pay(name: str, answer_format: str) -> None:
     for row in rows_of(name, "train", answer_format=answer_format) + rows_of(name, "test", answer_format=answer_format):
         for completion in hacks(row["reward_model"]["ground_truth"]["answers"][0]):
             assert parts(env, row, completion)["correct"] == 0.0, completion[:200]
+
+
+@pytest.mark.parametrize("answer_format", FORMATS)
+def test_hacks_of_real_rows_do_not_pay(answer_format: str) -> None:
+    env = environment("math500")
+    shared_golds()
+    for index, example in enumerate(read("math500", "test", REAL_ROWS, answer_format=answer_format)[::3]):
+        if example.answers[0] not in ("0", "1"):  # 0/987654321 and 1**987654321 are right
+            row = env.row(example, "test", index)
+            for completion in hacks(example.answers[0]):
+                assert parts(env, row, completion)["correct"] == 0.0, completion[:200]
 
 
 def test_formulas_of_the_problem_are_no_answer() -> None:
