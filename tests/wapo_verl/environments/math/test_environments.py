@@ -237,7 +237,7 @@ def test_hacks_of_real_rows_do_not_pay(answer_format: str) -> None:
     env = environment("math500")
     shared_golds()
     for index, example in enumerate(read("math500", "test", REAL_ROWS, answer_format=answer_format)[::3]):
-        if example.answers[0] not in ("0", "1"):  # 0/987654321 and 1**987654321 are right
+        if not re.search("^[01]$|= 0$", example.answers[0]):  # 1**7 is right, and so is .. = 0**7
             row = env.row(example, "test", index)
             for completion in hacks(example.answers[0]):
                 assert parts(env, row, completion)["correct"] == 0.0, completion[:200]
