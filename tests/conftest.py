@@ -4,7 +4,10 @@ A busy machine must not turn a right test red.
 """
 
 import os
+from collections.abc import Iterator
 
+import pytest
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, settings
 
 # What a test passes as suppress_health_check would replace these: none does.
@@ -14,3 +17,10 @@ settings.load_profile("steady")
 
 # A run asks for the CPU by a setting; most tests use parts of veRL and have no run.
 os.environ.setdefault("VERL_PLATFORM", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_command_line_left() -> Iterator[None]:
+    """Take back what a test told Hydra of a command line, which the next test's settings would be read from."""
+    yield
+    HydraConfig.instance().cfg = None

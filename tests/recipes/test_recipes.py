@@ -55,12 +55,6 @@ with open({log!r}, "a") as log:
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_hydra_left() -> Iterator[None]:
-    yield
-    HydraConfig.instance().cfg = None
-
-
 def name(script: Path) -> str:
     return f"{script.parent.name}/{script.stem}"
 

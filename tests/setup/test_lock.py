@@ -4,6 +4,7 @@ Nothing is resolved anew, which would need an index: each requirement is compare
 """
 
 import re
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distribution, distributions
@@ -86,7 +87,8 @@ def test_the_makefile_and_the_cpu_extra_name_one_torch():
 
 
 def test_the_pins_are_what_is_installed():
-    there = {canonicalize_name(package.name): package.version for package in distributions()}
+    site_packages = sysconfig.get_path("purelib")  # by name: setuptools, once imported, adds packages of its own to sys.path
+    there = {canonicalize_name(package.name): package.version for package in distributions(path=[site_packages])}
     other = {name: (pin, there.get(name)) for name, pin in EVERYTHING.items() if there.get(name) != pin}
     assert not other, "(pinned, installed): run `make install-dev`"
 

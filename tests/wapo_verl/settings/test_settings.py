@@ -1,7 +1,6 @@
 """Settings resolved on veRL's real, composed configuration. No GPU, no Ray."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,9 @@ MANAGER = f"{ROLLOUT}.agent.agent_loop_manager_class"
 
 
 @pytest.fixture(autouse=True)
-def _no_hydra_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine with a GPU, so that nothing of the CPU's is set."""
     monkeypatch.setenv("VERL_PLATFORM", "nvidia")
-    yield
-    HydraConfig.instance().cfg = None
 
 
 def composed(
