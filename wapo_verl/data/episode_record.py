@@ -16,7 +16,10 @@ SCHEMA = 1
 WRITTEN_BY_VERL = ("input", "output", "gts", "score", "step", "request_id", "uid")
 """The keys of veRL's own lines."""
 
-KEYS = ("schema", "episode", "turns", "tokens", "token_count", "advantage", "environment", "question_id")
+KEYS = (
+    *("schema", "episode", "completion", "turns", "tokens", "token_count", "advantage"),
+    *("environment", "question_id"),
+)
 """The keys that a record adds to veRL's."""
 
 TOKEN_KEYS = ("ids", "text", "mask", "rollout_log_prob", "actor_log_prob", "advantage", "entropy", "bin")

@@ -59,10 +59,10 @@ def recorded_samples(file: Path, environment: str | None) -> Iterator[Recorded]:
 
     Args:
         file: samples of `wapo-verl eval`, with their questions beside them, or a dump of veRL's.
-        environment: the environment of a dump's rows.
+        environment: the environment of a dump's rows, where the dump does not say it.
 
     Raises:
-        ValueError: for a damaged file, a dump whose environment is not given, or one without the episodes that the
+        ValueError: for a damaged file, a dump whose environment nobody says, or one without the episodes that the
             environment's verifier reads; the sentence names file and line.
         OSError: when a file cannot be read.
     """
@@ -70,8 +70,6 @@ def recorded_samples(file: Path, environment: str | None) -> Iterator[Recorded]:
         yield from _evaluated(file)
     elif not is_dump(first_value(file)):
         raise ValueError(f"{file} is neither of `wapo-verl eval` nor a dump of veRL's: line 1 has other keys")
-    elif environment is None:
-        raise ValueError(f"{file} is a dump, which does not say its environment: name it with --env")
     else:
         yield from _dumped(file, environment)
 
@@ -105,25 +103,27 @@ def _evaluated(file: Path) -> Iterator[Recorded]:
             )
 
 
-def _dumped(file: Path, environment: str) -> Iterator[Recorded]:
-    found = environment_of(environment)
+def _dumped(file: Path, environment: str | None) -> Iterator[Recorded]:
     try:
         lines = dumped_lines(file)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     for dumped in lines:
-        if dumped.episode(found) is None:
+        source = environment or dumped.data_source
+        if not source:
+            raise ValueError(f"{file} is a dump that does not say its environment: name it with --env")
+        if dumped.episode(environment_of(source)) is None:
             raise ValueError(
-                f"{file}, line {dumped.number}, holds no episode record, which the verifier of {environment} reads; "
+                f"{file}, line {dumped.number}, holds no episode record, which the verifier of {source} reads; "
                 "what `wapo-verl eval` writes holds one, and so do the training dumps of this project's trainer"
             )
         yield Recorded(
             number=dumped.number,
-            data_source=environment,
+            data_source=source,
             question=dumped.question,
             sample=dumped.number,
             group=dumped.group,
-            output=dumped.values["output"],
+            output=dumped.text,
             ground_truth=dumped.values.get("gts"),
             episode=dumped.values.get("episode"),
             scores=_scores(dumped),

@@ -1,8 +1,8 @@
 """Reads what veRL dumps of rollouts and validations: one JSON line a sample, `STEP.jsonl`.
 
-A dump says neither the data source nor the row's id. Rows with the same prompt and ground truth are one question; the
-environment, which tells which answers are the same, is the caller's to name. veRL's own dumps hold the text alone,
-those of this project's trainer the episode's record as well.
+A dump says no row's id: rows with the same prompt and ground truth are one question. veRL's own dumps hold the text
+alone; those of this project's trainer the episode's record and the data source as well. Where that is missing, the
+environment, which tells which answers are the same, is the caller's to name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from wapo_verl.data.episode_record import KEYS, WRITTEN_BY_VERL, group_of
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.registry import environment_of
@@ -26,8 +27,7 @@ from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.records import VERSION, Line, row_hash
 from wapo_verl.evaluation.samples import SCORE, SampleColumns, Samples
 
-TEXTS = frozenset({"input", "output", "gts"})
-NO_PARTS = TEXTS | {"step", "uid", "episode", "reward"}
+NO_PARTS = frozenset({*WRITTEN_BY_VERL, *KEYS, "reward"}) - {SCORE}
 """Keys of a dump's line that hold no part of the reward; veRL writes the score twice, as `score` and `reward`."""
 
 
@@ -51,7 +51,17 @@ class Dumped:
     @property
     def group(self) -> str:
         """The prompt that was sampled from: in training, the group that shares its advantage's mean."""
-        return str(self.values.get("uid", self.question)).rsplit("_", 2)[0]
+        return group_of(str(self.values.get("uid", self.question)))
+
+    @property
+    def data_source(self) -> str:
+        """The row's data source; "" where the dump does not say it."""
+        return str(self.values.get("environment") or "")
+
+    @property
+    def text(self) -> str:
+        """What the verifier read of a completion without an episode's record."""
+        return str(self.values.get("completion") or self.values["output"])
 
     def episode(self, environment: Environment) -> Episode | None:
         """Return the episode; None where the dump does not hold what the environment scores."""
@@ -59,7 +69,7 @@ class Dumped:
         if record is not None:
             return Episode.from_record(record)
         if environment.agent_name == "single_turn_agent":
-            return Episode(answer=None, completion=self.values["output"])
+            return Episode(answer=None, completion=self.text)
         return None
 
 
@@ -99,11 +109,11 @@ def _every_line(file: Path) -> Iterator[Dumped]:
 
 
 def read_dump(file: Path, environment: str | None = None) -> tuple[dict[str, Samples], list[str]]:
-    """Return the samples of a dump, all of one data source, and sentences about what was left out.
+    """Return the samples of a dump by data source, and sentences about what was left out.
 
     Args:
         file: the dump.
-        environment: the environment whose rows these are, where it is known.
+        environment: the environment whose rows these are, where the dump does not say it.
 
     Raises:
         ValueError: for a damaged line, a score that is no number, or an unknown environment.
@@ -112,15 +122,29 @@ def read_dump(file: Path, environment: str | None = None) -> tuple[dict[str, Sam
     lines = dumped_lines(file)
     if not lines:
         raise ValueError("it holds no whole sample")
+    by_source: dict[str, list[Dumped]] = {}
+    for dumped in lines:
+        by_source.setdefault(environment or dumped.data_source, []).append(dumped)
+    if environment is not None:
+        environment_of(environment)  # which says what is wrong with a name that the user gave
+    cut = not file.read_bytes().endswith(b"\n")
+    return (
+        {source: _samples(source, by_source[source]) for source in sorted(by_source)},
+        [f"{file}: its last line is cut off and was left out"] if cut else [],
+    )
+
+
+def _samples(source: str, lines: Sequence[Dumped]) -> Samples:
+    """Return the samples of the lines of one data source."""
     parts, numbers = _parts(lines), _sample_numbers(lines)
-    votes = _votes(lines, numbers, environment_of(environment)) if environment else None
+    votes = _votes(lines, numbers, source)
     episodes = [dumped.values.get("episode") for dumped in lines]
-    columns = SampleColumns(environment or "")
+    columns = SampleColumns(source)
     columns.add(
         [
             Line(
                 version=VERSION,
-                data_source=environment or "",
+                data_source=source,
                 question_id=dumped.question,
                 row=dumped.question,
                 sample=sample,
@@ -135,9 +159,7 @@ def read_dump(file: Path, environment: str | None = None) -> tuple[dict[str, Sam
         ],
         np.array([dumped.number for dumped in lines]),
     )
-    samples = columns.samples(known_sizes=("turns", "searches") if all(episodes) else (), votes_known=votes is not None)
-    cut = not file.read_bytes().endswith(b"\n")
-    return {environment or "": samples}, [f"{file}: its last line is cut off and was left out"] if cut else []
+    return columns.samples(known_sizes=("turns", "searches") if all(episodes) else (), votes_known=votes is not None)
 
 
 def _parts(lines: Sequence[Dumped]) -> list[str]:
@@ -165,8 +187,15 @@ def _sample_numbers(lines: Sequence[Dumped]) -> list[int]:
     return numbers
 
 
-def _votes(lines: Sequence[Dumped], numbers: Sequence[int], environment: Environment) -> list[int | None] | None:
-    """Return the labels of the lines' answers; None where a line does not hold what the environment scores."""
+def _votes(lines: Sequence[Dumped], numbers: Sequence[int], source: str) -> list[int | None] | None:
+    """Return the labels of the lines' answers; None where a line does not hold what the environment scores.
+
+    So it is with rows of no environment of ours, of which nobody knows what an answer is.
+    """
+    try:
+        environment = environment_of(source)
+    except ValueError:
+        return None
     ballots: dict[str, Ballot] = {}
     votes = []
     for dumped, number in zip(lines, numbers, strict=True):

@@ -31,6 +31,7 @@ from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY
+from wapo_verl.evaluation.validation import validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
@@ -233,16 +234,31 @@ class WapoTrainer(PPOTrainer):
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
             keys = sorted(_real_keys(batch))
             tokens = ["responses", "response_mask", *recorded_fields(self.config, self.decisions.winners_only)]
-            data = _stored(batch.select_keys(keys), "prompts", "rm_scores", "reward_model", "extra_fields", *tokens)
+            fields = ["prompts", "rm_scores", "reward_model", "extra_fields", "data_source", *tokens]
+            data = _stored(batch.select_keys(keys), *fields)
             record = self._records.columns({name: data[name] for name in tokens})
+            responses = data["responses"].unbind()
+            columns = dump_columns(
+                keys,
+                list(data["extra_fields"]),
+                list(data["data_source"]),
+                lambda place: self.tokenizer.decode(responses[place], skip_special_tokens=True),
+            )
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
-                outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
+                outputs=[self.tokenizer.decode(ids) for ids in responses],
                 gts=[item.get("ground_truth") for item in data["reward_model"]],
                 scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
-                reward_extra_infos_dict={**dump_columns(keys, list(data["extra_fields"])), **record},
+                reward_extra_infos_dict={**columns, **record},
                 dump_path=rollout_data_dir,
             )
+
+    def _val_metrics_update(
+        self, data_sources: list, sample_uids: list, reward_extra_infos_dict: dict[str, list], *args: Any, **kwargs: Any
+    ) -> dict[str, float]:
+        """Name a validation's numbers as veRL does, and beside them those that an evaluation would have."""
+        metrics = super()._val_metrics_update(data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
+        return {**metrics, **validation_metrics(data_sources, sample_uids, reward_extra_infos_dict)}
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()

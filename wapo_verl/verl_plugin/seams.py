@@ -137,6 +137,8 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "global_steps)",
                 "PPOTrainer._step_once(self, metrics, timing_raw, sample_batch_size)",
                 "PPOTrainer._update_actor(self, batch, metrics)",
+                "PPOTrainer._val_metrics_update(self, data_sources, sample_uids, reward_extra_infos_dict, "
+                "sample_turns, expected_acc_counts=)",
                 "PPOTrainer.fit(self, agent_loop_manager)",
                 "PPOTrainer.on_step_begin(self)",
                 "get_trainer_cls(name)",

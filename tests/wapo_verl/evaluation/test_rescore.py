@@ -75,6 +75,18 @@ def test_a_validation_dump_of_mathematics_is_scored_by_its_text(tmp_path: Path) 
     assert [moved.number for moved in found.moved] == [1]
 
 
+def test_a_dump_of_this_projects_trainer_says_all_that_is_needed(tmp_path: Path) -> None:
+    """Its texts hold special tokens, which the verifier never saw."""
+    line = {"gts": {**MATH, "answer_format": "think"}, "output": "</think>\nAnswer: 0.5<|im_end|>", "score": 1.0}
+    ours = {"environment": "math500", "episode": None, "completion": "</think>\nAnswer: 0.5", "advantage": 0.5}
+    lines = [{**line, **ours}, {**group(("Paris", 1.0))[0], "environment": "hotpotqa"}]
+    file = write_dump(tmp_path / "1.jsonl", lines)
+    found = rescore(file, None)
+    assert found.moved == []
+    assert set(found.parts) == {"score", "exact_match"}
+    assert list(read_evaluation(file).sources) == ["hotpotqa", "math500"]
+
+
 def test_a_score_that_was_no_number_is_scored_again(tmp_path: Path) -> None:
     file = write_dump(tmp_path / "1.jsonl", group(("Paris", float("nan")), ("Rome", 0.0)))
     with pytest.raises(ValueError, match="wapo-verl rescore"):
@@ -122,7 +134,7 @@ def test_samples_of_eval_get_scores_failures_and_votes_anew(tmp_path: Path) -> N
 
 def test_what_cannot_be_scored_again_is_said(tmp_path: Path) -> None:
     dump = write_dump(tmp_path / "1.jsonl", [{"score": 1.0}])
-    with pytest.raises(ValueError, match="does not say its environment: name it with --env"):
+    with pytest.raises(ValueError, match="that does not say its environment: name it with --env"):
         rescore(dump, None)
     with pytest.raises(ValueError, match="line 1, holds no episode record"):
         rescore(dump, "hotpotqa")

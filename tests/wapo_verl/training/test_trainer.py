@@ -350,6 +350,7 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
         rm_scores=nested([[0, 1], [0]]),
         reward_model=[{"ground_truth": {"answers": ["x"]}}, {}],
         extra_fields=[extra, {}],
+        data_source=["hotpotqa", ""],
     )
     monkeypatch.setattr(trainer_module, "tq", store)
     made = make_trainer()
@@ -363,6 +364,7 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
     assert len(lines) == 1
     assert lines[0]["output"] == "<|im_start|>[8, 9]"
     assert lines[0]["episode"]["outcome"] == "answered"
+    assert (lines[0]["environment"], lines[0]["completion"]) == ("hotpotqa", None)
     assert [turn["role"] for turn in lines[0]["turns"]] == ["assistant", "environment"]
     assert lines[0]["advantage"] == 0.5
     assert (lines[0]["f1"], lines[0]["score"], lines[0]["gts"]) == (0.5, 1.0, {"answers": ["x"]})
@@ -406,3 +408,16 @@ def test_rows_that_do_not_fill_a_batch_once_the_long_ones_are_out_are_named(monk
         made._init_dataloader()
     made.config.data.train_batch_size = 8
     made._init_dataloader()
+
+
+def test_a_validation_logs_what_an_evaluation_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One right answer in four: veRL's best@4 is a draw with replacement, pass@4 is 1."""
+    made = make_trainer()
+    infos = {"reward": [1.0, 0.0, 0.0, 0.0] + [1.0] * 4, "timed_out": [0.0] * 8}
+    found = made._val_metrics_update(["math500"] * 8, ["a"] * 4 + ["b"] * 4, infos, [2] * 8)
+    assert found["val-core/math500/reward/mean@4"] == 0.625
+    assert found["val-core/math500/reward/best@4/mean"] < 0.9
+    assert found["val/math500/mean"] == 0.625
+    assert found["val/math500/standard_error"] == pytest.approx(0.375)
+    assert found["val/math500/pass@4"] == 1.0
+    assert found["val/math500/failed/timed_out"] == 0.0
