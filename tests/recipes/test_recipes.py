@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import verl.trainer.config
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
+from support.hydra_runs import compose_run
 from support.paths import ROOT
 
 from retrieval_index import Document, build_index
@@ -102,11 +101,7 @@ def validated(script: Path, folder: Path, *arguments: str, **knobs: str) -> Dict
     if recorded[0][1] == "retrieval_index" and not Path(recorded[0][3]).exists():
         build_index([Document("1", "Fox", "A fox.")], recorded[0][3])  # where the recipe would have built its own
     (training,) = [command for command in recorded if command[:2] == TRAIN]
-    with initialize_config_dir(PACKAGED, version_base=None):
-        config = compose("ppo_trainer", overrides=training[2:], return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
+    config = compose_run(*training[2:], command_line=True)
     run_settings.apply(config)
     # veRL's own function, where the plugin has wrapped it: the settings were applied above.
     validate = getattr(validate_config, "__wrapped__", validate_config)

@@ -16,6 +16,8 @@ from support.paths import ROOT
 
 from wapo_verl.cpu import check_machine
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):

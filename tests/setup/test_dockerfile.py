@@ -16,6 +16,8 @@ from support.dummy_project import make_dummy_project
 from support.offline_make import UNREACHABLE
 from support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 DOCKERFILE = ROOT / "examples" / "docker" / "Dockerfile"
 IN_THE_IMAGE = (
     "bash",

@@ -87,7 +87,8 @@ def test_the_makefile_and_the_cpu_extra_name_one_torch():
 
 
 def test_the_pins_are_what_is_installed():
-    site_packages = sysconfig.get_path("purelib")  # by name: setuptools, once imported, adds packages of its own to sys.path
+    # Not all of sys.path: setuptools, once imported, adds packages of its own to it.
+    site_packages = sysconfig.get_path("purelib")
     there = {canonicalize_name(package.name): package.version for package in distributions(path=[site_packages])}
     other = {name: (pin, there.get(name)) for name, pin in EVERYTHING.items() if there.get(name) != pin}
     assert not other, "(pinned, installed): run `make install-dev`"

@@ -11,6 +11,8 @@ from support.dummy_index import add_torch, add_wheel
 from support.offline_make import UNREACHABLE, run_make
 from support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 VERSION = re.search(r"^TORCH = torch==(\S+)$", (ROOT / "Makefile").read_text(), re.M).group(1)
 
 

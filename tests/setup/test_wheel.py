@@ -167,6 +167,7 @@ def test_a_users_folders_and_another_envs_mislead_no_run(with_verl, tmp_path):
     assert found["wapo_verl"].startswith(str(with_verl))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verl", ["0.9.0", "0.10.0.dev0", "0.9.1"])
 def test_installing_it_keeps_the_verl_that_is_there(wheel, bare_environment, tmp_path, verl):
     venv, index = tmp_path / "venv", tmp_path / "index"

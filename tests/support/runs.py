@@ -3,29 +3,25 @@
 import copy
 import io
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import verl.trainer.config
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from support.hydra_runs import compose_run
 
 from wapo_verl.rollout.settings import RESOLVED as SEARCH_AGENT
 from wapo_verl.settings import decide, run
 from wapo_verl.settings.explicit_keys import explicit_keys
 from wapo_verl.settings.keys import read
 
-PACKAGED = str(Path(verl.trainer.config.__file__).parent)
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 WAPO = "algorithm.adv_estimator=wapo"
 
 
 @cache
 def _composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(PACKAGED, version_base=None):
-        return compose("ppo_trainer", list(overrides))
+    return compose_run(*overrides)
 
 
 def composed(*overrides: str, **changes: Any) -> DictConfig:

@@ -55,6 +55,7 @@ def check_verl() -> list[Check]:
     import verl
 
     from wapo_verl.verl_plugin import loading, seams
+    from wapo_verl.verl_plugin.verl_source import VerlSource
 
     root = Path(verl.__file__).parent
     checks = [Check("verl", f"{verl.__version__}, {root}")]
@@ -68,8 +69,9 @@ def check_verl() -> list[Check]:
         checks.append(Check("plugin", f"off: VERL_USE_EXTERNAL_PLUGINS={allowed}", "unset it, or add wapo_verl"))
     else:
         checks.append(Check("plugin", "loaded; runs that ask for nothing of it are left alone"))
+    source = VerlSource(root)
     for feature in seams.SEAMS:
-        wrong = seams.misfits(feature, root)
+        wrong = seams.misfits(feature, source)
         fix = f"written for veRL {seams.VERSION}; a run that needs it is refused: {'; '.join(wrong)}"
         checks.append(Check(feature, "does not fit" if wrong else "fits", fix if wrong else ""))
     return checks

@@ -6,6 +6,7 @@ Python. A value in such a further file that equals veRL's own counts as the defa
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +56,21 @@ def override_keys(overrides: list[str]) -> set[str]:
     return keys
 
 
-def packaged_defaults(config: DictConfig) -> DictConfig:
-    """Return veRL's own configuration for the model engine that `config` was composed for."""
+def _differing_keys(config: DictConfig) -> set[str]:
+    target = OmegaConf.select(config, "actor_rollout_ref.actor._target_")
+    defaults = _packaged_leaves(_GENERATED.get(str(target), "_generated_ppo_trainer.yaml"))
+    ours = _leaves(OmegaConf.to_container(config, resolve=False))
+    return {key for key, value in ours if value not in [leaves[key] for leaves in defaults if key in leaves]}
+
+
+@cache
+def _packaged_leaves(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the leaves of one of veRL's packaged configurations, as written and resolved."""
     import verl.trainer.config
 
-    target = OmegaConf.select(config, "actor_rollout_ref.actor._target_")
-    name = _GENERATED.get(str(target), "_generated_ppo_trainer.yaml")
     loaded = OmegaConf.load(Path(verl.trainer.config.__file__).parent / name)
-    assert isinstance(loaded, DictConfig)
-    return loaded
-
-
-def _differing_keys(config: DictConfig) -> set[str]:
-    defaults = packaged_defaults(config)
-    ours = dict(_leaves(OmegaConf.to_container(config, resolve=False)))
-    written = dict(_leaves(OmegaConf.to_container(defaults, resolve=False)))
-    resolved = dict(_leaves(OmegaConf.to_container(defaults, resolve=True)))
-    return {key for key, value in ours.items() if value not in [d[key] for d in (written, resolved) if key in d]}
+    written, resolved = (dict(_leaves(OmegaConf.to_container(loaded, resolve=resolve))) for resolve in (False, True))
+    return written, resolved
 
 
 def _primary_file_keys() -> set[str]:

@@ -13,6 +13,7 @@ from wapo_verl.algorithms.batch import Batch, numbered, spread
 from wapo_verl.engine.loss_metrics import reducible
 from wapo_verl.verl_plugin.errors import PluginError
 from wapo_verl.verl_plugin.seams import SETTINGS, misfits
+from wapo_verl.verl_plugin.verl_source import VerlSource
 
 PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -40,7 +41,7 @@ def register_estimator(name: str) -> None:
     import verl
     from verl.trainer.ppo import core_algos
 
-    if wrong := misfits(SETTINGS, Path(verl.__file__).parent):
+    if wrong := misfits(SETTINGS, VerlSource(Path(verl.__file__).parent)):
         raise PluginError(f"the settings of the algorithm {name!r} cannot be resolved with this veRL: {wrong[0]}")
     if not _has_ours(core_algos.ADV_ESTIMATOR_REGISTRY, "estimator", name):
         core_algos.register_adv_est(name)(estimator(ALGORITHMS[name]))

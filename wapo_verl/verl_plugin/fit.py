@@ -23,6 +23,7 @@ from wapo_verl.verl_plugin.asks import (
     asked,
 )
 from wapo_verl.verl_plugin.errors import PluginError
+from wapo_verl.verl_plugin.verl_source import VerlSource
 
 WITHOUT_OUR_TRAINER = (
     "a step in which nobody has an advantage is taken and not skipped; updates compute on every row and not on the "
@@ -43,14 +44,14 @@ def fit(config: DictConfig) -> None:
     """
     import verl
 
-    root, number = Path(verl.__file__).parent, str(verl.__version__)
+    source, number = VerlSource(Path(verl.__file__).parent), str(verl.__version__)
     asks = asked(config)
     for feature, setting in needed(config, asks).items():
-        if wrong := seams.misfits(feature, root):
+        if wrong := seams.misfits(feature, source):
             raise PluginError(_refusal(feature, setting, number, wrong))
     by_name = _names_our_trainer(asks)
     if by_name or _implies_our_trainer(config, asks):
-        wrong = [each for feature in _TRAINER_FEATURES for each in seams.misfits(feature, root)]
+        wrong = [each for feature in _TRAINER_FEATURES for each in seams.misfits(feature, source)]
         if wrong and by_name:
             raise PluginError(_refusal(seams.TRAINER, by_name, number, wrong))
         if wrong:

@@ -8,7 +8,6 @@ what our source uses.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from wapo_verl.verl_plugin.verl_source import VerlSource
 
@@ -368,12 +367,11 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
 """Feature -> its seams. Importing, calling or overriding another name of veRL's means adding it here."""
 
 
-def misfits(feature: str, root: Path) -> list[str]:
+def misfits(feature: str, source: VerlSource) -> list[str]:
     """Return what of veRL is not as a feature needs it, one sentence each; nothing where the feature works.
 
     Args:
         feature: a key of `SEAMS`.
-        root: the folder of the package `verl`.
+        source: of the veRL in question.
     """
-    source = VerlSource(root)
     return [found for seam in SEAMS[feature] if (found := seam.misfit(source)) is not None]

@@ -26,6 +26,7 @@ class VerlSource:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._modules: dict[str, _Module | None] = {}
+        self._attributes: dict[ast.ClassDef, set[str]] = {}
 
     def parameters(self, module: str, name: str) -> Parameters | None:
         """Return the parameters of a function or a method; () for anything else that is there, None for what is not.
@@ -73,7 +74,9 @@ class VerlSource:
         for statement in node.body:
             if name in _names(statement):
                 return _parameters(statement)
-        if name in _set_on_self(node):
+        if node not in self._attributes:
+            self._attributes[node] = _set_on_self(node)
+        if name in self._attributes[node]:
             return _NOT_A_FUNCTION
         for base in node.bases:
             found = self._find(module, base.id) if isinstance(base, ast.Name) else None

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import verl.trainer
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
+from support.hydra_runs import compose_run
 from support.samples import model_folder
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
@@ -42,11 +41,7 @@ def manifest(folder: Path, index: str = "", overrides: tuple[str, ...] = (), **c
 def test_verl_composes_and_validates_it(tmp_path: Path) -> None:
     build_index([Document("1", "Fox", "A fox.")], tmp_path / "index", "tantivy")
     command = verl_command(manifest(tmp_path, str(tmp_path / "index"), ("data.max_response_length=64",)), tmp_path)
-    with initialize_config_dir(PACKAGED, version_base=None):
-        config = compose("ppo_trainer", overrides=command[3:], return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
+    config = compose_run(*command[3:], command_line=True)
     validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
     assert config.trainer.val_only

@@ -6,8 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import verl.trainer
-from hydra import compose, initialize_config_dir
+from support.hydra_runs import compose_run
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
@@ -19,7 +18,6 @@ from wapo_verl.settings import decide
 from wapo_verl.settings import run as run_settings
 from wapo_verl.training.decisions import Decisions
 
-CONFIG = str(Path(verl.trainer.__file__).parent / "config")
 BATCHES = [
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4",
     "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4",
@@ -30,8 +28,7 @@ BATCHES = [
 
 
 def make_config(*overrides: str) -> Any:
-    with initialize_config_dir(CONFIG, version_base=None):
-        return compose("ppo_trainer", [*BATCHES, *overrides])
+    return compose_run(*BATCHES, *overrides)
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import verl.trainer.config
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from support.hydra_runs import compose_run
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.settings import run
@@ -35,13 +34,7 @@ def composed(
     *overrides: str, directory: str = PACKAGED, name: str = "ppo_trainer", command_line: bool = True
 ) -> DictConfig:
     """Compose a run's configuration; with `command_line`, leave Hydra as `main_ppo` finds it."""
-    with initialize_config_dir(directory, version_base=None):
-        config = compose(name, overrides=list(overrides), return_hydra_config=True)
-    if command_line:
-        HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
-    return config
+    return compose_run(*overrides, directory=directory, name=name, command_line=command_line)
 
 
 def applied(*overrides: str) -> tuple[DictConfig, dict[str, ResolvedKey], str]:

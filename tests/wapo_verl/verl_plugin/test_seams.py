@@ -35,7 +35,7 @@ def test_the_installed_verl_is_the_one_they_were_read_in() -> None:
 @pytest.mark.parametrize("feature", seams.SEAMS)
 def test_every_seam_fits_the_installed_verl(feature: str) -> None:
     """The contract: where this fails, upstream has moved, and a run that needs the feature would be refused."""
-    assert seams.misfits(feature, INSTALLED) == []
+    assert seams.misfits(feature, VerlSource(INSTALLED)) == []
 
 
 @pytest.mark.parametrize("module", sorted({seam.module for seam in EVERY if not seam.module.startswith(NEEDS_VLLM)}))

@@ -154,6 +154,7 @@ def test_no_gold_answer_of_math500_is_paid_for_another_one() -> None:
     assert {frozenset(pair) for pair in paid} == {*map(frozenset, EQUAL_GOLDS), frozenset((r"\frac14", r"\frac{1}{4}"))}
 
 
+@pytest.mark.slow
 def test_no_made_gold_answer_is_paid_for_another_one() -> None:
     """40,000 of all ordered pairs; the algebra is never asked, so equal values are told by the values alone."""
     golds = sorted(set(made_golds(450)))
