@@ -20,3 +20,11 @@ class Hit:
 
     document: Document
     score: float
+
+
+def title_and_text(contents: str) -> tuple[str, str]:
+    """Split what Search-R1 and Pyserini call `contents`: a title in quotes on the first line, if there is one."""
+    first, line_break, rest = contents.partition("\n")
+    if line_break and len(first) > 1 and first[0] == first[-1] == '"':
+        return first[1:-1], rest
+    return "", contents

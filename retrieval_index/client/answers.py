@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from retrieval_index.documents import Document, Hit
+from retrieval_index.documents import Document, Hit, title_and_text
 
 
 class WrongAnswerError(ValueError):
@@ -51,19 +50,13 @@ def _hit(item: Any) -> Hit:
         raise WrongAnswerError('has a document without "document" and a number as "score"')
     identity, title, text = document.get("id"), document.get("title"), document.get("text")
     if title is None or text is None:
-        title, text = _from_contents(document)
+        contents = document.get("contents")
+        if not isinstance(contents, str):
+            raise WrongAnswerError('has a document with neither "title" and "text" nor "contents"')
+        title, text = title_and_text(contents)
     if not (isinstance(identity, str) and identity and isinstance(title, str) and isinstance(text, str)):
         raise WrongAnswerError('has a document whose "id", "title" and "text" are not strings')
     return Hit(Document(identity, title, text), float(score))
-
-
-def _from_contents(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Return title and text of a document that has them in `contents` alone, as Search-R1's own server sends it."""
-    contents = document.get("contents")
-    if not isinstance(contents, str):
-        raise WrongAnswerError('has a document with neither "title" and "text" nor "contents"')
-    title, _, text = contents.partition("\n")
-    return title.strip('"'), text
 
 
 def read_error(body: bytes) -> str:

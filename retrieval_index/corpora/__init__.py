@@ -1,4 +1,4 @@
-"""Readers of the benchmarks' corpora. Each streams documents; a CorpusError names file, row, field and fix."""
+"""Readers of corpora. Each streams documents; a CorpusError names file, row and field, and says how to fix it."""
 
 from retrieval_index.corpora.hotpotqa import read_hotpotqa_abstracts, read_hotpotqa_distractor
 from retrieval_index.corpora.jsonl import read_jsonl

@@ -1,22 +1,22 @@
-"""Opening plain and compressed files, and reading JSON out of them piece by piece, with errors that say where.
+"""Open plain and compressed files, and read JSON out of them piece by piece, with errors that say where.
 
-`json_lines` reads a value a line; `json_members` and `json_items` walk through one huge object or array without ever
-holding more than one member of it. Numbers beyond 64 bits are refused, and an escaped lone surrogate, which is no text,
-is read as "?".
+`json_lines` reads a value from each line. `json_members` and `json_items` walk through one huge object or array and
+hold one member of it at a time. All three refuse a row longer than `MAX_ROW`, so that neither a damaged file nor a
+hostile one (a few kilobytes that unpack to gigabytes) fills the memory.
 """
 
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
-import io
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TypeVar
 
 import ijson  # type: ignore[import-untyped]
 
@@ -25,19 +25,23 @@ from retrieval_index.errors import CorpusError
 CHUNK = 1 << 16
 """Bytes read at a time."""
 
-MAX_ROW = 1 << 28
-"""Bytes one member may have; of a file that is broken in the middle no more than that is held in search of an end."""
+MAX_ROW = 1 << 25
+"""Bytes of the longest row. The JSON parser needs 3 s to give up on one string of this size, and 4 times as long for
+each doubling."""
+
+Row = TypeVar("Row")
 
 
 class Meter:
-    """How much of a corpus's files has been read, in bytes on the disk, packed as they are there."""
+    """How much of a corpus's files has been read, in bytes on the disk (compressed where the files are)."""
 
     def __init__(self, files: Iterable[Path]) -> None:
+        """Measure the reading of `files`. Raises FileNotFoundError if one is missing."""
         self.total = sum(path.stat().st_size for path in files)
         self.restart()
 
     def restart(self) -> None:
-        """Return the files are read again from the first one."""
+        """Begin again with the first file."""
         self._before = 0
         self._reading: BinaryIO | None = None
 
@@ -52,14 +56,14 @@ class Meter:
             self._before += size
 
     def share(self) -> float:
-        """From 0 to 1."""
+        """Return the share that has been read, from 0 to 1."""
         read = self._before + (self._reading.tell() if self._reading is not None else 0)
         return read / self.total if self.total else 1.0
 
 
 @contextmanager
 def open_packed(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
-    """Open a file as it is on the disk. Raises CorpusError when it is missing, or for what reading it raises."""
+    """Open a file as it is on the disk. Raises CorpusError if it is missing, or for what reading it raises."""
     try:
         with path.open("rb") as file:
             if meter is None:
@@ -69,15 +73,13 @@ def open_packed(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
                     yield file
     except FileNotFoundError:
         raise CorpusError(f"{path} does not exist: check the path of the corpus") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 text ({error}): convert it or download it again") from error
     except (EOFError, OSError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read ({error}): download it again") from error
 
 
 @contextmanager
 def open_unpacked(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
-    """Open a file, unpacking .gz and .bz2. Raises CorpusError when it is missing or cut short."""
+    """Open a file, unpacking .gz and .bz2. Raises CorpusError if it is missing or cut short."""
     opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
     with open_packed(path, meter) as file:
         if opener is None:
@@ -87,27 +89,35 @@ def open_unpacked(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
                 yield unpacked
 
 
-@contextmanager
-def open_text(path: Path, meter: Meter | None = None) -> Iterator[TextIO]:
-    """Open a UTF-8 text file, unpacking .gz and .bz2. Raises CorpusError when it is missing, cut short or not UTF-8."""
-    with open_unpacked(path, meter) as file, io.TextIOWrapper(file, encoding="utf-8") as text:
-        yield text
+def json_lines(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield each line's place ("file, line 3") and value. Blank lines and a byte-order mark are ignored.
 
-
-def json_lines(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
-    """Each line's place ("file, line 3") and value; blank lines are passed over."""
-    for number, line in enumerate(lines, start=1):
+    Raises:
+        CorpusError: For a line that is not JSON in UTF-8, and for a file without any row.
+    """
+    number = rows = 0
+    while line := file.readline(MAX_ROW + 1):
+        number += 1
+        place = f"{name}, line {number}"
+        if len(line) > MAX_ROW:
+            raise CorpusError(f"{place} is longer than {MAX_ROW} bytes: split the row")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
         try:
-            yield place, json.loads(line)
-        except ValueError as error:
+            yield place, json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{place} is not UTF-8 text ({error}): convert the file to UTF-8") from error
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{place} is not JSON ({error}): fix or remove the line") from error
+        rows += 1
+    if not rows:
+        raise CorpusError(f"{name} has no rows: download it again, or remove it from the sources")
 
 
 def json_members(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
-    """Return the keys and values of the one JSON object in a file, in order."""
+    """Yield the keys and values of the one JSON object in a file, in order."""
     with open_unpacked(path, meter) as file:
         source = _Rows(file, path, "{")
         members = ijson.kvitems(source, "", use_float=True, buf_size=CHUNK)
@@ -115,7 +125,7 @@ def json_members(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, 
 
 
 def json_items(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
-    """Return the place ("file, row 0") and value of each item of the one JSON array in a file, in order."""
+    """Yield the place ("file, row 0") and value of each item of the one JSON array in a file, in order."""
     with open_unpacked(path, meter) as file:
         source = _Rows(file, path, "[")
         items = ijson.items(source, "item", use_float=True, buf_size=CHUNK)
@@ -123,8 +133,21 @@ def json_items(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, An
             yield f"{path}, row {row}", value
 
 
+def not_empty(rows: Iterator[Row], path: Path) -> Iterator[Row]:
+    """Yield the rows of a file. Raises CorpusError if there is none."""
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        raise CorpusError(f"{path} has no rows: download it again, or remove it from the sources")
+
+
 class _Rows:
-    """A file that begins with `opening`, as the parser reads it, and the place of the row that it is at."""
+    """A file that begins with `opening`, as the parser reads it, and the number of the current row.
+
+    The parser refuses numbers beyond 64 bits, and reads an escaped lone surrogate, which is no text, as "?".
+    """
 
     def __init__(self, file: BinaryIO, path: Path, opening: str) -> None:
         self._file = file
@@ -134,10 +157,10 @@ class _Rows:
         self._after = ""
         self._head = b""
         while not self._head and (chunk := file.read(CHUNK)):
-            self._head = chunk.lstrip(b" \t\r\n")
-        found = chr(self._head[0]) if self._head else ""
-        if found != opening:
-            raise self._broken(f"found {found!r} where {opening!r} should be" if found else "the file is cut short")
+            self._head = chunk.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+        first = chr(self._head[0]) if self._head else ""
+        if first != opening:
+            raise self._broken(f"found {first!r} where {opening!r} should be" if first else "the file is cut short")
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, for the parser."""
@@ -151,7 +174,12 @@ class _Rows:
         return chunk
 
     def guarded(self, rows: Iterator[Any], named: Callable[[Any], str]) -> Iterator[Any]:
-        """Return the parser's rows; an error becomes a CorpusError with the row's number and the last row's name."""
+        """Yield the parser's rows; its errors become CorpusErrors with the number of the row and the last one's name.
+
+        Args:
+            rows: The parser's rows.
+            named: Returns how an error in the row after this one refers to it.
+        """
         try:
             for value in rows:
                 self._taken = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import io
 import os
 import tarfile
 from collections import deque
@@ -15,24 +16,31 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from retrieval_index.corpora.files import Meter, json_items, json_lines, open_packed, open_text
+from retrieval_index.corpora.files import Meter, json_items, json_lines, not_empty, open_packed, open_unpacked
 from retrieval_index.corpora.jsonl import mapping, string, strings
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
 
+MAX_MEMBER = 1 << 26
+"""Bytes of a file in the archive, packed or unpacked. Real ones have a few megabytes; a hostile one, a few kilobytes
+that unpack to gigabytes, is refused."""
+
 UNPACKING_THREADS = 4
-"""At most; beyond them the thread that reads the JSON is what takes longest."""
+"""At most; with more, the thread that reads the JSON is what takes longest."""
 
 
 def read_hotpotqa_abstracts(source: Path | str, meter: Meter | None = None) -> Iterator[Document]:
-    """Return the abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
+    """Yield the abstracts of `enwiki-20171001-pages-meta-current-withlinks-abstracts`: the .tar.bz2 or its folder.
 
-    The archive is read as a stream, in its own order; a folder in the order of its files' names (`AA/wiki_00.bz2`,
-    JSON lines with `title` and `text`, a list of sentences). Raises CorpusError naming file, line and field.
+    The archive is read as a stream, in its own order, and nothing of it is written to the disk. A folder is read in the
+    order of its files' names (`AA/wiki_00.bz2`, JSON lines with `title` and `text`, a list of sentences).
+
+    Raises:
+        CorpusError: Naming file, line and field.
     """
     path = Path(source)
-    members = _folder(path, meter) if path.is_dir() else _archive(path, meter)
-    for place, record in members:
+    rows = _folder(path, meter) if path.is_dir() else _archive(path, meter)
+    for place, record in rows:
         row = mapping(record, place)
         title = string(row, "title", place)
         yield Document(title, title, join_sentences(strings(row, "text", place)))
@@ -41,14 +49,19 @@ def read_hotpotqa_abstracts(source: Path | str, meter: Meter | None = None) -> I
 def read_hotpotqa_distractor(
     *files: Path | str, on_conflict: Callable[[str], None] | None = None, meter: Meter | None = None
 ) -> Iterator[Document]:
-    """Return the union of the paragraphs of all rows, in order of appearance; official JSON and Hugging Face's schema.
+    """Yield every distinct paragraph of all rows, in order of appearance.
 
-    A title that comes again is passed over; if its text differs, `on_conflict` is called with the title. Raises
-    CorpusError naming file, row and field.
+    Args:
+        *files: JSON files of distractor rows, in HotpotQA's own schema or Hugging Face's.
+        on_conflict: Called with a title that comes again with another text. Repeated titles are skipped.
+        meter: Measures how much has been read.
+
+    Raises:
+        CorpusError: Naming file, row and field.
     """
     seen: dict[str, bytes] = {}
-    for file in files:
-        for place, record in json_items(Path(file), meter):
+    for file in map(Path, files):
+        for place, record in not_empty(json_items(file, meter), file):
             for title, sentences in paragraphs(mapping(record, place), place):
                 text = join_sentences(sentences)
                 digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -87,7 +100,7 @@ def _is_paragraph(pair: Any) -> bool:
 
 
 def join_sentences(sentences: list[str]) -> str:
-    """One text out of sentences, which upstream mostly, but not always, begins with their separating space."""
+    """Join sentences, which upstream mostly, but not always, begin with the space that separates them."""
     text = ""
     for sentence in sentences:
         gap = "" if not text or text[-1].isspace() or sentence[:1].isspace() else " "
@@ -101,52 +114,70 @@ def _folder(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
         raise CorpusError(
             f"{path} has no files wiki_*.bz2: give the unpacked folder of abstracts, or the .tar.bz2 itself"
         )
-    for file in files:
-        with open_text(file, meter) as lines:
-            yield from json_lines(lines, str(file))
+    for name in files:
+        with open_unpacked(name, meter) as file:
+            yield from json_lines(file, str(name))
 
 
 def _archive(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
-    found = False
+    has_members = False
     for name, unpacked in _unpacked_ahead(_packed_members(path, meter)):
-        found = True
-        try:
-            text = unpacked.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path}:{name} holds text that is not UTF-8 ({error}): download it again") from error
-        yield from json_lines(text.split("\n"), f"{path}:{name}")
-    if not found:
+        has_members = True
+        yield from json_lines(io.BytesIO(unpacked), name)
+    if not has_members:
         raise CorpusError(f"{path} holds no .bz2 files of abstracts: give HotpotQA's archive of abstracts")
 
 
+class _Member(tarfile.TarInfo):
+    """A header of the archive; one that announces more than `MAX_MEMBER` bytes of whatever follows is refused."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        member = super().frombuf(buf, encoding, errors)
+        if not 0 <= member.size <= MAX_MEMBER:
+            raise tarfile.ReadError(f"{member.name!r} announces {member.size} bytes, {MAX_MEMBER} are allowed")
+        return member
+
+
 def _packed_members(path: Path, meter: Meter | None) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of each .bz2 in the archive, which is read as a stream."""
+    """Yield name and contents of each .bz2 in the archive, which is read as a stream."""
     try:
-        with open_packed(path, meter) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        with open_packed(path, meter) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
-                if member.isfile() and member.name.endswith(".bz2"):
-                    packed = archive.extractfile(member)
-                    assert packed is not None  # a regular file always has contents
-                    yield member.name, packed.read()
+                if member.isdir() or not member.name.endswith(".bz2"):
+                    continue
+                name = f"{path}:{member.name if member.name.isprintable() else repr(member.name)}"
+                packed = archive.extractfile(member) if member.isreg() and not member.issparse() else None
+                if packed is None:
+                    raise CorpusError(f"{name} is a link or another special file: pack the files themselves")
+                yield name, packed.read()
     except tarfile.TarError as error:
         raise CorpusError(f"{path} cannot be read as an archive ({error}): download it again") from error
 
 
 def _unpacked_ahead(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Unpack the members, in order, by threads that work ahead.
+    """Yield the members unpacked, in order, by threads that work ahead.
 
-    Unpacking takes most of the time, and lets go of the interpreter's lock. A member unpacks to a few megabytes, so
-    that some of them at once are no burden.
+    Unpacking takes most of the time and releases the interpreter's lock. A member unpacks to a few megabytes, so that
+    several at once need little memory.
     """
     threads = min(UNPACKING_THREADS, len(os.sched_getaffinity(0)))
     waiting: deque[tuple[str, Future[bytes]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="unpack") as pool:
         for name, packed in members:
-            waiting.append((name, pool.submit(bz2.decompress, packed)))
+            waiting.append((name, pool.submit(_unpack, packed)))
             if len(waiting) > 2 * threads:
                 yield _unpacked(*waiting.popleft())
         while waiting:
             yield _unpacked(*waiting.popleft())
+
+
+def _unpack(packed: bytes) -> bytes:
+    with bz2.open(io.BytesIO(packed)) as file:
+        unpacked = file.read(MAX_MEMBER + 1)
+    if len(unpacked) > MAX_MEMBER:
+        raise ValueError(f"it has more than {MAX_MEMBER} bytes")
+    return unpacked
 
 
 def _unpacked(name: str, contents: Future[bytes]) -> tuple[str, bytes]:

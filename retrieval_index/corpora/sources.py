@@ -1,4 +1,4 @@
-"""The corpora by name, for the command line: how each is read, and a fingerprint of the files it is read from."""
+"""The corpora by name, for the command line: how each is read, and a fingerprint of its files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 
 from retrieval_index.corpora.files import Meter
 from retrieval_index.corpora.hotpotqa import read_hotpotqa_abstracts, read_hotpotqa_distractor
-from retrieval_index.corpora.jsonl import read_jsonl
+from retrieval_index.corpora.jsonl import jsonl_files, read_jsonl
 from retrieval_index.corpora.ottqa import ottqa_files, read_ottqa
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
 
 READERS_VERSION = "1"
-"""Raised when a reader makes other documents of the same files, so that older indexes are not taken for current."""
-
+"""Raised when a reader makes other documents of the same files, so that older indexes do not count as current."""
 
 OnConflict = Callable[[str], None]
 Read = Callable[[Sequence[Path], OnConflict, Meter], Iterator[Document]]
@@ -28,9 +27,9 @@ class Corpus:
     """How a corpus is read.
 
     Attributes:
-        read: streams the documents of all sources, and calls its second argument with the id of each document that it
-            passes over because its text is another than before.
-        files: names the files that one source consists of.
+        read: Streams the documents of all sources. It calls its second argument with the id of each document that it
+            skips because it came before with another text.
+        files: Returns the files that one source consists of.
     """
 
     read: Read
@@ -46,7 +45,7 @@ def _dump_files(source: Path) -> list[Path]:
 
 
 def _each(read: Callable[[Path, Meter], Iterator[Document]]) -> Read:
-    """One source after the other; a repeated id is then an error of the build, not a conflict."""
+    """Read one source after the other; a repeated id is then an error of the build, not a conflict."""
     return lambda sources, on_conflict, meter: chain.from_iterable(read(source, meter) for source in sources)
 
 
@@ -57,12 +56,12 @@ CORPORA = {
         lambda sources, on_conflict, meter: read_hotpotqa_distractor(*sources, on_conflict=on_conflict, meter=meter),
         _itself,
     ),
-    "jsonl": Corpus(_each(read_jsonl), _itself),
+    "jsonl": Corpus(_each(read_jsonl), jsonl_files),
 }
 
 
 def find_corpus(name: str) -> Corpus:
-    """Return the corpus called `name`; raises ValueError, naming those there are, for any other."""
+    """Return the corpus called `name`. Raises ValueError, naming those that exist, for any other."""
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}: choose one of {', '.join(CORPORA)}")
     return CORPORA[name]
@@ -71,26 +70,30 @@ def find_corpus(name: str) -> Corpus:
 class CorpusDocuments:
     """The documents of a corpus by its name, read from the first one at every iteration.
 
-    `conflicts` are the ids of those that this iteration has passed over, `meter` says how far in the files it is.
-    Raises ValueError for an unknown name, CorpusError when a file is missing.
+    Attributes:
+        conflicts: Ids that this iteration has skipped, because they came before with another text.
+        meter: How much of the files this iteration has read.
     """
 
     def __init__(self, name: str, sources: Sequence[Path]) -> None:
+        """Find the files of the sources. Raises ValueError for an unknown name, CorpusError if a file is missing."""
         self._corpus = find_corpus(name)
         self._sources = sources
         self.conflicts: list[str] = []
         self.meter = Meter(path for source in sources for path in self._corpus.files(source))
 
     def __iter__(self) -> Iterator[Document]:
+        """Read the documents from the first one on."""
         self.conflicts.clear()
         self.meter.restart()
         return self._corpus.read(self._sources, self.conflicts.append, self.meter)
 
 
 def fingerprint(name: str, sources: Sequence[Path]) -> dict[str, str]:
-    """Return what a manifest keeps of a corpus: name, readers' version, and SHA-256 of all files' bytes in order.
+    """Return what a manifest keeps of a corpus: its name, the readers' version, and the SHA-256 of its files in order.
 
-    Raises CorpusError when a file is missing.
+    Raises:
+        CorpusError: If a file is missing.
     """
     total = hashlib.sha256()
     files = find_corpus(name).files

@@ -18,20 +18,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retrieval_index.index import open_index
-from retrieval_index.service.answers import error_body, send_error
+from retrieval_index.service.answers import error_body, read_rest, send_error
 from retrieval_index.service.batching import Batcher
 from retrieval_index.service.metrics import CONTENT_TYPE, ServiceMetrics
 from retrieval_index.service.retrieve import Retrieve
 from retrieval_index.service.settings import ServiceSettings
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
-"""What needs no token: orchestrators ask here, and nothing is told but the state."""
+"""What needs no token: orchestrators ask here, and learn nothing but the state."""
 
 IDENTITY_CHARACTERS = 16
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """Open the index and make the application over it. Raises IndexStateError where the index cannot be opened."""
+    """Open the index and make the application over it. Raises IndexStateError if the index cannot be opened."""
     index = open_index(settings.index)
     metrics = ServiceMetrics(index.manifest.documents)
     batcher = Batcher(
@@ -48,7 +48,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         yield
         await asyncio.to_thread(batcher.close)
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     retrieve = Retrieve(settings, batcher, metrics, index.manifest.corpus_hash[:IDENTITY_CHARACTERS])
     app.router.routes.append(Route("/retrieve", retrieve, methods=["POST"]))
     info = orjson.dumps({"manifest": asdict(index.manifest), "limits": _limits(settings)})
@@ -79,17 +79,19 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
 
 class BearerToken:
-    """Lets nobody past without the token."""
+    """Refuses everybody without the token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
+        """Guard `app` by `token`, which is ASCII."""
         self._app, self._expected = app, b"Bearer " + token.encode("ascii")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or hand the request on."""
+        """Answer 401, or pass the request on."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if not hmac.compare_digest(given, self._expected):
                 word = "wrong" if given else "missing"
+                await read_rest(receive)
                 await send_error(send, 401, f"the token is {word}: send the header Authorization: Bearer TOKEN")
                 return
         await self._app(scope, receive, send)
@@ -105,13 +107,14 @@ def _json(record: dict[str, Any]) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """404, 405 and what the handlers above raise."""
+    """Answer 404, 405 and what the handlers above raise."""
     assert isinstance(error, StarletteHTTPException)
-    sentence = str(error.detail)
+    await read_rest(request.receive)
+    sentence, path = str(error.detail), request.scope["path"][:100]
     if error.status_code == 404:
-        sentence = f"there is no {request.url.path} here: POST /retrieve, or GET /health, /ready, /info or /metrics"
+        sentence = f"there is no {path} here: POST /retrieve, or GET /health, /ready, /info or /metrics"
     elif error.status_code == 405:
-        sentence = f"{request.url.path} does not take {request.method}"
+        sentence = f"{path} does not take {request.method}"
     body = error_body(error.status_code, sentence)
     return Response(body, error.status_code, headers=dict(error.headers or {}), media_type="application/json")
 

@@ -1,7 +1,7 @@
 """Queries that wait together are searched together, in threads; the queue is bounded and so is the time spent in it.
 
 Under a light load a query goes to a free thread at once. Under a heavy one each thread, when it is free, takes the
-queries that have gathered, so that the cost of handing work over is shared. Nothing here blocks the event loop.
+queries that have gathered, so that they share the cost of reaching a thread. Nothing here blocks the event loop.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from retrieval_index.service.metrics import ServiceMetrics
 
 LONGEST_RETRY_AFTER_S = 30
 RATE_WINDOW_S = 5.0
-"""Over about so long the rate of answers is averaged, from which Retry-After comes."""
+"""About how long the rate of answers is averaged over, from which Retry-After is computed."""
 
 
 class Searches(Protocol):
-    """What is needed of an index."""
+    """The part of an index that is used here."""
 
     def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
         """See `Index.search`."""
@@ -34,6 +34,7 @@ class QueueFullError(Exception):
     """Too many queries wait; `retry_after_s` is when there should be room again."""
 
     def __init__(self, sentence: str, retry_after_s: int) -> None:
+        """Say in one sentence what waits."""
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
 
@@ -68,6 +69,7 @@ class Batcher:
         queue_limit: int,
         max_wait_s: float,
     ) -> None:
+        """Search `index` with `threads` threads; for the other limits see `ServiceSettings`."""
         self._index, self._metrics = index, metrics
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._free = threads
@@ -79,13 +81,15 @@ class Batcher:
 
     @property
     def is_full(self) -> bool:
-        """Whether a further query would be turned away."""
+        """Whether another query would be refused."""
         return len(self._waiting) >= self._queue_limit
 
     async def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
-        """One list of hits a query.
+        """Return one list of hits for each query.
 
-        Raises QueueFullError where too many queries wait or these have waited too long, and whatever the index raises.
+        Raises:
+            QueueFullError: If too many queries wait, or these have waited too long.
+            Exception: Whatever the index raises.
         """
         if not queries:
             return []
@@ -104,7 +108,7 @@ class Batcher:
         return await request.future
 
     def close(self) -> None:
-        """Give the threads back, after the searches under way."""
+        """Release the threads after the searches that run."""
         self._pool.shutdown(wait=True)
 
     def _dispatch(self) -> None:
@@ -121,7 +125,7 @@ class Batcher:
         self._metrics.waiting.set(len(self._waiting))
 
     def _take(self, share: int) -> list[_Query]:
-        """Return the next queries that ask for the same number of documents, but those that nobody waits for."""
+        """Take the next queries that ask for the same number of documents; drop those that nobody waits for."""
         batch: list[_Query] = []
         oldest = time.monotonic() - self._max_wait_s
         while self._waiting and len(batch) < min(share, self._max_batch):
@@ -140,7 +144,7 @@ class Batcher:
         return batch
 
     def _search(self, queries: list[str], top_k: int) -> dict[str, list[Hit]]:
-        """In a thread: the hits of each distinct query."""
+        """Return the hits of each distinct query; runs in a thread."""
         distinct = list(dict.fromkeys(queries))
         with self._metrics.search_seconds.time():
             found = self._index.search(distinct, top_k)
@@ -165,7 +169,7 @@ class Batcher:
         self._dispatch()
 
     def _note_rate(self, answered: int) -> None:
-        """Keep an average of queries a second, recent ones weighing more."""
+        """Update the average of queries a second; recent ones weigh more."""
         now = time.monotonic()
         passed = max(now - self._rate_at, 1e-6)
         kept = math.exp(-passed / RATE_WINDOW_S)
@@ -173,6 +177,6 @@ class Batcher:
         self._rate_at = now
 
     def _retry_after(self) -> int:
-        """Whole seconds until what waits should be answered."""
+        """Return the whole seconds until what waits should be answered."""
         seconds = math.ceil(len(self._waiting) / self._rate) if self._rate else 1
         return min(max(seconds, 1), LONGEST_RETRY_AFTER_S)

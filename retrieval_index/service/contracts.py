@@ -1,9 +1,9 @@
-"""What stands in the bodies of POST /retrieve: requests read and checked, answers written.
+"""The bodies of POST /retrieve: requests are read and checked, answers are written.
 
-Two contracts share the path. A request with `top_k` is of the WAPO reference environment's kind, and its answer is
-`[[str, ...], ...]`; any other is of Search-R1's kind (`topk`, `return_scores`), and its answer is
-`{"result": [[document or {"document", "score"}, ...], ...]}`. One list a query, in the order of the queries. Keys that
-neither contract has are passed over.
+Two contracts share the path. A request with `top_k` is that of WAPO's reference environment, and its answer is
+`[[str, ...], ...]`. Any other is Search-R1's (`topk`, `return_scores`), and its answer is
+`{"result": [[document or {"document", "score"}, ...], ...]}`. There is one list for each query, in the order of the
+queries. Keys that neither contract has are ignored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ PASSAGE_PREFIX = "/wiki/"
 
 
 class RefusedRequest(Exception):
-    """A request that is not answered: `status` is HTTP's, `sentence` says why and what to do."""
+    """A request that is not answered."""
 
     def __init__(self, status: int, sentence: str, retry_after_s: int | None = None) -> None:
+        """Refuse with HTTP's `status` and a sentence that says why and what to do."""
         super().__init__(sentence)
         self.status, self.sentence, self.retry_after_s = status, sentence, retry_after_s
 
@@ -41,7 +42,7 @@ class Request:
 
 
 def read_request(body: bytes, settings: ServiceSettings) -> Request:
-    """Read and check a body. Raises RefusedRequest: 400 where it is no JSON, 422 for what it holds."""
+    """Read and check a body. Raises RefusedRequest: 400 if it is no JSON, 422 for what it holds."""
     record = _object(body)
     queries = record.get("queries")
     if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
@@ -91,7 +92,7 @@ def _count(name: str, value: Any, settings: ServiceSettings) -> int:
 
 
 def write_answer(request: Request, found: Sequence[Sequence[Hit]]) -> bytes:
-    """Return the answer's body in the request's contract; `found` has one list of hits a query."""
+    """Return the answer's body in the request's contract; `found` has one list of hits for each query."""
     answer: Any
     if request.contract == WAPO:
         answer = [[wapo_passage(hit.document) for hit in hits] for hits in found]
@@ -106,16 +107,16 @@ def write_answer(request: Request, found: Sequence[Sequence[Hit]]) -> bytes:
 
 
 def wapo_passage(document: Document) -> str:
-    """Return the document as one string: its id up to the first space, the title, and the text from the next line on.
+    """Return the document as one string: its id up to the first space, then the title, and the text on the next line.
 
     An OTT-QA passage's id "/wiki/Title" is written "Title", since the reference environment's gold id is "wiki/" and
-    that token. White space inside an id becomes "_", so that the token is whole.
+    that token. White space inside an id becomes "_", so that the id stays one token.
     """
     token = "_".join(document.id.removeprefix(PASSAGE_PREFIX).split())
     return f"{token} {document.title}\n{document.text}" if document.title else f"{token} {document.text}"
 
 
 def search_r1_document(document: Document) -> dict[str, str]:
-    """Search-R1's document; `contents` is the quoted title, a line break, and the text."""
+    """Return Search-R1's document; `contents` is the quoted title, a line break, and the text."""
     title, text = document.title, document.text
     return {"id": document.id, "title": title, "text": text, "contents": f'"{title}"\n{text}'}

@@ -1,8 +1,8 @@
-"""What GET /metrics tells, in Prometheus' text format.
+"""What GET /metrics returns, in Prometheus' text format.
 
-With several workers every process writes its numbers into a shared folder (the library's multiprocess mode, switched on
-by `workers` through PROMETHEUS_MULTIPROC_DIR before this module is imported), and whichever worker is asked answers for
-all: counters and histograms are sums, the gauge of waiting queries is the sum over living workers.
+With several workers every process writes its metrics into a shared folder (the library's multiprocess mode, which
+`workers` switches on through PROMETHEUS_MULTIPROC_DIR before this module is imported), and any worker answers for all:
+counters and histograms are sums, the gauge of waiting queries is the sum over living workers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ServiceMetrics:
-    """The numbers of one worker."""
+    """The metrics of one worker."""
 
     def __init__(self, documents: int) -> None:
+        """Begin to count, for an index of so many documents."""
         self._registry = CollectorRegistry()
         registry = self._registry
         self.requests = Counter(
@@ -53,7 +54,7 @@ class ServiceMetrics:
         size.set(documents)
 
     def text(self) -> bytes:
-        """Return the page, over all workers where there are several. It reads files: not for an event loop."""
+        """Return the page, over all workers if there are several. It reads files: do not call it in an event loop."""
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from retrieval_index.documents import Hit
-from retrieval_index.service.answers import JSON, Header, send_answer, send_error
+from retrieval_index.service.answers import JSON, Header, read_rest, send_answer, send_error
 from retrieval_index.service.batching import Batcher, QueueFullError
 from retrieval_index.service.contracts import RefusedRequest, Request, read_request, write_answer
 from retrieval_index.service.metrics import ServiceMetrics
@@ -22,20 +22,23 @@ Found = list[list[Hit]]
 log = logging.getLogger("retrieval_index.service")
 
 INDEX_HEADER = b"x-retrieval-index"
-"""Every answer carries the start of the corpus hash, so that a client sees when another index answers."""
-
+"""Every answer carries the start of the corpus hash, so that a client notices if another index answers."""
 
 MANY_DOCUMENTS = 1000
 """An answer that may hold more is written in a thread: a few hundred take a millisecond."""
+
+BODY_S = 60.0
+"""Seconds that a body may take to arrive."""
 
 
 class Retrieve:
     """Reads a request, has it searched, and answers it in its own contract."""
 
     def __init__(self, settings: ServiceSettings, batcher: Batcher, metrics: ServiceMetrics, identity: str) -> None:
+        """Answer by `batcher` within the limits of `settings`; `identity` names the index in every answer."""
         self._settings, self._batcher, self._metrics = settings, batcher, metrics
         self._headers: Sequence[Header] = (JSON, (INDEX_HEADER, identity.encode()))
-        self._counted = {}  # bound once: a label lookup a request is the dearest part of counting
+        self._counted = {}  # looked up once: a label's lookup in each request is what counting costs most
         for contract in ("wapo", "search_r1"):
             self._counted[contract] = metrics.requests.labels(contract, "200")
 
@@ -43,7 +46,11 @@ class Retrieve:
         """Answer one request; every refusal and every failure is a JSON error."""
         request: Request | None = None
         try:
-            body = await self._body(scope, receive)
+            try:
+                async with asyncio.timeout(BODY_S):
+                    body = await self._body(scope, receive)
+            except TimeoutError:
+                raise RefusedRequest(408, f"the body has not arrived within {BODY_S:g} s: send it again") from None
             if body is None:
                 return  # the caller is gone
             started = time.perf_counter()
@@ -67,9 +74,11 @@ class Retrieve:
             await send_answer(send, 200, self._headers, answer)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the request's body, or None if the caller is gone. Raises RefusedRequest for one over the limit."""
         limit = self._settings.max_body_bytes
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if int(announced) > limit:
+            await read_rest(receive)
             raise _too_large(limit)
         message = await receive()
         if not message.get("more_body", False):
@@ -84,6 +93,8 @@ class Retrieve:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
+                if message.get("more_body", False):
+                    await read_rest(receive)
                 raise _too_large(limit)
         return b"".join(parts)
 
@@ -94,7 +105,7 @@ class Retrieve:
 
 
 async def _unless_gone(receive: Receive, searching: Coroutine[Any, Any, Found]) -> Found | None:
-    """Return what the search finds; None, and the search is given up, where the caller hangs up before."""
+    """Return what the search finds; None if the caller hangs up before, and then the search is given up."""
     search, gone = asyncio.ensure_future(searching), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((search, gone), return_when=asyncio.FIRST_COMPLETED)

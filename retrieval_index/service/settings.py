@@ -17,21 +17,21 @@ class ServiceSettings:
     """Settings of one service, the same for all its worker processes.
 
     Attributes:
-        index: folder of the index.
-        host: address to listen on; one that other machines reach is refused without a token.
+        index: Folder of the index.
+        host: Address to listen on. One that other machines reach is refused without a token.
         port: 0 takes a free one, which is printed.
-        workers: processes, each with threads, a queue and an open index of its own.
-        threads: searches that one worker runs at once; 0 shares the machine's cores among the workers.
-        default_top_k: documents where a request names no number.
-        max_top_k: largest number of documents a request may ask for.
-        max_queries: queries in one request.
-        max_documents: documents of one answer, queries times documents a query.
-        max_body_bytes: bytes of one request's body.
-        queue_limit: queries that may wait in one worker; a request beyond it gets 503.
-        max_wait_s: seconds a request may wait for a free thread before it gets 503.
-        max_batch: queries that one thread takes at a time.
-        drain_s: seconds that requests already taken have at shutdown.
-        token: what callers must send as `Authorization: Bearer TOKEN`; none where it is None.
+        workers: Processes, each with its own threads, queue and open index.
+        threads: Searches that one worker runs at once; 0 shares the machine's cores among the workers.
+        default_top_k: Documents if a request names no number.
+        max_top_k: Largest number of documents that a request may ask for.
+        max_queries: Queries in one request.
+        max_documents: Documents in one answer: queries times documents for each.
+        max_body_bytes: Bytes of one request's body.
+        queue_limit: Queries that may wait in one worker; a request beyond it gets 503.
+        max_wait_s: Seconds that a request may wait for a free thread before it gets 503.
+        max_batch: Queries that one thread takes at a time.
+        drain_s: Seconds that accepted requests have at shutdown.
+        token: What callers must send as `Authorization: Bearer TOKEN`; None for no token.
     """
 
     index: Path
@@ -51,7 +51,7 @@ class ServiceSettings:
     token: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise RetrievalError, in one sentence, for settings that cannot be served."""
+        """Raise RetrievalError, in one sentence, for settings that cannot work."""
         least = {"threads": 0, "port": 0, "max_wait_s": 0.001, "drain_s": 0.0}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -80,12 +80,12 @@ class ServiceSettings:
 
 
 def option(name: str) -> str:
-    """Return a setting's name as the command line has it."""
+    """Return a setting's name on the command line."""
     return "--" + name.replace("_", "-")
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone; other names than localhost count as reachable."""
+    """Tell whether an address can be reached from this machine alone; no other name than localhost counts as such."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -93,10 +93,10 @@ def is_loopback(host: str) -> bool:
 
 
 def token_from(variable: str | None) -> str | None:
-    """Return the token in an environment variable, None where no variable is named.
+    """Return the token in an environment variable, None if no variable is named.
 
     Raises:
-        RetrievalError: where the variable is empty or not set, or its value cannot stand in a header.
+        RetrievalError: If the variable is empty or not set, or its value cannot be part of a header.
     """
     if variable is None:
         return None

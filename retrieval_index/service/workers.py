@@ -29,6 +29,7 @@ from retrieval_index.errors import IndexStateError, RetrievalError
 from retrieval_index.index import open_index
 from retrieval_index.manifest import Manifest
 from retrieval_index.service.app import create_app
+from retrieval_index.service.connection import BoundedConnection
 from retrieval_index.service.metrics import FOLDER_VARIABLE
 from retrieval_index.service.settings import ServiceSettings
 
@@ -96,6 +97,7 @@ def _config(settings: ServiceSettings, make_app: Callable[[], FastAPI]) -> uvico
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=BoundedConnection,
         ws="none",
         backlog=BACKLOG,
         timeout_keep_alive=75,  # longer than clients keep idle connections, so that they are the ones to close

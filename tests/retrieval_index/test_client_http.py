@@ -43,6 +43,11 @@ async def test_it_asks_in_search_r1s_contract_and_keeps_its_connections() -> Non
     [
         (says(200, b"<html>busy</html>"), "is not JSON"),
         (says(200, b"[]"), 'no list "result"'),
+        (says(200, b'{"error": "the index is loading"}'), "its answer is an error: the index is loading"),
+        (says(200, b'{"error": {"message": "out of memory"}}'), "its answer is an error: out of memory"),
+        (says(500, b'{"error": "the GPU is gone"}'), "status 500: the GPU is gone"),
+        (says(503, b'{"detail": "come back"}'), "status 503: come back"),
+        (says(500, b'{"detail": [{"msg": "field required"}]}'), 'status 500: {"detail": [{"msg": "field required"}]}'),
         (says(200, body()), "has 0 results for 1 queries"),
         (says(200, body([], [])), "has 2 results for 1 queries"),
         (says(200, body({})), "no list of at most 3"),

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -200,6 +201,188 @@ def test_jsonl(tmp_path: Path) -> None:
         list(read_jsonl(tmp_path / "c.jsonl.gz"))
     with pytest.raises(CorpusError, match="does not exist"):
         list(read_jsonl(tmp_path / "nowhere.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("row", "document"),
+    [
+        ({"id": "0", "contents": '"Aaron"\nAaron is a prophet.'}, Document("0", "Aaron", "Aaron is a prophet.")),
+        (
+            {"id": "1", "contents": '""Heroes" (album)"\nBy Bowie.\nTwo.'},
+            Document("1", '"Heroes" (album)', "By Bowie.\nTwo."),
+        ),
+        ({"id": "doc1", "contents": "a text\nof two lines"}, Document("doc1", "", "a text\nof two lines")),
+        (
+            {"id": "doc2", "contents": '"quoted", he said\nand left'},
+            Document("doc2", "", '"quoted", he said\nand left'),
+        ),
+        ({"_id": "12", "title": "T", "text": "x", "metadata": {}}, Document("12", "T", "x")),
+        ({"id": "f", "title": "T", "text": "x", "contents": '"T"\nx'}, Document("f", "T", "x")),
+        ({"id": "n", "title": None, "text": "x"}, Document("n", "", "x")),
+    ],
+    ids=["search-r1", "search-r1, quotes", "pyserini", "pyserini, quotes", "beir", "flashrag", "null title"],
+)
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_corpora_of_search_r1_pyserini_and_beir_are_read_as_they_are(
+    tmp_path: Path, row: dict[str, object], document: Document, ending: str
+) -> None:
+    text = (json.dumps(row) + "\n").encode()
+    (tmp_path / f"corpus{ending}").write_bytes(gzip.compress(text) if ending.endswith(".gz") else text)
+    assert list(read_jsonl(tmp_path / f"corpus{ending}")) == [document]
+
+
+def test_a_folder_of_json_lines_is_a_corpus(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"has no files \.jsonl"):
+        list(read_jsonl(tmp_path))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "docs01.json").write_text('{"id": "2", "contents": "y"}')
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"id": "1", "contents": "x"}'))
+    (tmp_path / "README.md").write_text("no corpus")
+    assert [document.id for document in read_jsonl(tmp_path)] == ["1", "2"]
+    assert [document.id for document in CorpusDocuments("jsonl", [tmp_path])] == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b""), b"\xef\xbb\xbf"])
+def test_an_empty_source_among_several_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    name = "empty.jsonl.gz" if content[:2] == b"\x1f\x8b" else "empty.jsonl"
+    (tmp_path / "full.jsonl").write_text('{"id": "1", "text": "x"}')
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=rf"{name} has no rows: download it again, or remove it from the sources"):
+        list(CorpusDocuments("jsonl", [tmp_path / "full.jsonl", tmp_path / name]))
+
+
+def test_an_empty_member_of_an_archive_is_an_error_that_names_it(tmp_path: Path) -> None:
+    whole = bz2.compress(json.dumps(ABSTRACT).encode())
+    for empty in (b"", bz2.compress(b""), bz2.compress(b"\n")):
+        why = "has no rows" if empty else ".*Compressed file ended"
+        members = {"abstracts/AA/wiki_00.bz2": whole, "abstracts/AA/wiki_01.bz2": empty, "AA/wiki_02.bz2": whole}
+        with pytest.raises(CorpusError, match=rf"abstracts\.tar\.bz2:abstracts/AA/wiki_01\.bz2 {why}"):
+            list(read_hotpotqa_abstracts(archive_of(tmp_path / "abstracts.tar.bz2", members)))
+        (tmp_path / "AA").mkdir(exist_ok=True)
+        (tmp_path / "AA" / "wiki_01.bz2").write_bytes(empty)
+        with pytest.raises(CorpusError, match=rf"AA/wiki_01\.bz2 {why}"):
+            list(read_hotpotqa_abstracts(tmp_path))
+
+
+def test_files_without_rows_are_named_in_every_corpus(tmp_path: Path) -> None:
+    write_json(tmp_path / "rows.json", [])
+    with pytest.raises(CorpusError, match=r"rows\.json has no rows"):
+        list(read_hotpotqa_distractor(tmp_path / "rows.json"))
+    write_json(tmp_path / "all_passages.json", {"/wiki/A": "x"})
+    write_json(tmp_path / "all_plain_tables.json", {})
+    with pytest.raises(CorpusError, match=r"all_plain_tables\.json has no rows"):
+        list(read_ottqa(tmp_path))
+
+
+def test_a_line_in_another_encoding_is_named_by_its_number(tmp_path: Path) -> None:
+    lines = ['{"id": "1", "text": "x"}', "", '{"id": "2", "text": "café"}']
+    (tmp_path / "corpus.jsonl").write_bytes("\n".join(lines).encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"corpus\.jsonl, line 3 is not UTF-8 text .*: convert the file to UTF-8"):
+        list(read_jsonl(tmp_path / "corpus.jsonl"))
+    (tmp_path / "corpus.jsonl").write_bytes("\n".join(lines).encode("utf-16"))
+    with pytest.raises(CorpusError, match=r"line 1 is not UTF-8 text"):
+        list(read_jsonl(tmp_path / "corpus.jsonl"))
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "1", "text": "x"}\r\n{"id": "2", "text": "y"}\r\n')
+    assert list(read_jsonl(tmp_path / "corpus.jsonl")) == [Document("1", "", "x"), Document("2", "", "y")]
+    (tmp_path / "rows.json").write_bytes(b'\xef\xbb\xbf [{"context": [["A", ["One."]]]}]')
+    assert list(read_hotpotqa_distractor(tmp_path / "rows.json")) == [Document("A", "A", "One.")]
+
+
+def test_nesting_that_no_row_has_is_named_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "text": "x"}\n' + '{"id": ' + "[" * 100_000)
+    with pytest.raises(CorpusError, match="line 2 is not JSON"):
+        list(read_jsonl(tmp_path / "corpus.jsonl"))
+
+
+def archive_of(path: Path, members: dict[str, bytes]) -> Path:
+    """A packed archive of these files."""
+    with tarfile.open(path, "w:bz2") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_an_archive_never_writes_outside_its_folder(tmp_path: Path) -> None:
+    """Names that climb out of the folder are names and nothing more: the archive is read, not extracted."""
+    packed = bz2.compress(json.dumps(ABSTRACT).encode())
+    (tmp_path / "inside").mkdir()
+    names = ["../escaped.bz2", str(tmp_path / "absolute.bz2"), "a/../../../escaped2.bz2"]
+    path = archive_of(tmp_path / "inside" / "abstracts.tar.bz2", dict.fromkeys(names, packed))
+    with pytest.raises(CorpusError, match=r"'wiki_\\x1b\[2J\.bz2' has no rows"):
+        list(
+            read_hotpotqa_abstracts(
+                archive_of(tmp_path / "inside" / "named.tar.bz2", {"wiki_\x1b[2J.bz2": bz2.compress(b"")})
+            )
+        )
+    assert len(list(read_hotpotqa_abstracts(path))) == 3
+    assert sorted(child.name for child in tmp_path.rglob("*")) == ["abstracts.tar.bz2", "inside", "named.tar.bz2"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_link_in_an_archive_is_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "abstracts.tar.bz2", "w:bz2") as archive:
+        member = tarfile.TarInfo("AA/wiki_00.bz2")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(CorpusError, match=r"AA/wiki_00\.bz2 is a link or another special file"):
+        list(read_hotpotqa_abstracts(tmp_path / "abstracts.tar.bz2"))
+
+
+BOMB = """
+import resource, sys
+from retrieval_index import CorpusError
+from retrieval_index.corpora import read_hotpotqa_abstracts, read_hotpotqa_distractor, read_jsonl
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+for name in sys.argv[1:]:
+    read = read_jsonl if ".jsonl" in name else read_hotpotqa_distractor if ".json" in name else read_hotpotqa_abstracts
+    try:
+        print(sum(1 for _ in read(name)))
+    except CorpusError as error:
+        print(str(error).replace("\\n", " "))
+"""
+
+
+def zeros(size: int) -> bytes:
+    """So many bytes of one character, packed to a few hundred."""
+    packer = bz2.BZ2Compressor()
+    return b"".join(packer.compress(b"0" * (1 << 24)) for _ in range(size >> 24)) + packer.flush()
+
+
+def header(name: str, size: int, kind: bytes) -> bytes:
+    """A header of an archive that announces `size` bytes."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_compression_bombs_are_refused_within_bounded_memory(tmp_path: Path) -> None:
+    """In a process that may have 1 GB of address space; each file is a few kilobytes that claim to unpack to 4 GB, or
+    unpack to 256 MB of which a part is read."""
+    bomb = zeros(1 << 28)
+    (tmp_path / "line.jsonl.bz2").write_bytes(bomb)
+    (tmp_path / "row.json.bz2").write_bytes(bz2.compress(b'[{"context": "') + bomb)
+    archive_of(tmp_path / "member.tar.bz2", {"AA/wiki_00.bz2": bomb})
+    for name, kind in {"size": tarfile.REGTYPE, "pax": tarfile.XHDTYPE, "name": tarfile.GNUTYPE_LONGNAME}.items():
+        (tmp_path / f"{name}.tar.bz2").write_bytes(bz2.compress(header("AA/wiki_00.bz2", 1 << 32, kind)) + bomb)
+    assert all(path.stat().st_size < 20_000 for path in tmp_path.iterdir())
+    names = ["line.jsonl.bz2", "row.json.bz2", "member.tar.bz2", "size.tar.bz2", "pax.tar.bz2", "name.tar.bz2"]
+    command = [sys.executable, "-c", BOMB, *names]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path).stdout
+    assert [re.sub(r"\d{5,}", "N", line) for line in shown.splitlines()] == [
+        "line.jsonl.bz2, line 1 is longer than N bytes: split the row",
+        "row.json.bz2, row 0 is not the JSON expected (it is longer than N bytes): download the file again",
+        "member.tar.bz2:AA/wiki_00.bz2 in the archive cannot be unpacked (it has more than N bytes): download it again",
+        *[
+            f"{name}.tar.bz2 cannot be read as an archive ('AA/wiki_00.bz2' announces N bytes, N are allowed): "
+            "download it again"
+            for name in ("size", "pax", "name")
+        ],
+    ]
 
 
 JSON = st.recursive(
