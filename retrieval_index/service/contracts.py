@@ -76,7 +76,7 @@ def _object(body: bytes) -> dict[str, Any]:
         record = orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
-            record = json.loads(body)  # the standard library's takes lone surrogates, which a decoded text may hold
+            record = json.loads(body.decode("utf-8"))  # takes lone surrogates, which a decoded text may hold
         except (ValueError, RecursionError):
             raise RefusedRequest(400, "the body is not JSON") from None
     if not isinstance(record, dict):

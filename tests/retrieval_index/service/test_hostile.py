@@ -6,6 +6,7 @@ stays bounded, and an honest caller is answered at once, during the attack and a
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -24,7 +25,8 @@ from hypothesis import strategies as st
 from support.service import Service
 
 from retrieval_index import Document, build_index
-from retrieval_index.service import answers, connection, retrieve
+from retrieval_index.service import ServiceSettings, answers, connection, retrieve
+from retrieval_index.service.metrics import ServiceMetrics
 
 TOKEN = "s3cret"
 STATUSES = {200, 400, 401, 404, 405, 408, 413, 422, 503}
@@ -38,10 +40,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(path, "--token-from-env", "SECRET", "--threads", "1", variables={"SECRET": TOKEN})
     service.port = int(service.address.rpartition(":")[2])  # type: ignore[attr-defined]
     before = memory_mb(service)
-    yield service
-    assert answered(service, request(json.dumps({"queries": ["w7"], "top_k": 1}).encode()))[0] == 200
-    assert memory_mb(service) - before < 300
-    status, errors = service.end()
+    try:
+        yield service
+        assert answered(service, request(BODY))[0] == 200
+        assert memory_mb(service) - before < 300
+        status, errors = service.end()
+    finally:
+        service.kill()
     assert status == 0
     assert "Traceback" not in errors
 
@@ -133,7 +138,9 @@ RAW = {
     b"0\r\n\r\nGET /info HTTP/1.1\r\nHost: x\r\n\r\n",
     "obscured chunks": b"POST /retrieve HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "chunk size beyond 64 bits": b"POST /retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx",
-    "chunk extension": b"POST /retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * 70_000 + b"\r\nx\r\n0\r\n\r\n",
+    "chunk extension": b"POST /retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;"
+    + b"a" * 70_000
+    + b"\r\nx\r\n0\r\n\r\n",
     "100,000 headers": b"GET /info HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n",
     "a header without an end": b"GET /info HTTP/1.1\r\nA: " + b"a" * 1_000_000,
     "an address without an end": b"GET /" + b"a" * 1_000_000,
@@ -141,15 +148,16 @@ RAW = {
     "a pipeline": request(path="/info", method="GET", token="wrong").replace(b"close", b"keep-alive") * 200,
     "websocket": b"GET /retrieve HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-    "h2c": b"GET /info HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n",
+    "h2c": b"GET /info HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n",
     "proxy": b"CONNECT 10.0.0.1:22 HTTP/1.1\r\nHost: 10.0.0.1:22\r\n\r\n",
     "absolute address": b"GET http://10.0.0.1/info HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
     "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
     "trace": b"TRACE /info HTTP/1.1\r\nHost: x\r\n\r\n",
     "invented method": b"JEFF /info HTTP/1.1\r\nHost: x\r\n\r\n",
     "two tokens": b"GET /info HTTP/1.1\r\nAuthorization: Bearer x\r\n" + AUTH + b"Connection: close\r\n\r\n",
-    "token in another header": b"GET /info HTTP/1.1\r\nX-Authorization: Bearer s3\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n",
-}  # fmt: skip
+    "token in another header": b"GET /info HTTP/1.1\r\nX-Authorization: Bearer s\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n",
+}
 
 
 @pytest.mark.parametrize("data", RAW.values(), ids=RAW)
@@ -159,10 +167,11 @@ def test_attacks_on_the_protocol_end_with_a_refusal_or_a_closed_connection(servi
 
 
 PATHS = [
-    "/info", "/metrics", "/health/../info", "/health/%2e%2e/info", "//info", "/info/", "/INFO", "/health%2f..%2finfo", "/info;/health",
-    "/health?/../info", "/info#/health", "/info%00/health", "/%69nfo", "/../../../../etc/passwd", "/%2e%2e%2f%2e%2e%2fetc/passwd",
-    "/docs", "/openapi.json", "/redoc", "/.git/config", "/" + "a/" * 5000, "/%ff%fe%00", "/%", "/%zz", "/\u202einfo", "/retrieve/../info",
-]  # fmt: skip
+    *("/info", "/metrics", "/health/../info", "/health/%2e%2e/info", "//info", "/info/", "/INFO", "/info;/health"),
+    *("/health%2f..%2finfo", "/health?/../info", "/info#/health", "/info%00/health", "/%69nfo", "/retrieve/../info"),
+    *("/../../../../etc/passwd", "/%2e%2e%2f%2e%2e%2fetc/passwd", "/docs", "/openapi.json", "/redoc", "/.git/config"),
+    *("/" + "a/" * 5000, "/%ff%fe%00", "/%", "/%zz", "/\u202einfo"),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -196,7 +205,7 @@ BODIES: dict[str, bytes] = {
     "XML": b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
     "too many queries": json.dumps({"queries": [""] * 5000}).encode(),
     "too many documents": json.dumps({"queries": ["a"] * 1000, "top_k": 100}).encode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
@@ -254,15 +263,10 @@ async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.Monke
     sent: list[Any] = []
 
     async def never() -> Any:
-        import asyncio
-
         await asyncio.sleep(60)
 
     async def send(message: Any) -> None:
         sent.append(message)
-
-    from retrieval_index.service.metrics import ServiceMetrics
-    from retrieval_index.service.settings import ServiceSettings
 
     app = retrieve.Retrieve(ServiceSettings(Path("index")), None, ServiceMetrics(1), "id")  # type: ignore[arg-type]
     await app({"type": "http", "headers": []}, never, send)
@@ -279,8 +283,6 @@ def test_a_header_that_trickles_in_is_given_up_while_others_are_answered(service
         sock.sendall(b"GET /info HTTP/1.1\r\nA: "[: number % 20])
     started = time.monotonic()
     while time.monotonic() - started < connection.HEADER_S / 2:
-        for sock in slow[:100]:
-            sock.sendall(b"") if sock is slow[0] else None
         assert answered(service, request(BODY))[0] == 200
         time.sleep(1)
     assert all(received(sock) == b"" for sock in slow)
@@ -289,15 +291,13 @@ def test_a_header_that_trickles_in_is_given_up_while_others_are_answered(service
         sock.close()
 
 
-LINE = st.sampled_from(["/retrieve", "/info", "/metrics", "/health", "/ready", "/", "*", "//", "/%00"]) | st.text(
-    max_size=30
-)
+PLACES = ["/retrieve", "/info", "/metrics", "/health", "/ready", "/", "*", "//", "/%00"]
+NAMES = ["Content-Length", "Transfer-Encoding", "Authorization", "Expect", "Connection", "Host", "Upgrade"]
+VALUES = ["0", "5", "-1", "9" * 20, "chunked", "100-continue", "close", "keep-alive", f"Bearer {TOKEN}", "websocket"]
 HEADER = st.tuples(
-    st.sampled_from(["Content-Length", "Transfer-Encoding", "Authorization", "Expect", "Connection", "Host", "Content-Type", "Upgrade"])
-    | st.text(max_size=10),
-    st.sampled_from(["0", "5", "-1", "99999999999999999999", "chunked", "100-continue", "close", "keep-alive", "Bearer s3cret", "websocket"])
-    | st.text(max_size=20),
-)  # fmt: skip
+    st.sampled_from(NAMES) | st.text(max_size=10),
+    st.sampled_from(VALUES) | st.text(max_size=20),
+)
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("granite"),
     lambda inner: (
@@ -317,13 +317,14 @@ CONTENT = (VALUE | ASKED).map(lambda value: json.dumps(value).encode()) | st.bin
 def hostile_bytes(draw: st.DrawFn) -> bytes:
     """A request with a few headers of its own, then cut, doubled, or with bytes changed."""
     method = draw(st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS"]) | st.text(max_size=8))
+    place = draw(st.sampled_from(PLACES) | st.text(max_size=30))
     headers = "".join(f"{name}: {value}\r\n" for name, value in draw(st.lists(HEADER, max_size=5)))
     version = draw(st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", ""]))
-    head = f"{method} {draw(LINE)} {version}\r\n{headers}\r\n".encode("utf-8", "surrogatepass")
+    head = f"{method} {place} {version}\r\n{headers}\r\n".encode("utf-8", "surrogatepass")
     data = bytearray(head + draw(CONTENT))
-    for place, value in draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)):
-        if place < len(data):
-            data[place] = value
+    for position, value in draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)):
+        if position < len(data):
+            data[position] = value
     return bytes(data[: draw(st.integers(0, 400))] if draw(st.booleans()) else data * draw(st.integers(1, 3)))
 
 
