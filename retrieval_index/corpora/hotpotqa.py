@@ -14,16 +14,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from retrieval_index.corpora.files import Meter, json_items, json_lines, not_empty, open_packed, open_unpacked
+from retrieval_index.corpora.files import CHUNK, Meter, json_items, json_lines, not_empty, open_unpacked
 from retrieval_index.corpora.jsonl import mapping, string, strings
 from retrieval_index.documents import Document
 from retrieval_index.errors import CorpusError
 
-MAX_MEMBER = 1 << 26
-"""Bytes of a file in the archive, packed or unpacked. Real ones have a few megabytes; a hostile one, a few kilobytes
-that unpack to gigabytes, is refused."""
+MAX_MEMBER = 1 << 25
+"""Bytes of a file in the archive, packed or unpacked. Real ones have less than one megabyte; a hostile one, a few
+kilobytes that unpack to gigabytes, is refused."""
+
+MAX_HEADER = 1 << 16
+"""Bytes of what is not a file but says something of one, such as a long name."""
 
 UNPACKING_THREADS = 4
 """At most; with more, the thread that reads the JSON is what takes longest."""
@@ -129,30 +132,80 @@ def _archive(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
 
 
 class _Member(tarfile.TarInfo):
-    """A header of the archive; one that announces more than `MAX_MEMBER` bytes of whatever follows is refused."""
+    """A header of the archive. What `tarfile` takes for its end, or follows into any size, is an error here."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
-        member = super().frombuf(buf, encoding, errors)
-        if not 0 <= member.size <= MAX_MEMBER:
-            raise tarfile.ReadError(f"{member.name!r} announces {member.size} bytes, {MAX_MEMBER} are allowed")
+        """Read a header.
+
+        Raises:
+            tarfile.ReadError: For one that is damaged or missing, where `tarfile` would end without a word, and for one
+                that announces more than `MAX_MEMBER` bytes of a file, or `MAX_HEADER` of anything else.
+            tarfile.EOFHeaderError: For the mark at the archive's end.
+        """
+        try:
+            member = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"it is cut short or damaged, {error}") from error
+        most = MAX_MEMBER if member.isreg() else MAX_HEADER
+        if not 0 <= member.size <= most:
+            raise tarfile.ReadError(f"{member.name!r} announces {member.size} bytes, {most} are allowed")
         return member
+
+
+class _Bounded:
+    """The unpacked archive as `tarfile` reads it: a little more than `MAX_MEMBER` bytes for one member."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._taken = file, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        chunk = self._file.read(size)
+        self._taken += len(chunk)
+        if self._taken > MAX_MEMBER + (1 << 20):
+            raise tarfile.ReadError(f"a file in it has more than {MAX_MEMBER} bytes")
+        return chunk
+
+    def next_member(self) -> None:
+        """Begin to count anew."""
+        self._taken = 0
+
+    def end(self) -> None:
+        """Read what follows the archive's end, which is padding: a cut or a second archive there is an error too."""
+        while chunk := self._file.read(CHUNK):
+            if chunk.strip(b"\0"):
+                raise tarfile.ReadError("it goes on after its end")
 
 
 def _packed_members(path: Path, meter: Meter | None) -> Iterator[tuple[str, bytes]]:
     """Yield name and contents of each .bz2 in the archive, which is read as a stream."""
     try:
-        with open_packed(path, meter) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
-            for member in archive:
-                if member.isdir() or not member.name.endswith(".bz2"):
-                    continue
-                name = f"{path}:{member.name if member.name.isprintable() else repr(member.name)}"
-                packed = archive.extractfile(member) if member.isreg() and not member.issparse() else None
-                if packed is None:
-                    raise CorpusError(f"{name} is a link or another special file: pack the files themselves")
-                yield name, packed.read()
-    except tarfile.TarError as error:
-        raise CorpusError(f"{path} cannot be read as an archive ({error}): download it again") from error
+        with open_unpacked(path, meter) as file:
+            source = _Bounded(file)
+            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
+                while (member := archive.next()) is not None:
+                    source.next_member()
+                    archive.members.clear()  # it would keep them all
+                    if not member.isdir() and member.name.endswith(".bz2"):
+                        yield _named(path, member), _contents(path, archive, member)
+            source.end()
+    except (tarfile.TarError, RecursionError) as error:
+        reason = "it has headers within headers" if isinstance(error, RecursionError) else error
+        raise CorpusError(f"{path} cannot be read as an archive ({reason}): download it again") from error
+
+
+def _named(path: Path, member: tarfile.TarInfo) -> str:
+    return f"{path}:{member.name if member.name.isprintable() else repr(member.name)}"
+
+
+def _contents(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member) if member.isreg() and not member.issparse() else None
+    if file is None:
+        raise CorpusError(f"{_named(path, member)} is a link or another special file: pack the files themselves")
+    return file.read()
 
 
 def _unpacked_ahead(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

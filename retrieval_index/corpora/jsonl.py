@@ -1,11 +1,12 @@
-"""Corpora as JSON lines, plain, .gz or .bz2, in the forms that are in use. A row's keys say which one it is.
+r"""Corpora as JSON lines, plain or packed with gzip or bzip2, in the forms in use. A row's keys say which one it is.
 
-    {"id": ..., "title": ..., "text": ...}                  this package's; `title` is optional
-    {"id": ..., "contents": "\"Title\"\ntext"}              Search-R1's
-    {"id": ..., "contents": ...}                            Pyserini's
-    {"_id": ..., "title": ..., "text": ..., ...}            BEIR's
+    {"id": ..., "title": ..., "text": ...}           this package's; `title` is optional
+    {"id": ..., "contents": "\"Title\"\ntext"}       Search-R1's
+    {"id": ..., "contents": ...}                     Pyserini's
+    {"_id": ..., "title": ..., "text": ..., ...}     BEIR's
 
-Other keys are ignored. A row with `text` is read by it, even if it has `contents` too.
+Other keys are ignored. A row with `text` is read by it, even if it has `contents` too. A file may also be one JSON
+array of rows, or have rows of several lines, as Pyserini allows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval_index.corpora.files import Meter, json_lines, open_unpacked
+from retrieval_index.corpora.files import (
+    Meter,
+    first_line,
+    json_items,
+    json_lines,
+    json_objects,
+    not_empty,
+    open_unpacked,
+)
 from retrieval_index.documents import Document, title_and_text
 from retrieval_index.errors import CorpusError
 
@@ -22,7 +31,9 @@ ENDINGS = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json") for packed in 
 
 
 def jsonl_files(source: Path) -> list[Path]:
-    """Return the files of a source: itself, or those with JSON lines in a folder, in the order of their names.
+    """Return the files of a source: itself, or those with JSON in a folder, in the order of their names.
+
+    Of a folder of BEIR's, which has `queries.jsonl` and judgements beside its `corpus.jsonl`, the corpus alone.
 
     Raises:
         CorpusError: For a folder without such files.
@@ -32,19 +43,29 @@ def jsonl_files(source: Path) -> list[Path]:
     files = sorted(path for path in source.rglob("*") if path.name.endswith(ENDINGS) and path.is_file())
     if not files:
         raise CorpusError(f"{source} has no files {', '.join(ENDINGS)}: give the folder of the corpus, or its files")
-    return files
+    return [path for path in files if path.name.startswith("corpus.jsonl")] or files
 
 
 def read_jsonl(source: Path | str, meter: Meter | None = None) -> Iterator[Document]:
-    """Yield the documents of a file of JSON lines, or of all in a folder, in order.
+    """Yield the documents of a file of JSON rows, or of all in a folder, in order.
 
     Raises:
-        CorpusError: Naming file, line and field, for a row that is none, and for a file without rows.
+        CorpusError: Naming file, line (or row) and field, for a row that is none, and for a file without rows.
     """
     for path in jsonl_files(Path(source)):
+        for place, record in _rows(path, meter):
+            yield _document(mapping(record, place), place)
+
+
+def _rows(path: Path, meter: Meter | None) -> Iterator[tuple[str, Any]]:
+    opening = first_line(path)
+    if opening.startswith(b"["):
+        yield from not_empty(json_items(path, meter), path)
+    elif opening == b"{":
+        yield from json_objects(path, meter)
+    else:
         with open_unpacked(path, meter) as file:
-            for place, record in json_lines(file, str(path)):
-                yield _document(mapping(record, place), place)
+            yield from json_lines(file, str(path))
 
 
 def _document(row: Mapping[str, Any], place: str) -> Document:

@@ -57,7 +57,9 @@ def _print(each: dict[str, Any], where: str, console: Console) -> None:
     if each["missed"]:
         body.append(f"\nmissed documents: {printable(', '.join(each['missed']))}", "red")
     parts = ", ".join(f"{name} {value:g}" for name, value in each["parts"].items())
-    console.print(Panel(body, title=f"{where}: reward {each['score']:g}, {each['outcome']}", subtitle=parts))
+    reward = "none" if each["score"] is None else f"{each['score']:g}"
+    title = printable(f"{where}: reward {reward}, {each['outcome']}")
+    console.print(Panel(body, title=Text(title), subtitle=Text(printable(parts))))
 
 
 def printable(text: str) -> str:

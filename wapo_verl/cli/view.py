@@ -23,9 +23,12 @@ def view(
     step: Annotated[int | None, typer.Option(help="With --export: which step; the last by default.")] = None,
 ) -> None:
     """Show what a policy does: runs, steps, groups, episodes and tokens, in a browser."""
+    from retrieval_index.service.settings import is_loopback
     from wapo_verl.viewer.runs import ViewError, open_runs
 
     try:
+        if not token and not is_loopback(host):
+            raise ViewError(f"--host {host} lets other machines in: leave --no-token out, or listen on 127.0.0.1")
         runs = open_runs(paths)
         if export is None:
             _serve(runs, host, port, secrets.token_urlsafe(16) if token else None)
@@ -45,10 +48,12 @@ def _serve(runs: list[Run], host: str, port: int, token: str | None) -> None:
     """Serve until interrupted; the address is printed once it is taken, before the first request."""
     import uvicorn
 
+    from retrieval_index.service.connection import BoundedConnection
     from wapo_verl.viewer.app import create_app
 
     listener = socket.create_server((host, port))
     shown = f"http://{host}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
     typer.echo(f"{len(runs)} run(s) at {shown}   (Ctrl-C ends it)")
-    config = uvicorn.Config(create_app(runs, token), log_level="warning", access_log=False)
+    application = create_app(runs, token)
+    config = uvicorn.Config(application, http=BoundedConnection, ws="none", log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listener])

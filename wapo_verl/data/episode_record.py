@@ -69,10 +69,13 @@ def reward_parts(line: Mapping[str, Any]) -> dict[str, float]:
     """Return the named parts of a line's reward: `reward_parts`, or its further keys that hold numbers."""
     declared = line.get("reward_parts")
     if isinstance(declared, Mapping):
-        return {str(name): float(value) for name, value in declared.items()}
+        return {str(name): float(value) for name, value in declared.items() if _is_number(value)}
     known = {*WRITTEN_BY_VERL, *KEYS, "reward"}
     return {
-        name: float(value)
-        for name, value in line.items()
-        if name not in known and isinstance(value, int | float) and value == value
+        name: float(value) for name, value in line.items() if name not in known and _is_number(value) and value == value
     }
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a number that a float can hold."""
+    return isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 1024)

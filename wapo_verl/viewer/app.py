@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from wapo_verl.viewer import completions
 from wapo_verl.viewer.completions import StepReader
@@ -17,6 +18,7 @@ from wapo_verl.viewer.runs import RecordSet, Run, ViewError
 
 STATIC = Path(__file__).with_name("static")
 COOKIE = "wapo_verl_view"
+OWN_NAMES = ["localhost", "127.0.0.1"]
 HEADERS = {
     # Scripts and styles of this address alone, no frames, no forms, no other host: a policy's text can do nothing.
     "Content-Security-Policy": (
@@ -31,14 +33,37 @@ WATCHED = {"length": "length", "repetition": "length", "answer": "answer"}
 """Part of a guard rule's name -> what its worst completions are sorted by; reward for all others."""
 
 
+DEEPEST = 100
+"""Levels of a value of a record that are answered; a browser's JSON and this encoder have limits of their own."""
+
+
 class Answer(Response):
-    """A JSON answer; a number that is not finite becomes null, which is what a page can read."""
+    """A JSON answer; a number that is not finite, or that no float holds, becomes null, which a page can read."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Encode the content."""
-        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+        options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        try:
+            return orjson.dumps(content, option=options)
+        except orjson.JSONEncodeError:
+            return orjson.dumps(_plain(content, DEEPEST), option=options)
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """Return a value without what JSON's encoder refuses: lone surrogates, whole numbers beyond 64 bits, depth."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value) if value.bit_length() < 1024 else None
+    if isinstance(value, dict | list) and levels == 0:
+        return "(nested too deeply)"
+    if isinstance(value, dict):
+        return {_plain(str(name), 0): _plain(item, levels - 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, levels - 1) for item in value]
+    return value
 
 
 def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
@@ -46,9 +71,11 @@ def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
 
     Args:
         runs: what is shown.
-        token: what the address must hold the first time (`?token=...`; a cookie keeps it); None asks for none.
+        token: what the address must hold the first time (`?token=...`; a cookie keeps it); None asks for none, and
+            then answers requests to this machine's own names alone: a page of another host could give its name this
+            machine's address, and ask through the browser.
     """
-    app = FastAPI(title="wapo-verl view", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="wapo-verl view", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     reader = StepReader()
 
     @app.middleware("http")
@@ -59,6 +86,9 @@ def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
         if token is not None and given is not None and hmac.compare_digest(given.encode(), token.encode()):
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return answer
+
+    if token is None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES)
 
     @app.exception_handler(ViewError)
     async def one_sentence(_: Request, error: Exception) -> Response:
@@ -139,7 +169,7 @@ def _refusal(request: Request, token: str | None) -> Response | None:
     """Return the answer to a request that has no token, or that changes something; None where it may go on."""
     if request.method not in ("GET", "HEAD"):
         return Answer({"error": "the viewer only reads"}, status_code=405)
-    if token is None or request.url.path.startswith("/static/"):
+    if token is None or request.scope["path"].startswith("/static/"):
         return None
     given = request.query_params.get("token") or request.cookies.get(COOKIE) or ""
     if hmac.compare_digest(given.encode(), token.encode()):

@@ -48,7 +48,9 @@ class Step:
             line = file.readline()
         try:
             read = _decoded(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            return self.lines[place]
+        if not isinstance(read, dict):
             return self.lines[place]
         return read if read.get("uid") == self.lines[place].get("uid") else self.lines[place]
 
@@ -68,7 +70,7 @@ class StepReader:
         """
         try:
             state = file.stat()
-        except FileNotFoundError as error:
+        except OSError as error:
             raise ViewError(f"{file} is not there (any more)") from error
         key = (file, state.st_mtime_ns, state.st_size)
         with self._lock:
@@ -92,7 +94,7 @@ def _parse(file: Path) -> Step:
                 continue
             try:
                 value = _without_tokens(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
                     return Step(file, tuple(lines), tuple(places), cut=True)
                 raise ViewError(f"{file}, line {number}, is not JSON ({error})") from error
@@ -139,7 +141,7 @@ def group_key(line: Mapping[str, Any], place: int) -> str:
 def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return what a cell of the page needs of a completion."""
     episode = _mapping(line.get("episode"))
-    queries = list(episode.get("queries") or ())
+    queries = _list(episode.get("queries"))
     gold, missed = gold_documents(line)
     return {
         "key": key_of(line, place),
@@ -153,18 +155,23 @@ def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
         "tokens": line.get("token_count"),
         "gold": len(gold),
         "missed": missed,
-        "documents": sorted({str(found) for ids in episode.get("document_ids") or () for found in ids}),
+        "documents": sorted(_returned(episode)),
     }
 
 
 def gold_documents(line: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the gold documents of a completion's question, and those of them that no search returned."""
-    gold = [str(name) for name in _mapping(line.get("gts")).get("document_ids") or ()]
+    gold = [str(name) for name in _list(_mapping(line.get("gts")).get("document_ids"))]
     episode = _mapping(line.get("episode"))
     if not episode:
         return gold, []
-    returned = {str(found) for ids in episode.get("document_ids") or () for found in ids}
+    returned = _returned(episode)
     return gold, [name for name in gold if name not in returned]
+
+
+def _returned(episode: Mapping[str, Any]) -> set[str]:
+    """Return the ids of all documents that an episode's searches returned."""
+    return {str(name) for ids in _list(episode.get("document_ids")) for name in _list(ids)}
 
 
 def groups(step: Step) -> list[dict[str, Any]]:
@@ -208,8 +215,8 @@ def detail(line: Mapping[str, Any], place: int) -> dict[str, Any]:
     episode = _mapping(line.get("episode"))
     gold, _ = gold_documents(line)
     searches = [
-        {"query": query, "documents": [{"id": str(name), "gold": str(name) in gold} for name in found]}
-        for query, found in zip(episode.get("queries") or (), episode.get("document_ids") or (), strict=False)
+        {"query": query, "documents": [{"id": str(name), "gold": str(name) in gold} for name in _list(ids)]}
+        for query, ids in zip(_list(episode.get("queries")), _list(episode.get("document_ids")), strict=False)
     ]
     output = str(line.get("output", ""))
     return {
@@ -218,11 +225,17 @@ def detail(line: Mapping[str, Any], place: int) -> dict[str, Any]:
         "question": str(line.get("input", "")),
         "answers": answers(line),
         "gold_documents": gold,
-        "turn_texts": line.get("turns") or [{"role": "assistant", "text": output}],
+        "turn_texts": _turns(line) or [{"role": "assistant", "text": output}],
         "search_results": searches,
         "timing": _mapping(line.get("timing")),
         "tokens": line.get("tokens"),
     }
+
+
+def _turns(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the turns of a completion, each with a role and a text."""
+    turns = (turn for turn in _list(line.get("turns")) if isinstance(turn, dict))
+    return [{**turn, "role": str(turn.get("role", "")), "text": str(turn.get("text", ""))} for turn in turns]
 
 
 def answers(line: Mapping[str, Any]) -> list[str]:
@@ -260,5 +273,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """Return a number; None for anything else, and for what no float holds."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None

@@ -40,7 +40,7 @@ class RecordSet:
         """Return the steps that there are, in order; looked up anew, since a run may be writing."""
         if self.single is not None:
             return [0]
-        return sorted(int(file.stem) for file in self.folder.glob("*.jsonl") if file.stem.isdigit())
+        return sorted(int(file.stem) for file in self.folder.glob("*.jsonl") if _is_step(file))
 
     def file(self, step: int) -> Path:
         """Return the file of a step."""
@@ -113,7 +113,7 @@ def _metrics_line(line: bytes, file: Path) -> tuple[int, dict[str, float]]:
         read = orjson.loads(line)
         data = read["data"].items()
         return int(read["step"]), {name: float(value) for name, value in data if isinstance(value, int | float)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ViewError(f"{file} has a line that is not a step's metrics ({line[:60]!r}...): {error}") from error
 
 
@@ -166,12 +166,16 @@ def _run(folder: Path) -> Run:
     run = Run(folder.name, folder)
     for place in (folder, *_folders(folder)):
         files = sorted(place.glob("*.jsonl"))
-        if any(file.stem.isdigit() for file in files):
+        if any(map(_is_step, files)):
             run.sets.append(RecordSet("records" if place == folder else place.name, place))
         if place == folder:
-            others = (file for file in files if not file.stem.isdigit())
+            others = (file for file in files if not _is_step(file))
             run.metrics_file = next((file for file in others if _is_metrics(file)), None)
     return run
+
+
+def _is_step(file: Path) -> bool:
+    return file.stem.isascii() and file.stem.isdigit()
 
 
 def _is_metrics(file: Path) -> bool:

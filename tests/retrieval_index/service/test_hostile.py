@@ -225,7 +225,7 @@ QUERIES = {
     "a thousand accents": "g" + "\u0301" * 10_000,
     "one character that becomes eighteen": "\ufdfa" * 20_000,
     "a long word": "a" * 1_000_000,
-    "many words": " ".join(f"w{n}" for n in range(200_000)),
+    "many words": " ".join(f"w{n}" for n in range(150_000)),
     "many stopwords": "the who " * 100_000,
     "unspaced": "五岳" * 100_000,
 }
@@ -259,7 +259,7 @@ def test_a_body_above_the_limit_gets_its_answer_before_the_connection_closes(
 async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the application alone, in hundredths of a second."""
     monkeypatch.setattr(retrieve, "BODY_S", 0.05)
-    monkeypatch.setattr(answers, "REST_S", 0.05)
+    monkeypatch.setattr(answers, "REST_S", 0.01)
     sent: list[Any] = []
 
     async def never() -> Any:

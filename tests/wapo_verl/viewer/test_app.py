@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def client(run: Path, token: str | None = None) -> httpx.Client:
-    return TestClient(create_app(open_runs([run]), token))
+    return TestClient(create_app(open_runs([run]), token), base_url="http://localhost")
 
 
 def test_without_the_token_nothing_is_told(run: Path) -> None:
