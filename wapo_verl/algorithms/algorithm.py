@@ -123,8 +123,8 @@ class Algorithm:
 
     @property
     def loss_mode(self) -> str:
-        """The default `actor.policy_loss.loss_mode`."""
-        return str(self.defaults[LOSS_MODE])
+        """The `actor.policy_loss.loss_mode` where nothing else is asked for: the first loss of its own, or veRL's."""
+        return next(iter(self.losses), str(self.defaults[LOSS_MODE]))
 
     def default_options(self) -> dict[str, str]:
         """Return each option's default value."""

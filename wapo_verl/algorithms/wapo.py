@@ -14,6 +14,7 @@ negative update (`+wapo.negative_weights`) trains on losers' tokens of chosen bi
 clips their ratio on both sides. The trainer skips the optimizer's step of a batch without a winner.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -118,6 +119,19 @@ def clipped_loss(inputs: LossInputs) -> TokenLoss:
     return TokenLoss(values=torch.where(active, -inputs.advantages * torch.exp(clipped), 0.0))
 
 
+def truncated_loss(inputs: LossInputs) -> TokenLoss:
+    """Return -min(rho, 1+eps)*A*lp with the first factor held constant, and zero where A is 0; eps as above.
+
+    WAPO with truncated importance sampling (arXiv 1802.01561, its rho-bar): up to 1+eps the gradient is that of
+    `clipped_loss`; above, a token weighs 1+eps, where the clip gives it no gradient.
+    """
+    active = (inputs.advantages != 0) & inputs.response_mask
+    log_ratio = torch.where(active, inputs.log_prob - inputs.old_log_prob, 0.0).detach()
+    weights = torch.exp(log_ratio.clamp(max=math.log1p(inputs.actor.clip_ratio_high)))
+    log_prob = torch.where(active, inputs.log_prob, 0.0)
+    return TokenLoss(values=torch.where(active, -weights * inputs.advantages * log_prob, 0.0))
+
+
 def reinforce_loss(inputs: LossInputs) -> TokenLoss:
     """Return -lp*A on winners' tokens and zero where A is 0: WAPO without importance sampling."""
     active = (inputs.advantages != 0) & inputs.response_mask
@@ -130,9 +144,33 @@ def sequence_length(config: Any) -> int:
     return int(rollout.prompt_length) + int(rollout.response_length)
 
 
+def _correction(config: Any) -> Mapping[str, Any]:
+    """Return veRL's `algorithm.rollout_correction`, empty where a configuration has none."""
+    return config.algorithm.get("rollout_correction") or {}
+
+
+def _loss_mode(config: Any) -> str:
+    """Choose the loss: `rollout_correction.rollout_is=token` asks for truncated importance sampling."""
+    return TRUNCATED if _correction(config).get("rollout_is") else "wapo"
+
+
+def _eps(config: Any) -> float:
+    """Return eps: `rollout_correction.rollout_is_threshold` - 1 where that truncates, else as published."""
+    threshold = _correction(config).get("rollout_is_threshold")
+    truncates = _loss_mode(config) == TRUNCATED and _is_number(threshold)
+    return float(str(threshold)) - 1 if truncates else 9.0
+
+
+def _is_number(threshold: Any) -> bool:
+    """Tell a bound from veRL's "lower_upper", two bounds outside which a token is left out."""
+    return threshold is not None and "_" not in str(threshold)
+
+
+TRUNCATED = "wapo_truncated"
+
 DEFAULTS: Mapping[str, Default] = {
-    f"{ACTOR}.policy_loss.loss_mode": "wapo",
-    f"{ACTOR}.clip_ratio_high": 9.0,
+    f"{ACTOR}.policy_loss.loss_mode": _loss_mode,
+    f"{ACTOR}.clip_ratio_high": _eps,
     f"{ACTOR}.loss_agg_mode": "seq-mean-token-sum-norm",
     f"{ACTOR}.loss_scale_factor": sequence_length,
     "algorithm.norm_adv_by_std_in_grpo": False,
@@ -151,8 +189,14 @@ NOTES: Mapping[str, str] = {
 
 def check(config: Any) -> list[Conflict]:
     """Return the settings of the resolved configuration that contradict WAPO, and why."""
-    actor, algorithm = config.actor_rollout_ref.actor, config.algorithm
+    actor, algorithm, correction = config.actor_rollout_ref.actor, config.algorithm, _correction(config)
+    per_token = correction.get("rollout_is") == "token" and _is_number(correction.get("rollout_is_threshold"))
     return errors(
+        (
+            actor.policy_loss.loss_mode == TRUNCATED and bool(correction.get("rollout_is")) and not per_token,
+            "algorithm.rollout_correction",
+            "WAPO's ratios are a token's, and have one bound: set rollout_is=token and rollout_is_threshold=NUMBER",
+        ),
         (
             bool(algorithm.get("norm_adv_by_std_in_grpo", False)),
             "algorithm.norm_adv_by_std_in_grpo",
@@ -193,7 +237,7 @@ def check(config: Any) -> list[Conflict]:
     )
 
 
-LOSSES = {"wapo": clipped_loss, "wapo_reinforce": reinforce_loss}
+LOSSES = {"wapo": clipped_loss, TRUNCATED: truncated_loss, "wapo_reinforce": reinforce_loss}
 
 WAPO = Algorithm(
     name="wapo",

@@ -8,7 +8,7 @@ mixed precision has to be named: without it veRL computes in bfloat16 whatever t
 import os
 from collections.abc import Mapping
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Default
 from wapo_verl.cpu.where import NAME, PLATFORM_VARIABLE, joined_cluster
@@ -22,8 +22,15 @@ def threads_per_process() -> int:
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def _ranks(config: DictConfig) -> int:
-    return int(config.trainer.n_gpus_per_node)
+def _devices(config: DictConfig) -> int:
+    """Return the logical devices of a run that starts its own Ray: the trainer's, and a separate rollout's."""
+    trainers, rollout = int(config.trainer.n_gpus_per_node), config.actor_rollout_ref.rollout
+    return trainers + int(rollout.nnodes) * int(rollout.n_gpus_per_node) * _is_separate(config)
+
+
+def _is_separate(config: DictConfig) -> bool:
+    """Tell whether trainer and rollout have devices of their own, in veRL's trainer or in ours."""
+    return str(OmegaConf.select(config, "trainer.v1.trainer_mode")).endswith("separate_async")
 
 
 _ROLLOUT = "actor_rollout_ref.rollout"
@@ -70,13 +77,21 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     "ray_kwargs.ray_init.include_dashboard": False,
     "ray_kwargs.ray_init.num_cpus": 16,
-    "ray_kwargs.ray_init.num_gpus": _ranks,
+    "ray_kwargs.ray_init.num_gpus": _devices,
     f"{_ENV}.{PLATFORM_VARIABLE}": NAME,
     f"{_ENV}.VLLM_CPU_KVCACHE_SPACE": "1",
     f"{_ENV}.VLLM_CPU_OMP_THREADS_BIND": "nobind",
     f"{_ENV}.OMP_NUM_THREADS": lambda _: str(threads_per_process()),
     f"{_ENV}.TORCH_COMPILE_DISABLE": "1",
 }
+
+SEPARATE_DEFAULTS: Mapping[str, Default] = {
+    f"{_ROLLOUT}.nnodes": 1,
+    f"{_ROLLOUT}.n_gpus_per_node": 1,
+    f"{_ROLLOUT}.checkpoint_engine.backend": "gloo",
+    f"{_ROLLOUT}.checkpoint_engine.custom_backend_module": "wapo_verl.cpu.checkpoint_engine",
+}
+"""What `separate_async` needs beside them: a rollout of its own, and a way for the weights to get there."""
 
 _OF_A_NEW_RAY = (
     "ray_kwargs.ray_init.include_dashboard",
@@ -88,4 +103,5 @@ _OF_A_NEW_RAY = (
 def cpu_defaults(config: DictConfig) -> Mapping[str, Default]:
     """Return the settings for a run on the CPU: without those of Ray's start where a running cluster is joined."""
     joined = joined_cluster(config) is not None
-    return {key: value for key, value in CPU_DEFAULTS.items() if not joined or key not in _OF_A_NEW_RAY}
+    wanted = {**SEPARATE_DEFAULTS, **CPU_DEFAULTS} if _is_separate(config) else CPU_DEFAULTS
+    return {key: value for key, value in wanted.items() if not joined or key not in _OF_A_NEW_RAY}

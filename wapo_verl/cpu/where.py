@@ -1,7 +1,12 @@
-"""Whether a run computes on this machine's CPU: it says so, or it uses this package where there is nothing else."""
+"""Whether a run computes on CPUs: it says so, or it uses this package where there is nothing else."""
 
+import logging
 import os
+import socket
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,7 +20,7 @@ RAY_ADDRESS_VARIABLE = "RAY_ADDRESS"
 
 
 def on_cpu(config: DictConfig) -> bool:
-    """Tell whether a run that uses this package computes on this machine's CPU.
+    """Tell whether a run that uses this package computes on this machine's CPU, or those of its cluster.
 
     It does where it asks for that, and where this machine has no accelerator and nothing says that the devices are
     elsewhere: a driver without a GPU may be a cluster's head, or a pod beside one.
@@ -32,9 +37,55 @@ def elsewhere(config: DictConfig) -> str | None:
     """Return what says that the run's devices are not this machine's own, or None."""
     if _chosen_platform() not in ("", NAME):
         return f"{PLATFORM_VARIABLE}={_chosen_platform()}"
+    joined = joined_cluster(config)
+    if joined is not None:
+        return None if joins_cpus(config) else joined
     if int(OmegaConf.select(config, "trainer.nnodes", default=1)) > 1:
         return f"trainer.nnodes={config.trainer.nnodes}"
-    return joined_cluster(config)
+    return None
+
+
+def joins_cpus(config: DictConfig) -> bool:
+    """Tell whether veRL joins the cluster that this machine is a node of, and that has logical devices alone."""
+    import ray
+
+    if ray.is_initialized():
+        return has_logical_devices(ray.nodes())
+    here = running_ray()
+    given = OmegaConf.select(config, "ray_kwargs.ray_init.address", default=None)
+    joined = given if given not in (None, "auto") else os.environ.get(RAY_ADDRESS_VARIABLE) or "auto"
+    return here is not None and joined in ("auto", here) and has_logical_devices(_nodes(here))
+
+
+def has_logical_devices(nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a cluster's nodes were started with logical GPUs, `ray start --num-gpus=1`, and have no real ones.
+
+    Ray notes the kind of an accelerator that it sees on a node as a resource, such as `accelerator_type:H100`. A
+    cluster whose GPU nodes are still to come has no GPUs yet, logical ones neither.
+
+    Args:
+        nodes: as `ray.nodes()` returns them.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    seen = any(name.startswith("accelerator_type:") for each in resources for name in each)
+    return not seen and any(each.get("GPU", 0) > 0 for each in resources)
+
+
+@cache
+def _nodes(address: str) -> list[dict[str, Any]]:
+    """Return the nodes of a cluster, which is joined for that moment; none of one that has ended."""
+    import ray
+
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return []
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        return list(ray.nodes())
+    finally:
+        ray.shutdown()
 
 
 def joined_cluster(config: DictConfig) -> str | None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from wapo_verl.algorithms import Batch, Conflict
 from wapo_verl.algorithms.algorithm import errors, warnings
+from wapo_verl.algorithms.wapo import TRUNCATED
 from wapo_verl.data.training_files import count_rows, first_ground_truths
 from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
 from wapo_verl.environments.episode import Episode
@@ -25,7 +26,7 @@ SAVED = ("model", "optimizer", "extra")
 
 def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
     """Return everything in a run's settings that contradicts something else."""
-    found = [*_trainer(run, decisions), *_guard(run), *_plans(run, decisions), *_sampling(run)]
+    found = [*_trainer(run, decisions), *_asynchronous(run), *_guard(run), *_plans(run, decisions), *_sampling(run)]
     found += [*_group_filter(run), *_data(run), *_search(run)]
     if run.algorithm is not None:
         found += [*_objective(run), *run.algorithm.check(run.config)]
@@ -57,6 +58,34 @@ def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
             bool(run.keys.winners_only) and not decisions.winners_only,
             "wapo.winners_only=true",
             str(decisions.why_all_rows),
+        ),
+    )
+
+
+def _asynchronous(run: Run) -> list[Conflict]:
+    """Find what veRL's `separate_async` needs and would end with an assertion for, once Ray has been started."""
+    if run.mode != "separate_async":
+        return []
+    config, rollout = run.config, run.config.actor_rollout_ref.rollout
+    batch, mini_batch = config.data.train_batch_size, config.actor_rollout_ref.actor.ppo_mini_batch_size
+    syncs = config.trainer.v1.separate_async.parameter_sync_step
+    mode = "trainer.v1.trainer_mode=separate_async"
+    return errors(
+        (
+            batch != syncs * mini_batch,
+            f"trainer.v1.separate_async.parameter_sync_step={syncs}",
+            f"is the number of updates between two syncs of the weights, each of {ACTOR}.ppo_mini_batch_size="
+            f"{mini_batch} prompts, and must make data.train_batch_size={batch} of them: set one of the three",
+        ),
+        (
+            rollout.nnodes < 1 or rollout.n_gpus_per_node < 1,
+            f"{ROLLOUT}.nnodes={rollout.nnodes}",
+            f"{mode} has a rollout on devices of its own: set it and {ROLLOUT}.n_gpus_per_node to 1 or more",
+        ),
+        (
+            rollout.checkpoint_engine.backend == "naive",
+            f"{ROLLOUT}.checkpoint_engine.backend=naive",
+            f"takes no weights to other devices, as {mode} needs: set it to nccl, nixl or another of veRL's",
         ),
     )
 
@@ -157,6 +186,7 @@ def _objective(run: Run) -> list[Conflict]:
     rollout, algorithm, bypass = run.config.actor_rollout_ref.rollout, run.config.algorithm, run.bypasses
     correction = algorithm.get("rollout_correction") or {}
     corrects = bool(correction.get("rollout_is") or correction.get("rollout_rs"))
+    loss = run.config.actor_rollout_ref.actor.policy_loss.loss_mode
     return errors(
         (
             bool(algorithm.get("use_kl_in_reward", False)),
@@ -190,7 +220,11 @@ def _objective(run: Run) -> list[Conflict]:
             f"{CORRECTION}.bypass_mode",
             "the ratio is taken to recomputed log-probs, not to the policy that sampled the completions",
         ),
-        (bypass and corrects, CORRECTION, "rollout_is and rollout_rs have no effect in bypass mode"),
+        (
+            bypass and corrects and (loss != TRUNCATED or bool(correction.get("rollout_rs"))),
+            CORRECTION,
+            f"rollout_is and rollout_rs have no effect in bypass mode; WAPO's loss {TRUNCATED} is for rollout_is=token",
+        ),
     )
 
 

@@ -150,7 +150,12 @@ def why_all_rows(run: Run) -> str | None:
     rules = (
         (run.algorithm is None, "algorithm.adv_estimator is none of this project's, which tell who has an advantage"),
         (run.keys.trainer is False, "wapo.trainer=false leaves the step to veRL's own trainer"),
-        (run.mode != "sync", f"trainer.v1.trainer_mode={run.mode} is not built nor tested for it; sync mode is"),
+        (run.mode not in MODES, f"trainer.v1.trainer_mode={run.mode} is none of the modes of this project's trainer"),
+        (
+            run.mode == "separate_async" and not run.bypasses,
+            "trainer.v1.trainer_mode=separate_async keeps the weights for its old log-probs as it computes them on "
+            "every row, unless algorithm.rollout_correction.bypass_mode=True takes the rollout's own",
+        ),
         (actor.strategy not in STRATEGIES, f"{ACTOR}.strategy={actor.strategy} has no engine of this project's"),
         (bool(OmegaConf.select(config, "critic.enable")), "critic.enable trains a critic on every row"),
         (bool(OmegaConf.select(config, "distillation.enabled")), "distillation.enabled trains on every row"),

@@ -53,7 +53,7 @@ from wapo_verl.training.update import (
 )
 
 POLL_SECONDS = 0.05
-"""Not in `separate_async`, where veRL takes a wait of one poll for idleness."""
+"""Not where `separate_async` lends its trainer's devices to the rollout: there a wait of one poll means idleness."""
 
 
 class WapoTrainer(PPOTrainer):
@@ -104,7 +104,9 @@ class WapoTrainer(PPOTrainer):
     def _build_replay_buffer(self) -> ReplayBuffer:
         """Build veRL's replay buffer, in which the group filter has an end."""
         buffer = super()._build_replay_buffer()
-        if self.trainer_mode != "separate_async":
+        separate = self.trainer_mode == "separate_async"
+        lends = separate and self.config.trainer.v1.separate_async.hybrid_rollout.enable_switch
+        if not lends:
             buffer.poll_interval = POLL_SECONDS
         batches = self.decisions.filter_batches
         return buffer if batches is None else bounded(buffer, batches)

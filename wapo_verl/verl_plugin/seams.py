@@ -309,6 +309,20 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         ),
     ),
     CPU: (
+        *_of(
+            "verl.checkpoint_engine.base",
+            "CheckpointEngine",
+            "CheckpointEngineRegistry",
+            "CheckpointEngineRegistry.register(backend)",
+            replaced=[
+                "CheckpointEngine.build_topology(cls, actor_wg_world_size, rollout_world_size, metadata)",
+                "CheckpointEngine.finalize(self)",
+                "CheckpointEngine.init_process_group(self, **kwargs)",
+                "CheckpointEngine.prepare(self)",
+                "CheckpointEngine.receive_weights(self, global_steps=)",
+                "CheckpointEngine.send_weights(self, weights, global_steps=)",
+            ],
+        ),
         *_of("verl.plugin.platform", "PlatformBase", "PlatformRegistry", "platform_manager"),
         *_of(
             "verl.plugin.platform.platform_manager",

@@ -13,7 +13,7 @@ from types import ModuleType
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import wapo_verl
-from wapo_verl.cpu.where import PLATFORM_VARIABLE, accelerator, asks_for_cpu, elsewhere, on_cpu
+from wapo_verl.cpu.where import PLATFORM_VARIABLE, accelerator, asks_for_cpu, elsewhere, joined_cluster, on_cpu
 from wapo_verl.verl_plugin.asks import TRAINER_MODE, TRAINER_PREFIX, asked
 from wapo_verl.verl_plugin.errors import PluginError
 from wapo_verl.verl_plugin.fit import fit
@@ -34,6 +34,8 @@ def start(config: DictConfig) -> None:
     if on_cpu(config):
         use_cpu()
         check_workers_platform()
+        if not asks_for_cpu(config) and joined_cluster(config) is not None:
+            print("wapo-verl: computes on CPUs: the nodes of this Ray cluster have logical GPUs alone", flush=True)
     elif accelerator() is None and not asks_for_cpu(config):
         print(f"wapo-verl: the devices are not this machine's, since {elsewhere(config)}", flush=True)
     _ours("wapo_verl.settings.run", config).apply(config)

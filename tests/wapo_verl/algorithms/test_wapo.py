@@ -30,12 +30,12 @@ def test_the_package_needs_no_verl() -> None:
 def test_the_table_holds_ours_by_name() -> None:
     assert ALGORITHMS["wapo"] is WAPO
     assert ALGORITHMS.get("grpo") is None, "veRL's own stay veRL's"
-    assert next(iter(WAPO.losses)) == WAPO.defaults["actor_rollout_ref.actor.policy_loss.loss_mode"]
+    assert (WAPO.loss_mode, ALGORITHMS["raft"].loss_mode) == ("wapo", "gpg")
 
 
 def test_of_our_losses_only_cpgds_acts_without_an_advantage() -> None:
     assert own_losses(acts_without_advantage=True) == {"cpgd"}
-    assert own_losses(acts_without_advantage=False) == {"wapo", "wapo_reinforce"}
+    assert own_losses(acts_without_advantage=False) == {"wapo", "wapo_truncated", "wapo_reinforce"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

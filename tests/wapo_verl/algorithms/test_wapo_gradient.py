@@ -135,6 +135,25 @@ def test_without_importance_sampling_it_is_reinforce_on_winners(
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
 
 
+@QUICK
+@given(drawn=batches(2), seed=st.integers(0, 2**31), eps=st.sampled_from([0.2, 1.0, 9.0]))
+def test_truncated_weights_bound_the_ratio_and_keep_the_gradient(
+    drawn: tuple[list[Row], Split], seed: int, eps: float, verl: None
+) -> None:
+    """The gradient of a winner's token is -min(rho, 1+eps) times its weight, above the bound too."""
+    rows, split = drawn
+    log_probs, old = drawn_log_probs(rows, seed)
+    config = actor_config("wapo_truncated", eps, 64)
+    found, _ = verl_gradient(rows, split, log_probs, old, advantages_from_keys(rows, "wapo"), config)
+    mini_batches = len(rows) // split.mini_batch
+    drawn_rows = zip(rows, found, log_probs, old, reference_weights(rows, 64), strict=True)
+    for row, got, now, before, weight in drawn_rows:
+        wanted, own = torch.zeros_like(got), slice(row.prompt - 1, row.prompt - 1 + len(row.mask))
+        ratios = torch.exp(now[own] - before).clamp(max=1 + eps)
+        wanted[own] = -float(weight) * mini_batches * ratios * torch.tensor(row.mask, dtype=torch.float64)
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
+
+
 def test_a_ratio_that_overflows_has_a_zero_gradient_not_nan(verl: None) -> None:
     rows = [Row("a_", 0, 0, 10, False, (1, 1), 1), Row("a_", 1, 0, 0, False, (1, 1), 1)]
     log_probs = [torch.tensor([-0.1, -0.1, 0.0], dtype=torch.float64)] * 2

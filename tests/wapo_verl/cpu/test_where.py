@@ -59,15 +59,50 @@ def test_a_variable_says_so_too(monkeypatch: pytest.MonkeyPatch, name: str, valu
     assert not where.on_cpu(config())
 
 
-def test_a_cluster_left_by_ray_start_is_joined_so_its_devices_count(tmp_path: Path) -> None:
-    """`ray start --head` writes its address there, and `ray.init()` without one joins it."""
+HEAD = {"Alive": True, "Resources": {"CPU": 8.0}}
+LOGICAL = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+REAL = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 8.0, "accelerator_type:H100": 1.0}}
+GPU_CLUSTERS = {
+    "a head beside GPU nodes": [HEAD, REAL],
+    "a head whose GPU nodes are still to come": [HEAD],
+    "a node that only declares GPUs beside one that has them": [LOGICAL, REAL],
+    "one whose CPU node is gone": [REAL, {**LOGICAL, "Alive": False}],
+}
+
+
+@pytest.fixture
+def cluster_here(tmp_path: Path) -> str:
+    """A cluster as `ray start` leaves it: its address in the file that `ray.init()` reads."""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
+    return "10.0.0.1:6379"
+
+
+@pytest.mark.parametrize("name", GPU_CLUSTERS)
+def test_a_cluster_left_by_ray_start_is_joined_so_its_devices_count(
+    name: str, cluster_here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(where, "_nodes", lambda address: GPU_CLUSTERS[name])
     assert where.elsewhere(config()) == "a Ray cluster runs on this machine (10.0.0.1:6379)"
-    assert not where.on_cpu(config())
+    assert not where.on_cpu(config(nnodes=2))
     assert where.on_cpu(config(address="local")), "which starts a Ray of its own"
+
+
+def test_a_cluster_of_logical_devices_computes_on_cpus(cluster_here: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its address is given; one elsewhere is not asked."""
+    monkeypatch.setattr(where, "_nodes", lambda address: {cluster_here: [LOGICAL, LOGICAL]}[address])
+    for address in (None, "auto", cluster_here):
+        assert where.on_cpu(config(nnodes=2, address=address))
+    monkeypatch.setenv("RAY_ADDRESS", cluster_here)
+    assert where.on_cpu(config(nnodes=2))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert not where.on_cpu(config(nnodes=2))
+    assert not where.on_cpu(config(address="ray://10.0.0.1:10001"))
 
 
 def test_so_do_those_of_a_cluster_that_this_process_has_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "nodes", lambda: [HEAD, REAL])
     assert not where.on_cpu(config())
+    monkeypatch.setattr(ray, "nodes", lambda: [LOGICAL])
+    assert where.on_cpu(config())

@@ -23,6 +23,7 @@ LINEAR = ("wapo.clip_schedule", {"kind": "linear", "final": 0.2})
 LOSERS = ("wapo.negative_weights.neg_peak", 0.1)
 ROLLBACK = ("wapo.guard.action", "rollback")
 SAVING = ("trainer.save_freq", 5)
+APART = ("trainer.v1.trainer_mode", "separate_async")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,16 @@ def run() -> DictConfig:
             [ROLLBACK, SAVING, (f"{ACTOR}.checkpoint.load_contents", ["model", "optimizer"])],
             "checkpoint.load_contents leaves out extra: add them, or set wapo.guard.action=stop",
         ),
+        # Devices apart.
+        (
+            [APART, (f"{ACTOR}.ppo_mini_batch_size", 512)],
+            "parameter_sync_step=4: .* must make data.train_batch_size=1024",
+        ),
+        (
+            [APART, (f"{ROLLOUT}.nnodes", 0)],
+            f"{ROLLOUT}.nnodes=0: trainer.v1.trainer_mode=separate_async has a rollout",
+        ),
+        ([APART], "checkpoint_engine.backend=naive: takes no weights to other devices"),
         # What no trainer would obey.
         ([("wapo.guard.action", "warn"), ("wapo.trainer", False)], "wapo.guard: only this project's trainer obeys it"),
         ([("wapo.guard.action", "warn"), ("trainer.v1.trainer_mode", "mine")], r"to one of sync, .* \(it is mine\)"),
@@ -122,7 +133,7 @@ def test_a_schedule_starts_at_the_clip_of_the_run(run: DictConfig) -> None:
 
 def test_a_warning_needs_no_checkpoints_and_stopping_works_in_every_mode(run: DictConfig) -> None:
     resolve(changed(run, ("wapo.guard.action", "warn")))
-    resolve(changed(run, ("wapo.guard.action", "stop"), SAVING, ("trainer.v1.trainer_mode", "separate_async")))
+    resolve(changed(run, ("wapo.guard.action", "stop"), SAVING, ("trainer.v1.trainer_mode", "colocate_async")))
 
 
 def test_evaluating_a_checkpoint_leaves_the_guard_out(run: DictConfig) -> None:

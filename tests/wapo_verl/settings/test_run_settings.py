@@ -70,18 +70,46 @@ def test_verls_own_algorithms_are_left_alone(gpu: None) -> None:
     assert config == untouched
 
 
+SEPARATE = [
+    "trainer.v1.trainer_mode=separate_async",
+    "trainer.v1.separate_async.parameter_sync_step=1",
+    "actor_rollout_ref.rollout.nnodes=1",
+    "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
+]
+
+
 @pytest.mark.parametrize(
     ("overrides", "mode"),
     [
         (["algorithm.adv_estimator=wapo", "+wapo.trainer=false"], "sync"),
         (["algorithm.adv_estimator=grpo", "+wapo.trainer=true"], "wapo_sync"),
-        (["algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=separate_async"], "wapo_separate_async"),
+        (["algorithm.adv_estimator=wapo", "trainer.v1.trainer_mode=colocate_async"], "wapo_colocate_async"),
+        (["algorithm.adv_estimator=wapo", *SEPARATE], "wapo_separate_async"),
     ],
 )
 def test_the_trainer_can_be_chosen(gpu: None, overrides: list[str], mode: str) -> None:
     config = make_config(*overrides)
     run_settings.apply(config)
     assert config.trainer.v1.trainer_mode == mode
+
+
+@pytest.mark.parametrize("algorithm", ["wapo", "grpo"])
+def test_on_the_cpu_separate_async_gets_a_rollout_and_a_way_for_the_weights(cpu: None, algorithm: str) -> None:
+    """Under veRL's own trainer too; what the user chose stays."""
+    mode = [*SEPARATE[:2], "trainer.device=cpu", f"algorithm.adv_estimator={algorithm}"]
+    config = make_config(*mode, "trainer.n_gpus_per_node=2")
+    run_settings.apply(config)
+    rollout = config.actor_rollout_ref.rollout
+    assert (rollout.nnodes, rollout.n_gpus_per_node, rollout.checkpoint_engine.backend) == (1, 1, "gloo")
+    assert rollout.checkpoint_engine.custom_backend_module == "wapo_verl.cpu.checkpoint_engine"
+    assert config.ray_kwargs.ray_init.num_gpus == 3, "two ranks of the trainer, one rollout"
+    chosen = make_config(*mode, "actor_rollout_ref.rollout.checkpoint_engine.backend=nixl")
+    run_settings.apply(chosen)
+    assert chosen.actor_rollout_ref.rollout.checkpoint_engine.backend == "nixl"
+    assert chosen.ray_kwargs.ray_init.num_gpus == 2
+    sync = make_config("trainer.device=cpu", f"algorithm.adv_estimator={algorithm}")
+    run_settings.apply(sync)
+    assert sync.actor_rollout_ref.rollout.checkpoint_engine.backend == "naive"
 
 
 def test_the_head_of_a_gpu_cluster_is_no_cpu_run(cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,8 @@ def test_the_algorithms_default_wins_over_a_features(monkeypatch: pytest.MonkeyP
             "algorithm.rollout_correction={bypass_mode: false, rollout_is: token}",
             "rollout_is and rollout_rs are not computed for this project's algorithms",
         ),
+        ("algorithm.rollout_correction.rollout_is=sequence", "WAPO's ratios are a token's, and have one bound"),
+        ("algorithm.rollout_correction={rollout_is: token, rollout_is_threshold: 0.5_5.0}", "set rollout_is=token"),
         (f"{ACTOR}.clip_ratio_high=0", f"{ACTOR}.clip_ratio_high"),
         ("+wapo.truncated=cut", "wapo.truncated=cut is not possible: choose keep, zero, drop"),
     ],
@@ -196,12 +198,27 @@ def test_a_baseline_with_another_loss_is_told_so() -> None:
         (f"{ACTOR}.loss_scale_factor=null", "depends on the split"),
         (f"{ACTOR}.entropy_coeff=0.01", "entropy bonus"),
         (f"{ACTOR}.use_kl_loss=True", "KL loss"),
-        ("algorithm.rollout_correction.rollout_is=token", "no effect in bypass mode"),
+        ("algorithm.rollout_correction.rollout_rs=token_k1", "no effect in bypass mode"),
         ("algorithm.rollout_correction=null", "recomputed log-probs"),
     ],
 )
 def test_a_doubtful_setting_is_a_warning_that_says_why(override: str, words: str) -> None:
     assert words in applied(WAPO, override)[2]
+
+
+def test_one_key_asks_for_truncated_importance_sampling() -> None:
+    """veRL's own key; its bound becomes the loss's, and what the user sets himself stays."""
+    truncate = "algorithm.rollout_correction.rollout_is=token"
+    config, _, printed = applied(WAPO, truncate)
+    actor = config.actor_rollout_ref.actor
+    assert (actor.policy_loss.loss_mode, actor.clip_ratio_high) == ("wapo_truncated", 1.0)
+    assert "warning" not in printed
+    config, _, _ = applied(WAPO, truncate, "algorithm.rollout_correction.rollout_is_threshold=5.0")
+    assert config.actor_rollout_ref.actor.clip_ratio_high == 4.0
+    config, _, printed = applied(WAPO, truncate, f"{ACTOR}.policy_loss.loss_mode=wapo")
+    assert config.actor_rollout_ref.actor.policy_loss.loss_mode == "wapo"
+    assert "no effect in bypass mode; WAPO's loss wapo_truncated" in printed
+    assert "no effect in bypass mode" in applied("algorithm.adv_estimator=grpo_ref", truncate)[2]
 
 
 def test_wapos_own_keys_need_no_place_in_verls_config() -> None:

@@ -11,14 +11,6 @@ from wapo_verl.settings.keys import SettingsError
 from wapo_verl.training.decisions import Decisions
 
 OFF = {
-    (
-        "trainer.v1.trainer_mode",
-        "wapo_colocate_async",
-    ): "trainer.v1.trainer_mode=colocate_async is not built nor tested",
-    (
-        "trainer.v1.trainer_mode",
-        "wapo_separate_async",
-    ): "trainer.v1.trainer_mode=separate_async is not built nor tested",
     ("critic.enable", True): "critic.enable trains a critic on every row",
     ("distillation.enabled", True): "distillation.enabled trains on every row",
     (f"{ACTOR}.strategy", "megatron"): f"{ACTOR}.strategy=megatron has no engine of this project's",
@@ -56,6 +48,26 @@ def test_wapo_does_it_by_itself(run: DictConfig) -> None:
     used, reason, printed = decided(changed(run))
     assert (used, reason) == (True, None)
     assert "wapo.winners_only True wapo updates leave out the rows without an advantage" in printed
+
+
+SEPARATE = [
+    ("trainer.v1.trainer_mode", "separate_async"),
+    (f"{ROLLOUT}.nnodes", 1),
+    (f"{ROLLOUT}.checkpoint_engine.backend", "nccl"),
+]
+
+
+@pytest.mark.parametrize("mode", [[("trainer.v1.trainer_mode", "colocate_async")], SEPARATE], ids=["colocate", "apart"])
+def test_asynchronous_modes_do_it_too(mode: list[tuple[str, Any]], run: DictConfig) -> None:
+    assert decided(changed(run, *mode))[:2] == (True, None)
+
+
+def test_recomputed_log_probs_of_apart_devices_are_of_every_row(run: DictConfig) -> None:
+    recomputed = ("algorithm.rollout_correction.bypass_mode", False)
+    assert decided(changed(run, recomputed), recomputed[0])[0]
+    used, reason, _ = decided(changed(run, *SEPARATE, recomputed), recomputed[0])
+    assert not used
+    assert "unless algorithm.rollout_correction.bypass_mode=True" in str(reason)
 
 
 def test_a_kl_loss_that_leaves_losers_out_is_let_in(run: DictConfig) -> None:

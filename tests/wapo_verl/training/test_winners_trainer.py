@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tensordict import NonTensorStack, TensorDict
+from support.stored_rows import Queue
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 from verl.utils.metric import AggregationType, Metric
@@ -24,29 +24,6 @@ LENGTHS = (3, 1, 2, 4, 2, 3, 1, 2)  # response tokens of the rows of groups a, a
 KEYS = tuple(f"{group}_{number}_0" for group in "abcd" for number in (0, 1))
 PROMPT = 2
 SPREAD = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # winners: rows 0 and 3 of one mini-batch, 7 of the other
-
-
-class Queue:
-    """Stands in for TransferQueue: fields by key, and metadata that, as there, does not remember a batch's extras."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, Any]] = {}
-
-    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
-        found = TensorDict({}, batch_size=len(keys))
-        for name in select_fields:
-            values = [self.rows[key][name] for key in keys]
-            tensors = isinstance(values[0], torch.Tensor)
-            found[name] = (
-                torch.nested.as_nested_tensor(values, layout=torch.jagged) if tensors else NonTensorStack(*values)
-            )
-        return found
-
-    def kv_batch_put(self, keys: list[str], partition_id: str, fields: TensorDict) -> KVBatchMeta:
-        for name, values in fields.items():
-            for key, value in zip(keys, values.unbind(), strict=True):
-                self.rows[key][name] = value
-        return KVBatchMeta(partition_id=partition_id, keys=list(keys), tags=[self.rows[key]["tag"] for key in keys])
 
 
 class Workers:

@@ -23,9 +23,10 @@ DRIVER = TESTS / "support" / "joining_run.py"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Path]:
-    """A head with logical GPUs, as on a node whose driver sees none; its folder's path must be short for sockets."""
+    """A head with GPUs, as Ray has them where it sees an H100; its folder's path must be short for sockets."""
     folder = Path(tempfile.mkdtemp(prefix="ray"))
-    options = ["--num-cpus=4", "--num-gpus=2", f"--port={free_port()}", "--include-dashboard=false", "--block"]
+    options = ["--num-cpus=4", "--num-gpus=2", '--resources={"accelerator_type:H100": 1}']
+    options += [f"--port={free_port()}", "--include-dashboard=false", "--block"]
     head = subprocess.Popen(
         [RAY, "start", "--head", *options, "--disable-usage-stats"],
         env={**{name: value for name, value in os.environ.items() if name not in HIDDEN}, "RAY_TMPDIR": str(folder)},
