@@ -9,7 +9,7 @@ veRL imports this module through `rollout.checkpoint_engine.custom_backend_modul
 """
 
 import asyncio
-import pickle
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -51,17 +51,17 @@ def pack(bucket: Weights) -> tuple[bytes, torch.Tensor]:
     for name, weight in bucket:
         data = weight.detach().cpu().contiguous().view(-1).view(torch.uint8)
         padding = -data.numel() % _ALIGNMENT
-        parts.append((name, tuple(weight.shape), weight.dtype, offset, data.numel()))
+        parts.append((name, list(weight.shape), str(weight.dtype).removeprefix("torch."), offset, data.numel()))
         pieces += [data, data.new_zeros(padding)]
         offset += data.numel() + padding
-    return pickle.dumps(parts), torch.cat(pieces)
+    return json.dumps(parts).encode(), torch.cat(pieces)
 
 
 def unpack(header: bytes, payload: torch.Tensor) -> Weights:
     """Return the weights that `pack` was given, as views of the bytes."""
     return [
-        (name, payload[offset : offset + length].view(dtype).view(shape))
-        for name, shape, dtype, offset, length in pickle.loads(header)
+        (name, payload[offset : offset + length].view(getattr(torch, dtype)).view(shape))
+        for name, shape, dtype, offset, length in json.loads(header)
     ]
 
 
