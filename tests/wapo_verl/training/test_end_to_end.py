@@ -1,50 +1,29 @@
 """Slow: the real thing. The quickstart's command trains under veRL's V1 trainer with Ray, FSDP2 and vLLM, and learns.
 
-Nothing is replaced. Fewer steps than the quickstart's own, so that the test stays within minutes.
+Nothing is replaced.
 """
 
 import json
 import math
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.quickstart_run import STEPS
 
-from examples.quickstart.command import Folders
 from wapo_verl.data.json_lines import read_json_lines
-
-STEPS = 14
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Path:
-    """Train from the warm start that the slow tests share, and return the folder of all that was written."""
-    out = tmp_path_factory.mktemp("quickstart")
-    shutil.copytree(warm_model, Folders(out).model)
-    overrides = [
-        f"trainer.total_training_steps={STEPS}",
-        f"trainer.test_freq={STEPS}",
-        f"trainer.rollout_data_dir={out / 'rollouts'}",
-    ]
-    command = [sys.executable, "-m", "examples.quickstart", "--seed", "0", "--out", str(out), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return out
-
-
-@pytest.fixture(scope="module")
-def steps(run: Path) -> list[dict[str, Any]]:
-    rows = read_json_lines(run / "metrics.jsonl")
+def steps(quickstart_run: Path) -> list[dict[str, Any]]:
+    rows = read_json_lines(quickstart_run / "metrics.jsonl")
     return [row["data"] for row in rows if row["step"] > 0]
 
 
-def test_held_out_exact_match_rises(run: Path) -> None:
-    held_out = json.loads((run / "report.json").read_text())["held_out"]
+def test_held_out_exact_match_rises(quickstart_run: Path) -> None:
+    held_out = json.loads((quickstart_run / "report.json").read_text())["held_out"]
     first, last = held_out[0]["exact_match"], held_out[-1]["exact_match"]
     assert held_out[-1]["step"] == STEPS
     assert first <= 0.5
@@ -79,8 +58,8 @@ def test_episodes_search(steps: list[dict[str, Any]]) -> None:
         assert step["reward/exact_match/mean"] == pytest.approx(step["critic/score/mean"])
 
 
-def test_the_dump_holds_whole_episodes(run: Path) -> None:
-    lines = read_json_lines(run / "rollouts" / f"{STEPS}.jsonl")
+def test_the_dump_holds_whole_episodes(quickstart_run: Path) -> None:
+    lines = read_json_lines(quickstart_run / "rollouts" / f"{STEPS}.jsonl")
     assert len(lines) == 16 * 8
     answered = [line for line in lines if line["episode"]["outcome"] == "answered"]
     assert answered
@@ -89,7 +68,7 @@ def test_the_dump_holds_whole_episodes(run: Path) -> None:
         assert line["score"] == line["exact_match"]
 
 
-def test_it_fits_a_laptop(run: Path) -> None:
-    report = json.loads((run / "report.json").read_text())
+def test_it_fits_a_laptop(quickstart_run: Path) -> None:
+    report = json.loads((quickstart_run / "report.json").read_text())
     assert 1 < report["peak_memory_gigabytes"] < 12
-    assert (run / "curves.png").stat().st_size > 10_000
+    assert (quickstart_run / "curves.png").stat().st_size > 10_000
