@@ -27,7 +27,7 @@ class Wanted:
     """The rows of one environment that are to be evaluated.
 
     Attributes:
-        name: the rows' data source: the environment's name, or one that it claims (`nq` of `search_r1`).
+        name: the rows' data source: the environment's name, or one that it claims (`nq` of `open_qa`).
         source: a parquet file of prepared rows, or what `wapo-verl prepare --source` takes; None for an environment
             that makes its rows.
         split: which split; None for the environment's last.

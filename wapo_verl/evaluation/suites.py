@@ -13,7 +13,7 @@ SUITES = {
     "search": ("nq", "triviaqa", "popqa", "searchR1_hotpotqa", "2wikimultihopqa", "musique", "bamboogle"),
     "math": ("math500", "gsm8k", "amc23", "aime24", "aime25", "minerva_math", "olympiadbench"),
 }
-"""Suite -> data sources. Those of search are read by `search_r1`, of mathematics by `math500` and `math_rows`."""
+"""Suite -> data sources. Those of search are read by `open_qa`, of mathematics by `math500` and `math_rows`."""
 
 _KINDS = (".parquet", ".jsonl", ".json")
 

@@ -1,4 +1,4 @@
-"""Search-R1's rows: open questions of seven data sets, each with its accepted answers and without gold documents.
+"""Open questions of the seven data sets that Search-R1 shares, with their accepted answers, without gold documents.
 
 Reads ``train.parquet`` and ``test.parquet`` as Search-R1 and veRL's recipe for it write them, and the JSON lines that
 they are made of. Rows of those parquet files can also be trained on as they are, whatever their ``data_source``
@@ -20,13 +20,13 @@ DATA_SOURCES = (*(name for name in _NAMES if name != "hotpotqa"), *(f"searchR1_{
 """Search-R1's own names, then those of veRL's recipe; rows named ``hotpotqa`` are scored by that environment."""
 
 
-class SearchR1(FromFiles, RetrievalQA):
+class OpenQA(FromFiles, RetrievalQA):
     """Search-R1's questions, scored by exact match with any accepted answer, and F1 as SQuAD's script has it.
 
     Its rows name no gold documents, so ``retrieval_recall`` is always 1: give it no weight.
     """
 
-    name = "search_r1"
+    name = "open_qa"
     data_sources = DATA_SOURCES
     splits = ("train", "test")
     upstream = "the data set PeterJinGo/nq_hotpotqa_train on the Hugging Face hub"
@@ -67,4 +67,4 @@ def _answers(raw: RawRow) -> tuple[str, ...]:
     return tuple(answers)
 
 
-ENVIRONMENT = SearchR1()
+ENVIRONMENT = OpenQA()

@@ -19,7 +19,7 @@ from wapo_verl.environments.registry import environment, environment_of
 from wapo_verl.reward import RewardError, compute_score
 
 NAMES = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
-SEARCH_R1 = environment("search_r1")
+OPEN_QA = environment("open_qa")
 PLAYED = Episode("ines calder", ("lantern keeper",), (("d1",),), turns=2)
 
 
@@ -58,7 +58,7 @@ def test_a_row_of_each_data_source_is_scored_as_it_is(source: str) -> None:
     assert scores["score"] == scores["exact_match"] == scores["f1"] == scores["retrieval_recall"] == 1.0
     wrong = compute_score(source, "", {"target": "Tarvik"}, {"episode": PLAYED.to_record()})
     assert (wrong["score"], wrong["format"]) == (0.0, 1.0)
-    assert environment_of(source).name == ("hotpotqa" if source == "hotpotqa" else "search_r1")
+    assert environment_of(source).name == ("hotpotqa" if source == "hotpotqa" else "open_qa")
 
 
 def test_what_is_neither_ours_nor_theirs_is_named() -> None:
@@ -74,7 +74,7 @@ def test_what_is_neither_ours_nor_theirs_is_named() -> None:
 def test_the_parquet_file_is_prepared_as_it_is(tmp_path: Path, make: Any) -> None:
     raw = [(0, "nq", "who composed the lantern keeper", ["Ines Calder", "Inés Calder"]), (1, "musique", "?!", ["x"])]
     pd.DataFrame([make(*values) for values in raw]).to_parquet(tmp_path / "train.parquet")
-    prepare(Request("search_r1", tmp_path / "out", tmp_path / "train.parquet", splits=("train",)))
+    prepare(Request("open_qa", tmp_path / "out", tmp_path / "train.parquet", splits=("train",)))
     rows = pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()
     assert [row["reward_model"]["ground_truth"] for row in rows] == [
         {"answers": ["Ines Calder", "Inés Calder"], "document_ids": []},
@@ -94,7 +94,7 @@ def test_a_row_without_answers_is_named(tmp_path: Path, answers: Any) -> None:
         file, orient="records", lines=True
     )
     with pytest.raises(RowError, match=r"train\.jsonl, row 0, field 'golden_answers': must be a list of answers"):
-        [SEARCH_R1.example(raw) for raw in read_rows(file)]  # type: ignore[attr-defined]
+        [OPEN_QA.example(raw) for raw in read_rows(file)]  # type: ignore[attr-defined]
 
 
 def test_search_r1s_own_prompt_speaks_the_text_protocol() -> None:
@@ -117,7 +117,7 @@ def test_two_environments_that_claim_one_data_source_are_refused(monkeypatch: py
         def parts(self, episode: Episode, ground_truth: Any) -> dict[str, float]:
             return {}
 
-    both = {"search_r1": SEARCH_R1, "other": Other()}
+    both = {"open_qa": OPEN_QA, "other": Other()}
     monkeypatch.setattr("wapo_verl.environments.registry.environments", lambda: both)
-    with pytest.raises(ValueError, match="search_r1 and other both score rows of the data source 'nq'"):
+    with pytest.raises(ValueError, match="open_qa and other both score rows of the data source 'nq'"):
         environment_of("nq")
