@@ -27,6 +27,7 @@ def main(
     ] = ALGORITHMS,
     learning_rates: Annotated[str, typer.Option(help="Of AdamW, with commas.")] = "1e-3,2e-3,3e-3,4e-3",
     off_policy_steps: Annotated[str, typer.Option(help="Optimizer mini-batches a step, with commas.")] = "1,8",
+    staleness: Annotated[str, typer.Option(help="Steps by which the sampling weights are behind, with commas.")] = "0",
     seeds: Annotated[str, typer.Option(help="Whole numbers, with commas.")] = "0,1,2,3,4",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of a run.")] = 40,
     validation_questions: Annotated[int, typer.Option(min=1, help="Held-out questions of a validation.")] = 240,
@@ -48,6 +49,7 @@ def main(
             learning_rates=_listed(learning_rates, float),
             off_policy_steps=_listed(off_policy_steps, int),
             seeds=_listed(seeds, int),
+            staleness=_listed(staleness, int),
         )
         settings = StudySettings(steps=steps, validation_questions=validation_questions)
         failures = study(grid, settings, out.absolute(), workers, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -75,6 +76,28 @@ def validate(player: Player, policy: Policy, seed: Seed, step: int) -> Step:
     return held_out_metrics(player.play(policy, questions, "test", generator))
 
 
+class Sampler:
+    """Gives the policy that samples a step: the one that is trained, or as it was some steps ago.
+
+    Args:
+        trained: the policy that is trained.
+        places: as `Policy` takes it.
+        staleness: how many steps ago; the first steps sample with the first weights.
+    """
+
+    def __init__(self, trained: Policy, places: int, staleness: int) -> None:
+        self._trained = trained
+        self._behind = Policy(deepcopy(trained.model), places) if staleness else trained
+        self._weights: deque[dict[str, torch.Tensor]] = deque(maxlen=staleness + 1)
+
+    def policy(self) -> Policy:
+        """Return it for the next step; to be called once a step, before the update."""
+        if self._behind is not self._trained:
+            self._weights.append(deepcopy(self._trained.model.state_dict()))
+            self._behind.model.load_state_dict(self._weights[0])
+        return self._behind
+
+
 def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
     """Train for the settings' steps and give the record's lines as they come, step 0 first.
 
@@ -90,6 +113,7 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
     config = actor_config(found, cell.off_policy_steps, sizes, cell.clip_ratio_high)
     player = Player(seed.task, sizes)
     policy = Policy(seed.model(), player.places)
+    sampler = Sampler(policy, player.places, cell.staleness)
     trainer = Trainer(policy, Loss(config), cell.learning_rate, sizes.warm_up_steps)
     generator = torch.Generator().manual_seed(cell.seed)
     batches = seed.task.batches(sizes.prompts_per_step, cell.seed)
@@ -98,7 +122,7 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
         clock = Clock()
         with clock.phase("gen"):
             asked = [question for question in next(batches) for _ in range(sizes.group_size)]
-            episodes = player.play(policy, asked, "train", generator)
+            episodes = player.play(sampler.policy(), asked, "train", generator)
         line: Step = {"step": step, **rollout_metrics(episodes)}
         with clock.phase("update_actor"):
             advantages = ask_advantages(found, found.default_options(), episodes, sizes.group_size)

@@ -20,6 +20,7 @@ class Cell:
         off_policy_steps: optimizer mini-batches that a step's completions are split into; 1 is on-policy.
         seed: of the world, the warm start, the questions' order and the sampling.
         clip_ratio_high: in place of the algorithm's own upper clip; None keeps that.
+        staleness: steps by which the weights that sample are behind those that are trained, as in asynchronous modes.
     """
 
     algorithm: str
@@ -27,17 +28,20 @@ class Cell:
     off_policy_steps: int
     seed: int
     clip_ratio_high: float | None = None
+    staleness: int = 0
 
     @property
     def name(self) -> str:
         """The run's name, which is its file's: wapo-lr0.002-k8-seed0."""
         clip = "" if self.clip_ratio_high is None else f"-clip{self.clip_ratio_high:g}"
-        return f"{self.algorithm}{clip}-lr{self.learning_rate:g}-k{self.off_policy_steps}-seed{self.seed}"
+        stale = f"-stale{self.staleness}" if self.staleness else ""
+        return f"{self.algorithm}{clip}{stale}-lr{self.learning_rate:g}-k{self.off_policy_steps}-seed{self.seed}"
 
     @property
     def label(self) -> str:
-        """The algorithm as tables name it, with the clip where that is not its own."""
-        return self.algorithm if self.clip_ratio_high is None else f"{self.algorithm}, clip {self.clip_ratio_high:g}"
+        """The algorithm as tables name it, with the clip where that is not its own, and a staleness above 0."""
+        clip = "" if self.clip_ratio_high is None else f", clip {self.clip_ratio_high:g}"
+        return self.algorithm + clip + (f", staleness {self.staleness}" if self.staleness else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Grid:
 
     Attributes:
         algorithms: each "NAME", or "NAME:CLIP" with an upper clip of the ratio in place of the algorithm's own.
-        learning_rates, off_policy_steps, seeds: as a `Cell` has one of each.
+        learning_rates, off_policy_steps, seeds, staleness: as a `Cell` has one of each.
 
     Raises:
         ValueError: where a list is empty, a value stands in it twice, or a number is out of range.
@@ -77,9 +81,10 @@ class Grid:
     learning_rates: tuple[float, ...]
     off_policy_steps: tuple[int, ...]
     seeds: tuple[int, ...]
+    staleness: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        for name in ("algorithms", "learning_rates", "off_policy_steps", "seeds"):
+        for name in ("algorithms", "learning_rates", "off_policy_steps", "seeds", "staleness"):
             values = getattr(self, name)
             if not values:
                 raise ValueError(f"the grid has no {name.replace('_', ' ')}: name at least one")
@@ -91,12 +96,15 @@ class Grid:
             _name_and_clip(text)
         if min(self.off_policy_steps) < 1:
             raise ValueError(f"off-policy steps are 1 or more, not {min(self.off_policy_steps)}")
+        if min(self.staleness) < 0:
+            raise ValueError(f"a staleness is 0 or more, not {min(self.staleness)}")
 
     def cells(self) -> Iterator[Cell]:
         """The runs, seed by seed, so that an unfinished grid is balanced."""
-        for seed, steps, rate, text in product(self.seeds, self.off_policy_steps, self.learning_rates, self.algorithms):
+        varied = (self.seeds, self.off_policy_steps, self.learning_rates, self.staleness, self.algorithms)
+        for seed, steps, rate, stale, text in product(*varied):
             name, clip = _name_and_clip(text)
-            yield Cell(name, rate, steps, seed, clip)
+            yield Cell(name, rate, steps, seed, clip, stale)
 
 
 def _name_and_clip(text: str) -> tuple[str, float | None]:

@@ -56,6 +56,7 @@ class ScriptedEngine:
     tokenizer: PreTrainedTokenizerFast
     turns: Sequence[str]
     log_probs: bool = True
+    sees_stops: bool = True  # not where a turn was interrupted inside of its stop string
     default_limit: int = 0  # tokens of a turn whose request names no limit
     extra_fields: dict[str, Any] = field(default_factory=lambda: {"min_global_steps": 3, "max_global_steps": 3})
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +68,9 @@ class ScriptedEngine:
         ids: list[int] = []
         for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]:
             ids.append(token)
-            stopped = token == self.tokenizer.eos_token_id or self._holds(ids, sampling_params.get("stop", ()))
+            stopped = token == self.tokenizer.eos_token_id or (
+                self.sees_stops and self._holds(ids, sampling_params.get("stop", ()))
+            )
             if stopped or len(ids) == sampling_params.get("max_tokens", self.default_limit):
                 break
         self.written.append(ids)

@@ -8,6 +8,7 @@ A search that fails after its retries raises: an episode never continues with an
 makes the run stop then is in `fail_fast`. There are no images, and no engine but vLLM.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -171,9 +172,29 @@ class SearchAgentLoop(AgentLoopBase):
                 },
                 priority=state.priority,
             )
-        trajectory.add_turn(output.token_ids, output.log_probs)
+        length = self._until_stop(output.token_ids)
+        ids = output.token_ids[:length]
+        trajectory.add_turn(ids, output.log_probs and output.log_probs[:length])
         self._keep_engine_fields(state, output)
-        return output.token_ids, self.tokenizer.decode(output.token_ids, skip_special_tokens=False)
+        return ids, self._text(ids)
+
+    def _until_stop(self, ids: Sequence[int]) -> int:
+        """Return how many of a turn's tokens there are up to its first stop string, and an end of turn behind it.
+
+        The engine stops there itself, unless it decodes ahead, or a sync of the weights interrupted the turn inside
+        that string (asynchronous modes): veRL then has it go on in a new request, which does not see the beginning.
+        """
+        if not self._has_stopped(self._text(ids)):
+            return len(ids)
+        stop = bisect_left(range(len(ids)), True, key=lambda length: self._has_stopped(self._text(ids[:length])))
+        return len(ids) if self.boundary.ends.issuperset(ids[stop:]) else stop
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+    @staticmethod
+    def _has_stopped(text: str) -> bool:
+        return any(stop in text for stop in STOP_STRINGS)
 
     @staticmethod
     def _keep_engine_fields(state: _State, output: Any) -> None:

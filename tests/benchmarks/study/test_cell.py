@@ -6,14 +6,16 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.study import records
 from benchmarks.study.__main__ import app
-from benchmarks.study.cell import Seed, run_cell
+from benchmarks.study.cell import Sampler, Seed, run_cell
 from benchmarks.study.figure import draw
 from benchmarks.study.grid import run_grid
+from benchmarks.study.policy import Policy
 from benchmarks.study.report import overview, table
 from benchmarks.study.settings import Cell, Grid, StudySettings
 
@@ -61,6 +63,17 @@ def test_a_batch_in_which_all_are_equal_takes_no_step(seed: Seed) -> None:
     steps = list(run_cell(Cell("wapo", 1e-2, 1, 0), Seed(seed.out, 0, hopeless)))
     assert [step["actor/skipped_steps"] for step in steps[1:]] == [1.0, 1.0]
     assert "actor/grad_norm" not in steps[1]
+
+
+def test_stale_rows_are_sampled_with_the_weights_of_so_many_steps_ago(seed: Seed) -> None:
+    trained = Policy(seed.model(), 8)
+    sampler, seen = Sampler(trained, 8, staleness=2), []
+    for step in range(5):
+        with torch.no_grad():
+            next(trained.model.parameters()).fill_(step)
+        seen.append(next(sampler.policy().model.parameters()).mean().item())
+    assert seen == [0, 0, 0, 1, 2]
+    assert Sampler(trained, 8, staleness=0).policy() is trained
 
 
 def test_an_unknown_algorithm_is_refused(seed: Seed) -> None:

@@ -98,6 +98,17 @@ def test_training_ids_are_the_conversation_that_the_template_renders(index: str)
     )
 
 
+def test_a_turn_ends_at_its_stop_string_where_the_engine_went_past_it(index: str) -> None:
+    """It decoded ahead, or, in asynchronous modes, was interrupted inside of the string and goes on without it."""
+    ends = [FIRST, SECOND, LAST]
+    expected, _ = play(make_config(index), ends)
+    output, engine = play(make_config(index), [f"{end} <answer>Eve</answer> and on" for end in ends], sees_stops=False)
+    assert all(len(written) > len(end) for written, end in zip(engine.written, ends, strict=True))
+    assert output.response_ids == expected.response_ids
+    assert output.response_logprobs == expected.response_logprobs
+    assert output.extra_fields["episode"] == expected.extra_fields["episode"]
+
+
 def test_a_template_that_rewrites_earlier_turns_does_not_touch_what_the_policy_wrote(index: str) -> None:
     turns = ["I look.</think><search>novel Nimbus</search>", "Done.</think><answer>Ada Vale</answer>"]
     output, engine = play(make_config(index), turns, template=FORGETFUL)
@@ -154,22 +165,6 @@ def test_each_way_an_episode_ends_has_its_name(index: str, turns: list, expected
     assert episode.turns == len(engine.written)
     shown = engine.tokenizer.decode(output.response_ids).count("<information>")
     assert len(episode.queries) == len(episode.document_ids) == shown
-
-
-def test_two_actions_in_one_turn_end_the_episode(index: str) -> None:
-    """Stop strings prevent it, an engine that speculates tokens ahead may still return it."""
-
-    class Eager(ScriptedEngine):
-        async def generate(self, request_id: str, *, sampling_params: dict, **kwargs: Any) -> Any:
-            return await super().generate(request_id, sampling_params={**sampling_params, "stop": []}, **kwargs)
-
-    async def episode() -> AgentLoopOutput:
-        tokenizer = make_tokenizer()
-        return await make_loop(make_config(index), Eager(tokenizer, [FIRST + LAST]), tokenizer).run(
-            {}, raw_prompt=PROMPT
-        )
-
-    assert outcome(asyncio.run(episode())) == "two_tags"
 
 
 def test_a_closing_tag_on_the_very_last_token_is_not_a_cut(index: str) -> None:
