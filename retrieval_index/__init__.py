@@ -9,6 +9,7 @@ Layers, from the top; each imports only from those below it:
     cli        commands
     service    an index over HTTP
     client     asynchronous search, in this process or over HTTP
+    coverage   what an index holds of a benchmark's rows (`coverage.py`)
     build      from documents to a finished index
     corpora    from files to documents
     index      an open index (`index.py`)

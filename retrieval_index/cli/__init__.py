@@ -1,1 +1,1 @@
-"""The command line: build, serve, search."""
+"""The command line: build, search, serve, coverage."""

@@ -14,6 +14,7 @@ from rich.markup import escape
 from retrieval_index.backends.analysis import query_terms
 from retrieval_index.cli.build import IndexPath, build, info
 from retrieval_index.cli.console import err, one_sentence
+from retrieval_index.cli.coverage import coverage_command
 from retrieval_index.cli.serve import serve
 from retrieval_index.index import open_index
 
@@ -54,4 +55,5 @@ def shortened(text: str, limit: int = 400) -> str:
 
 
 app.command()(info)
+app.command("coverage")(coverage_command)
 app.command()(serve)
