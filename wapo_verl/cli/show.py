@@ -40,6 +40,7 @@ def show(
     found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
     found = [each for each in found if question is None or question.lower() in each["question"].lower()]
     found.sort(key=lambda each: each["score"] or 0.0, reverse=best is not None)
+    found.sort(key=lambda each: each["score"] is None)  # failed episodes are neither best nor worst
     console = Console()
     for each in found[: best or worst or 3]:
         _print(each, f"{name} step {chosen}", console)
@@ -58,7 +59,8 @@ def _print(each: dict[str, Any], where: str, console: Console) -> None:
         body.append(f"\nmissed documents: {printable(', '.join(each['missed']))}", "red")
     parts = ", ".join(f"{name} {value:g}" for name, value in each["parts"].items())
     reward = "none" if each["score"] is None else f"{each['score']:g}"
-    title = printable(f"{where}: reward {reward}, {each['outcome']}")
+    ended = f"failed ({each['failure']})" if each["failure"] else f"reward {reward}, {each['outcome']}"
+    title = printable(f"{where}: {ended}")
     console.print(Panel(body, title=Text(title), subtitle=Text(printable(parts))))
 
 

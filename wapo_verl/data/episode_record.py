@@ -18,7 +18,7 @@ WRITTEN_BY_VERL = ("input", "output", "gts", "score", "step", "request_id", "uid
 
 KEYS = (
     *("schema", "episode", "completion", "turns", "tokens", "token_count", "advantage"),
-    *("environment", "question_id"),
+    *("environment", "question_id", "failure", "failure_message"),
 )
 """The keys that a record adds to veRL's."""
 

@@ -26,9 +26,10 @@ RESERVED_PARTS: Mapping[str, str] = {
     "score": "the weighted sum of all parts",
     "reward": "veRL's list of validation scores, which it would make longer",
     "pred": "what veRL's majority vote counts",
+    **dict.fromkeys(("failure", "failure_message"), "why an episode failed"),
     **dict.fromkeys(("input", "output", "gts", "step", "uid"), "a column of veRL's dumps"),
 }
-"""Names that no reward part may have -> what veRL 0.9.1 uses the name for."""
+"""Names that no reward part may have -> what the name stands for, in veRL 0.9.1 or here."""
 
 
 class RowError(ValueError):

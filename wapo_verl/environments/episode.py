@@ -26,6 +26,8 @@ OUTCOMES = (
 )
 TRUNCATED_OUTCOMES = frozenset({"turn_truncated", "context_full"})
 """The outcomes of an episode that a limit of tokens has cut off."""
+FAILED = "failed"
+"""The outcome of an episode that could not be played to its end; it says nothing about the policy."""
 
 
 _NOT_KNOWING = frozenset(
@@ -81,9 +83,11 @@ class Episode:
         completion: the policy's own text, without any retrieved passage (single-turn environments).
         tool_errors: turns whose malformed call was answered with an error.
         repaired_calls: turns whose malformed call was repaired and carried out.
+        failure: why it says nothing about the policy (``wapo_verl.environments.failures``); None where it does.
 
     Raises:
-        ValueError: for an unknown outcome, or an answer beside an outcome other than "answered".
+        ValueError: for an unknown outcome, ``FAILED`` without a failure, or an answer beside an outcome other than
+            "answered".
     """
 
     answer: str | None
@@ -94,9 +98,12 @@ class Episode:
     completion: str = ""
     tool_errors: int = 0
     repaired_calls: int = 0
+    failure: str | None = None
 
     def __post_init__(self) -> None:
-        if self.outcome not in OUTCOMES:
+        if self.outcome == FAILED and self.failure is None:
+            raise ValueError(f"an episode that ended as {FAILED!r} says why: set failure")
+        if self.outcome not in (*OUTCOMES, FAILED):
             raise ValueError(f"episode outcome {self.outcome!r} is unknown; use one of {', '.join(OUTCOMES)}")
         if self.outcome != ANSWERED and self.answer is not None:
             raise ValueError(f"an episode that ended as {self.outcome!r} has no answer; set answer to None")

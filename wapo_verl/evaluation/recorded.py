@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from wapo_verl.environments.episode import FAILED
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, read_questions
 from wapo_verl.evaluation.reading import SAMPLES_FILE, first_value, whole_lines
@@ -45,8 +46,9 @@ class Recorded:
 
     @property
     def played(self) -> bool:
-        """Whether there is an episode to score: a sample that failed before it has none."""
-        return bool(self.scores) or self.episode is not None
+        """Whether there is an episode to score: a sample that failed before its end has none."""
+        ended = self.episode is not None and self.episode.get("outcome") != FAILED
+        return bool(self.scores) or ended
 
 
 def samples_file(place: Path) -> Path:

@@ -14,8 +14,6 @@ from typing import Any
 import msgspec
 import orjson
 
-from wapo_verl.environments.environment import Environment
-
 VERSION = 1
 """Of the format. A reader refuses any other."""
 
@@ -103,8 +101,3 @@ def row_hash(data_source: str, question: Any, ground_truth: Any) -> str:
     """Return 16 hexadecimal digits that two rows share if they ask the same and count the same as right."""
     text = orjson.dumps([data_source, question, ground_truth], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def failure_of(environment: Environment, scores: Mapping[str, float]) -> str | None:
-    """Return why scores say nothing about the model: the part that says so; None where they do."""
-    return next((name for name in environment.undecided if scores.get(name)), None)

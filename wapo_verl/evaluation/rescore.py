@@ -19,12 +19,12 @@ import numpy as np
 import orjson
 
 from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.failures import failure_of
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.manifest import MANIFEST_FILE
 from wapo_verl.evaluation.questions import QUESTIONS_FILE
 from wapo_verl.evaluation.recorded import Recorded, recorded_samples
-from wapo_verl.evaluation.records import failure_of
 from wapo_verl.evaluation.samples import SCORE
 from wapo_verl.reward import compute_score
 

@@ -26,6 +26,7 @@ from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.records import VERSION, Line, row_hash
 from wapo_verl.evaluation.samples import SCORE, SampleColumns, Samples
+from wapo_verl.rollout.failures import FAILURE
 
 NO_PARTS = frozenset({*WRITTEN_BY_VERL, *KEYS, "reward"}) - {SCORE}
 """Keys of a dump's line that hold no part of the reward; veRL writes the score twice, as `score` and `reward`."""
@@ -47,6 +48,12 @@ class Dumped:
     def question(self) -> str:
         """What tells the line's question from others."""
         return row_hash("", self.values["input"], self.values.get("gts"))
+
+    @property
+    def failure(self) -> str | None:
+        """Why the sample says nothing about the policy, as this project's trainer writes it; None where it does."""
+        reason = self.values.get(FAILURE)
+        return reason if isinstance(reason, str) else None
 
     @property
     def group(self) -> str:
@@ -148,8 +155,8 @@ def _samples(source: str, lines: Sequence[Dumped]) -> Samples:
                 question_id=dumped.question,
                 row=dumped.question,
                 sample=sample,
-                scores={name: _number(dumped, name) for name in parts},
-                failure=None,
+                scores=None if dumped.failure else {name: _number(dumped, name) for name in parts},
+                failure=dumped.failure,
                 vote=votes[place] if votes else None,
                 turns=episode["turns"] if episode else 0,
                 searches=len(episode["queries"]) if episode else 0,
@@ -163,9 +170,10 @@ def _samples(source: str, lines: Sequence[Dumped]) -> Samples:
 
 
 def _parts(lines: Sequence[Dumped]) -> list[str]:
-    """Return the names of the scores that every line has; rows of several environments share no more than those."""
-    names = [name for name in lines[0].values if name not in NO_PARTS]
-    return [name for name in names if all(isinstance(dumped.values.get(name), int | float) for dumped in lines)]
+    """Return the scores that every sound line has, by name; rows of several environments share no more than those."""
+    sound = [dumped.values for dumped in lines if dumped.failure is None]
+    names = [name for name in sound[0] if name not in NO_PARTS] if sound else []
+    return [name for name in names if all(isinstance(values.get(name), int | float) for values in sound)]
 
 
 def _number(dumped: Dumped, name: str) -> float:
@@ -197,11 +205,14 @@ def _votes(lines: Sequence[Dumped], numbers: Sequence[int], source: str) -> list
     except ValueError:
         return None
     ballots: dict[str, Ballot] = {}
-    votes = []
+    votes: list[int | None] = []
     for dumped, number in zip(lines, numbers, strict=True):
         episode, truth = dumped.episode(environment), dumped.values.get("gts")
         if episode is None:
             return None
+        if dumped.failure:
+            votes.append(None)
+            continue
         ballot = ballots.setdefault(dumped.question, Ballot(environment, truth))
         votes.append(ballot.vote(environment.given_answer(episode, truth), number))
     return votes

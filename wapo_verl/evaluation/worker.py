@@ -17,19 +17,18 @@ import transfer_queue as tq
 from ray.exceptions import RayTaskError
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
-from retrieval_index import RetrievalError
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
+from wapo_verl.environments.failures import CONTEXT, RETRIEVER, failure_of
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
-from wapo_verl.evaluation.records import Sample, failure_of
+from wapo_verl.evaluation.records import Sample
 from wapo_verl.evaluation.requests import COLUMN, sample_seed, turn_seed
-from wapo_verl.rollout.fail_fast import REASON_TAG, reason_of
-from wapo_verl.rollout.trajectory import PromptTooLong
+from wapo_verl.rollout.fail_fast import REASON_TAG, message_of
+from wapo_verl.rollout.failures import reason_for
 
-CONTEXT = "context"
-FAILURES: dict[type[Exception], str] = {RetrievalError: "retriever", PromptTooLong: CONTEXT}
-"""What may befall a sample that says nothing about the policy, and the name it is counted by."""
+FORGIVEN = (RETRIEVER, CONTEXT)
+"""The errors that are an outcome of a sample; any other ends the evaluation."""
 
 
 @dataclass(slots=True)
@@ -192,12 +191,12 @@ class EvaluationWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
             return await super()._run_agent_loop(seeded, trajectory, **kwargs)
         except Exception as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
-            failure = next((name for kind, name in FAILURES.items() if isinstance(cause, kind)), None)
-            if failure is not None:
+            failure = reason_for(cause)
+            if failure in FORGIVEN:
                 asked.write(asked.failed(session, failure, str(cause)))
                 return None
             # Anything else is no outcome of a sample: the trainer stops with this reason.
-            await tq.async_kv_put(key=kwargs["uid"], partition_id="val", tag={REASON_TAG: reason_of(error)})
+            await tq.async_kv_put(key=kwargs["uid"], partition_id="val", tag={REASON_TAG: message_of(error)})
             raise
 
     def _prompt_tokens(self, messages: Any) -> int:

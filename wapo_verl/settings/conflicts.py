@@ -15,7 +15,8 @@ from wapo_verl.data.training_files import count_rows, first_ground_truths
 from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.registry import environment
-from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode
+from wapo_verl.rollout.failures import GROUP as FAILURES
+from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode, why_none_is_left_out
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -35,7 +36,7 @@ def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
 
 def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
     """Find what only this project's trainer obeys, where it does not run or cannot obey it."""
-    mode = trainer_mode(run.config)
+    mode, budget = trainer_mode(run.config), None if run.keys.failures is None else run.keys.failures.budget
     obeyed = ["trainer=true"] * bool(run.keys.trainer) + run.keys.planned
     obeyed += [name for name in ("guard", "record") if getattr(run.keys, name) is not None]
     obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
@@ -58,6 +59,11 @@ def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
             bool(run.keys.winners_only) and not decisions.winners_only,
             "wapo.winners_only=true",
             str(decisions.why_all_rows),
+        ),
+        (
+            bool(budget) and not decisions.failures.leaves_out,
+            f"{FAILURES}.budget={budget}",
+            str(why_none_is_left_out(run)),
         ),
     )
 

@@ -6,6 +6,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Algorithm, own_losses
 from wapo_verl.engine.step_plan import STRATEGIES, StepPlans, step_plans
+from wapo_verl.environments.failures import REASONS, RETRIEVER
+from wapo_verl.rollout import FAIL_FAST_MANAGER
+from wapo_verl.rollout.failures import SEARCH_BUDGET, FailureBudget
 from wapo_verl.rollout.settings import DEFAULT_MAX_TURNS, SearchAgentConfig
 from wapo_verl.settings.keys import SettingsError, WapoKeys
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
@@ -124,9 +127,50 @@ def decide(run: Run) -> Decisions:
         plans=plans(config, keys),
         guard=None if evaluates else keys.guard,
         record=keys.record or RecordKeys(),
+        failures=failures(run),
         filter_batches=limit if run.filters_groups else None,
         parts_are_declared=run.our_reward,
     )
+
+
+def failures(run: Run) -> FailureBudget:
+    """Decide which failed episodes are left out: by default searches, whose failures no policy's answer causes."""
+    given = None if run.keys.failures is None else run.keys.failures.budget
+    if why_none_is_left_out(run) is not None:
+        return FailureBudget()
+    if given:
+        return FailureBudget(share=given, reasons=list(REASONS), undecided=run.our_reward)
+    if given is None and run.search_agent is not None:
+        return FailureBudget(share=SEARCH_BUDGET, reasons=[RETRIEVER], undecided=run.our_reward)
+    return FailureBudget(undecided=run.our_reward)
+
+
+def why_none_is_left_out(run: Run) -> str | None:
+    """Return why a run cannot leave a failed episode out of its group, or None."""
+    config, rollout = run.config, run.config.actor_rollout_ref.rollout
+    rules = (
+        (
+            run.algorithm is None,
+            f"algorithm.adv_estimator={config.algorithm.adv_estimator} is veRL's and takes every row for a member of "
+            "its group: choose an algorithm of this project",
+        ),
+        (
+            not run.is_ours,
+            "only this project's trainer leaves episodes out: leave out wapo.trainer=false, and set "
+            f"trainer.v1.trainer_mode to one of {', '.join(MODES)} (it is {trainer_mode(config)})",
+        ),
+        (
+            OmegaConf.select(rollout, "agent.agent_loop_manager_class") != FAIL_FAST_MANAGER,
+            "actor_rollout_ref.rollout.agent.agent_loop_manager_class is another's, and only this project's leaves "
+            "episodes out: leave it out",
+        ),
+        (
+            bool(OmegaConf.select(rollout, "enable_rollout_routing_replay")),
+            "actor_rollout_ref.rollout.enable_rollout_routing_replay wants every episode's routes, and one that failed "
+            "has none: set it to False",
+        ),
+    )
+    return next((reason for applies, reason in rules if applies), None)
 
 
 def plans(config: DictConfig, keys: WapoKeys) -> StepPlans:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from wapo_verl.algorithms import ALGORITHMS, Algorithm
 from wapo_verl.engine.step_plan import ClipScheduleKeys, NegativeWeights, TaxonomyKeys
 from wapo_verl.guard.settings import GuardSettings
+from wapo_verl.rollout.failures import FailureKeys
 from wapo_verl.rollout.settings import SearchAgentKeys
 from wapo_verl.training.record import RecordKeys
 
@@ -42,6 +43,7 @@ class WapoKeys(BaseModel):
         taxonomy, negative_weights, clip_schedule: what a step's plan is made of.
         guard: the guard's settings; None leaves it out.
         record: what is written of each completion beside veRL's own dump.
+        failures: how many episodes may fail; None leaves it to what the run does.
         search_agent: the agent loops' settings; None where no episode searches.
     """
 
@@ -52,6 +54,7 @@ class WapoKeys(BaseModel):
     search_agent: SearchAgentKeys | None = None
     guard: GuardSettings | None = None
     record: RecordKeys | None = None
+    failures: FailureKeys | None = None
     taxonomy: TaxonomyKeys | None = None
     negative_weights: NegativeWeights | None = None
     clip_schedule: ClipScheduleKeys | None = None
@@ -164,14 +167,20 @@ def _wrong(key: str, value: Any, field: FieldInfo) -> str:
         return f"{key}={value} is not possible: choose {', '.join(choices)}"
     if kind not in (int, float):
         return f"{key} must be {'a text' if kind is str else 'a list such as [a,b]'}, not {value!r}"
-    limits = [(f"of at least {rule.ge}" if hasattr(rule, "ge") else f"above {rule.gt}") for rule in _limits(field)]
-    return f"{key} must be a {'whole' if kind is int else 'finite'} number {' '.join(limits)}, not {value!r}"
+    limits = [
+        f"{word} {getattr(rule, name)}" for rule in _limits(field) for name, word in _BOUNDS if hasattr(rule, name)
+    ]
+    return f"{key} must be a {'whole' if kind is int else 'finite'} number {' and '.join(limits)}, not {value!r}"
+
+
+_BOUNDS = (("ge", "of at least"), ("gt", "above"), ("le", "of at most"))
+"""A limit's name in pydantic -> how it is said."""
 
 
 def _limits(field: FieldInfo) -> list[Any]:
     rules = [*field.metadata, *(rule for part in get_args(field.annotation) for rule in get_args(part)[1:])]
     found = [each for rule in rules for each in getattr(rule, "metadata", [rule])]
-    return [rule for rule in found if hasattr(rule, "ge") or hasattr(rule, "gt")]
+    return [rule for rule in found if any(hasattr(rule, name) for name, _ in _BOUNDS)]
 
 
 def _kind(annotation: Any) -> Any:

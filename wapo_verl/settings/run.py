@@ -26,7 +26,7 @@ from wapo_verl.settings.decide import (
 from wapo_verl.settings.defaults import USER, ResolvedKey, apply_defaults
 from wapo_verl.settings.explicit_keys import explicit_keys, is_explicit
 from wapo_verl.settings.keys import NAMESPACE, read
-from wapo_verl.settings.table import plan_lines, report, winners_only_line
+from wapo_verl.settings.table import failures_line, plan_lines, report, winners_only_line
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 from wapo_verl.training.decisions import RESOLVED as TRAINING
 
@@ -71,7 +71,7 @@ def apply(config: DictConfig, console: Console | None = None) -> list[ResolvedKe
         for name, value in options.items()
         if is_explicit(f"{NAMESPACE}.{name}", explicit)
     ]
-    resolved += [*plan_lines(run, decisions), *winners_only_line(run, decisions)]
+    resolved += [*plan_lines(run, decisions), *winners_only_line(run, decisions), *failures_line(run, decisions)]
     report(resolved, conflicts(run, decisions), [origin for origin, _ in features], console)
     _write(run, decisions)
     return resolved

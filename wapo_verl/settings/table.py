@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wapo_verl.algorithms import Conflict
+from wapo_verl.rollout.failures import GROUP as FAILURES
 from wapo_verl.settings.decide import Run
 from wapo_verl.settings.defaults import USER, ResolvedKey
 from wapo_verl.settings.keys import NAMESPACE, SettingsError
@@ -66,6 +67,16 @@ def plan_lines(run: Run, decisions: Decisions) -> Iterator[ResolvedKey]:
             elif name == "kind" and clip is not None:
                 note = f"clip_ratio_high from {clip.start:g} to {clip.at(1_000, 1_000):g}"
             yield ResolvedKey(f"{NAMESPACE}.{group}.{name}", str(value), USER, note)
+
+
+def failures_line(run: Run, decisions: Decisions) -> Iterator[ResolvedKey]:
+    """Yield the table's line of the failure budget, where there is one."""
+    budget = decisions.failures
+    if budget.share:
+        by_user = run.keys.failures is not None and run.keys.failures.budget is not None
+        what = "may fail and are left out" if by_user else "may fail in their searches and are left out"
+        origin = USER if by_user else "search_agent"
+        yield ResolvedKey(f"{FAILURES}.budget", budget.share, origin, f"share of a step's episodes that {what}")
 
 
 def winners_only_line(run: Run, decisions: Decisions) -> Iterator[ResolvedKey]:

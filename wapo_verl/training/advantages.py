@@ -9,6 +9,7 @@ import torch
 from wapo_verl.algorithms import Algorithm, Batch
 from wapo_verl.algorithms.groups import group_advantages, group_metrics
 from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
+from wapo_verl.rollout.failures import FAILURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Rows:
 
     Attributes:
         keys: "{uid}_{session}_{output}" of each row.
-        tags: each row's tag; `is_padding` marks rows that veRL added.
-        rewards: (R,) float, each row's reward.
+        tags: each row's tag; `is_padding` marks rows that veRL added, `failure` those of a failed episode.
+        rewards: (R,) float, each row's reward; a failed episode has none, whatever stands there.
     """
 
     keys: Sequence[str]
@@ -28,7 +29,23 @@ class Rows:
     @property
     def padding(self) -> list[bool]:
         """Whether each row was added by veRL to fill the last mini-batch."""
-        return [bool(tag.get("is_padding", False)) for tag in self.tags]
+        return [is_padding(tag) for tag in self.tags]
+
+    def batch(self, truncated: Sequence[bool] | None = None, lengths: torch.Tensor | None = None) -> Batch:
+        """Return the rows as algorithms take them, a failed episode's as padding: in a group of their own.
+
+        So no statistic of its group, no count and no normaliser has it, and its rows have no advantage, while veRL's
+        average over the rows of a mini-batch goes on counting them, as it counts padding (`averaging`).
+
+        Args:
+            truncated: R flags, or None.
+            lengths: (R,) int64, tokens of each row that the policy wrote, or None.
+        """
+        failed = [is_failed(tag) for tag in self.tags]
+        keys = [f"failed-{key}" if out else key for key, out in zip(self.keys, failed, strict=True)]
+        padding = [out or added for out, added in zip(failed, self.padding, strict=True)]
+        rewards = self.rewards.masked_fill(torch.tensor(failed, dtype=torch.bool, device=self.rewards.device), 0.0)
+        return Batch.from_keys(keys, rewards, padding, truncated, lengths)
 
 
 def advantages(
@@ -52,9 +69,7 @@ def advantages(
     Returns:
         The advantages, (R,) float64, and the batch's metrics.
     """
-    found = algorithm.advantages(
-        Batch.from_keys(rows.keys, rows.rewards, rows.padding, truncated, lengths=mask.sum(dim=-1)), options
-    )
+    found = algorithm.advantages(rows.batch(truncated, lengths=mask.sum(dim=-1)), options)
     if with_losers and found.loser_rows is not None:
         return found.rows + found.loser_rows, found.metrics
     return found.rows, found.metrics
@@ -62,9 +77,19 @@ def advantages(
 
 def group_counts(rows: Rows) -> dict[str, float]:
     """Count winners and groups where one of veRL's own estimators, which does not count them, makes the advantages."""
-    completions = Batch.from_keys(rows.keys, rows.rewards, rows.padding).completions()
+    completions = rows.batch().completions()
     plain = group_advantages(completions.rewards, completions.groups)
     return group_metrics(plain, (plain > 0) & completions.real, completions.groups, completions.real)
+
+
+def is_padding(tag: Mapping[str, Any]) -> bool:
+    """Tell whether veRL added the row of this tag."""
+    return bool(tag.get("is_padding", False))
+
+
+def is_failed(tag: Mapping[str, Any]) -> bool:
+    """Tell whether the row of this tag is a failed episode's; padding has the tag of the row it was copied from."""
+    return FAILURE in tag and not is_padding(tag)
 
 
 def truncated_rows(extra_fields: Sequence[Any], tags: Sequence[Mapping[str, Any]], limit: int) -> list[bool]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wapo_verl.engine.step_plan import StepPlans
 from wapo_verl.guard.settings import GuardSettings
+from wapo_verl.rollout.failures import FailureBudget
 from wapo_verl.training.record import RecordKeys
 
 RESOLVED = "wapo.resolved.training"
@@ -28,6 +29,7 @@ class Decisions(BaseModel):
         plans: what the steps ask of the engine.
         guard: the guard's settings, or None.
         record: what is written of each completion beside veRL's own dump.
+        failures: which failed episodes are left out, and how many.
         filter_batches: batches of prompts in which the group filter must find one batch; None where it is off.
         parts_are_declared: whether every number beside the score is a reward part that an environment declares.
     """
@@ -41,6 +43,7 @@ class Decisions(BaseModel):
     plans: StepPlans = StepPlans()
     guard: GuardSettings | None = None
     record: RecordKeys = RecordKeys()
+    failures: FailureBudget = FailureBudget()
     filter_batches: int | None = None
     parts_are_declared: bool = False
 

@@ -1,8 +1,9 @@
 """Lay out the training dump: one JSON line for each completion, with its episode's record and its reward's parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.advantages import episode_of
 
 
@@ -32,6 +33,29 @@ def dump_columns(
         "completion": [text(place) if episode is None else None for place, episode in enumerate(episodes)],
         **{name: [part.get(name) for part in parts] for name in names},
     }
+
+
+def failed_rows(columns: Mapping[str, Sequence[Any]]) -> list[bool]:
+    """Tell of each row whether its episode failed.
+
+    Args:
+        columns: what the reward function returned beside the score, by name, and why an episode failed; {} for none.
+    """
+    return [isinstance(reason, str) for reason in columns.get(FAILURE, ())]
+
+
+def without_rewards(
+    scores: Sequence[Any], columns: Mapping[str, Sequence[Any]]
+) -> tuple[Sequence[Any], Mapping[str, Sequence[Any]]]:
+    """Return scores and columns of a dump with None for the reward of each failed episode, which has none."""
+    failed = failed_rows(columns)
+    if not any(failed):
+        return scores, columns
+
+    def blank(values: Sequence[Any]) -> list[Any]:
+        return [None if out else value for value, out in zip(values, failed, strict=True)]
+
+    return blank(scores), {**columns, **{name: blank(columns[name]) for name in ("reward",) if name in columns}}
 
 
 def _reward_extras(extra_fields: Any) -> dict[str, Any]:

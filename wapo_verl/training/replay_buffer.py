@@ -4,13 +4,18 @@ veRL 0.9.1's V1 replay buffer throws all-equal groups away (`algorithm.filter_gr
 batch is together, however long that takes; it ignores `max_num_gen_batches`. Here that key means what it says: a step
 ends with an error where that many batches of prompts did not hold one batch of groups whose rewards differ.
 
-Which groups are thrown away, and how others are asked for, stays veRL's.
+Which groups are thrown away, and how others are asked for, stays veRL's; only that an episode that failed is no member
+of its group.
 """
 
+from collections import Counter
 from typing import Any
 
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from wapo_verl.training.advantages import is_failed
+from wapo_verl.training.failures import uid_of
 
 FILTER = "algorithm.filter_groups"
 LIMIT = f"{FILTER}.max_num_gen_batches"
@@ -31,6 +36,25 @@ class _Bounded(ReplayBuffer):
 
     def _begin(self, wanted: int) -> None:
         self._wanted, self._thrown = wanted, 0
+
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter]:
+        """Find the all-equal groups as veRL does, among the members that did not fail.
+
+        A group with fewer than two of them trains nothing either.
+        """
+        rows, finished = self.partitions[partition_id], self.finished_keys[partition_id]
+        sound = {key: tag for key, tag in rows.items() if not is_failed(tag)}
+        if len(sound) == len(rows):
+            return super()._dapo_filtered_keys(partition_id)
+        hurt = {uid_of(key) for key in rows.keys() - sound.keys()} & finished
+        members = Counter(uid_of(key) for key in {key.rsplit("_", 1)[0] for key in sound})
+        thin = {uid for uid in hurt if members[uid] < 2}
+        self.partitions[partition_id], self.finished_keys[partition_id] = sound, finished - thin
+        try:
+            equal, rewards = super()._dapo_filtered_keys(partition_id)
+        finally:
+            self.partitions[partition_id], self.finished_keys[partition_id] = rows, finished
+        return equal | thin, rewards
 
     def _evict_terminal_groups(
         self, global_steps: int, partition_id: str, eviction_reasons: Reasons

@@ -31,14 +31,15 @@ from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY
-from wapo_verl.evaluation.validation import validation_metrics
+from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
-from wapo_verl.training.advantages import Rows, advantages, group_counts, truncated_rows
+from wapo_verl.training.advantages import Rows, advantages, group_counts, is_failed, is_padding, truncated_rows
 from wapo_verl.training.decisions import PREFIX, Decisions
-from wapo_verl.training.dump import dump_columns
+from wapo_verl.training.dump import dump_columns, without_rewards
+from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.record import RecordWriter, recorded_fields
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
@@ -75,15 +76,21 @@ class WapoTrainer(PPOTrainer):
         self.decisions = decisions
         self.algorithm = None if decisions.algorithm is None else ALGORITHMS[decisions.algorithm]
         self._entropy_change = EntropyChange()
+        self.failures = FailureLedger(decisions.failures)
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
         self._records = RecordWriter(self.tokenizer, self.decisions.record)
 
-    def _write_generations(self, *args: Any, **kwargs: Any) -> None:
-        """Write a dump as veRL does, in its thread; one that cannot be written is said, and the run goes on."""
+    def _write_generations(
+        self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, *where: Any
+    ) -> None:
+        """Write a dump as veRL does, in its thread, a failed episode without a reward.
+
+        One that cannot be written is said, and the run goes on.
+        """
         try:
-            super()._write_generations(*args, **kwargs)
+            super()._write_generations(inputs, outputs, gts, *without_rewards(scores, reward_extra_infos_dict), *where)
         except OSError as error:
             print(f"wapo-verl: the dump of a step could not be written, and the run goes on: {error}", flush=True)
 
@@ -108,6 +115,8 @@ class WapoTrainer(PPOTrainer):
         lends = separate and self.config.trainer.v1.separate_async.hybrid_rollout.enable_switch
         if not lends:
             buffer.poll_interval = POLL_SECONDS
+        if self.decisions.failures.leaves_out:
+            setattr(buffer, LEDGER, self.failures)
         batches = self.decisions.filter_batches
         return buffer if batches is None else bounded(buffer, batches)
 
@@ -217,8 +226,8 @@ class WapoTrainer(PPOTrainer):
         return batch
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
-        """Measure what was sampled, rows that veRL added as padding left out, and show it to the guard."""
-        batch, taxonomy = batch.select_keys(_real_keys(batch)), self.decisions.plans.taxonomy
+        """Measure what was sampled, but neither padding nor failed episodes, and show it to the guard."""
+        batch, taxonomy = batch.select_keys(_keys(batch, failed=False)), self.decisions.plans.taxonomy
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         data = _stored(batch, "extra_fields", "responses", "response_mask", *["advantages"] * taxonomy)
         metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
@@ -226,15 +235,36 @@ class WapoTrainer(PPOTrainer):
         metrics.update(repetition_metrics(responses, mask))
         if taxonomy:
             metrics.update(overlap_metrics(batch.keys, responses, mask, data["advantages"].to_padded_tensor(0.0)))
+        if self.decisions.failures.leaves_out:
+            metrics.update(self.failures.metrics())
         if self.guard is not None:
             metrics.update(self.guard.observe(self.global_steps, metrics))
+
+    def _val_metrics_update(
+        self,
+        data_sources: Any,
+        sample_uids: Any,
+        reward_extra_infos_dict: Any,
+        sample_turns: Any,
+        expected_acc_counts: Any = None,
+    ) -> dict[str, float]:
+        """Compute veRL's numbers of a validation without the samples that failed, and those of an evaluation."""
+        given = (data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts)
+        metrics: dict[str, float] = super()._val_metrics_update(*sound_samples(*given))
+        return metrics | validation_metrics(data_sources, sample_uids, reward_extra_infos_dict)
+
+    def on_validate_begin(self) -> None:
+        """Begin to count a validation's failures."""
+        samples = self.config.actor_rollout_ref.rollout.val_kwargs.n
+        self.failures.begin_validation(len(self.val_dataset) * samples)
+        super().on_validate_begin()
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and what docs/records.md lists."""
         if self.global_steps % self.decisions.record.every:
             return
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
-            keys = sorted(_real_keys(batch))
+            keys = sorted(_keys(batch))
             tokens = ["responses", "response_mask", *recorded_fields(self.config, self.decisions.winners_only)]
             fields = ["prompts", "rm_scores", "reward_model", "extra_fields", "data_source", *tokens]
             data = _stored(batch.select_keys(keys), *fields)
@@ -254,13 +284,6 @@ class WapoTrainer(PPOTrainer):
                 reward_extra_infos_dict={**columns, **record},
                 dump_path=rollout_data_dir,
             )
-
-    def _val_metrics_update(
-        self, data_sources: list, sample_uids: list, reward_extra_infos_dict: dict[str, list], *args: Any, **kwargs: Any
-    ) -> dict[str, float]:
-        """Name a validation's numbers as veRL does, and beside them those that an evaluation would have."""
-        metrics = super()._val_metrics_update(data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
-        return {**metrics, **validation_metrics(data_sources, sample_uids, reward_extra_infos_dict)}
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
@@ -282,6 +305,7 @@ class WapoTrainer(PPOTrainer):
                 raise self._stopped(self.guard)
             self._go_back_to(checkpoint)
             self.guard.went_back(checkpoint)
+        self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
         super().on_step_begin()
 
     def fit(self, agent_loop_manager: Any) -> None:
@@ -316,9 +340,10 @@ def _rows(batch: KVBatchMeta, data: TensorDict) -> Rows:
     return Rows(batch.keys, batch.tags, data["rm_scores"].to_padded_tensor(0.0).sum(dim=-1))
 
 
-def _real_keys(batch: KVBatchMeta) -> list[str]:
-    """Return the keys of a batch's rows without those that veRL added as padding."""
-    return [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+def _keys(batch: KVBatchMeta, failed: bool = True) -> list[str]:
+    """Return the keys of a batch's rows without those that veRL added as padding, with those that failed or without."""
+    rows = zip(batch.keys, batch.tags, strict=True)
+    return [key for key, tag in rows if not is_padding(tag) and (failed or not is_failed(tag))]
 
 
 @register_trainer(f"{PREFIX}sync")

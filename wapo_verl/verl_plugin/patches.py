@@ -171,6 +171,9 @@ def _raise_recorded_failures(sync: Callable[[Any], None]) -> Callable[[Any], Non
             from wapo_verl.rollout.fail_fast import raise_recorded_failures
 
             raise_recorded_failures(replay_buffer.failure_keys)
+        ledger = getattr(replay_buffer, "wapo_failures", None)  # which this project's trainer gives its buffer
+        if ledger is not None:
+            ledger.look(replay_buffer.partitions, replay_buffer.finished_keys)
 
     return marked(sync, sync_and_check)
 
@@ -221,7 +224,7 @@ PATCHES = (
     Patch(
         module="verl.trainer.ppo.v1.replay_buffer",
         function="ReplayBuffer._sync_metadata_from_transfer_queue",
-        why="a failed search or reward stops the run with its reason; veRL logs it and trains on what is left",
+        why="a failed search or reward is counted, or stops the run with its reason; veRL logs it and trains on",
         wrap=_raise_recorded_failures,
         needed_by="wapo_verl.rollout.fail_fast",
     ),

@@ -91,10 +91,12 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "verl.trainer.ppo.v1.replay_buffer",
             "ReplayBuffer",
             "ReplayBuffer.poll_interval",
+            "ReplayBuffer.finished_keys",
             "ReplayBuffer.partitions",
             "ReplayBuffer._sampleable_terminal_keys(self, partition_id, eviction_reasons)",
             "ReplayBufferAsync",
             replaced=[
+                "ReplayBuffer._dapo_filtered_keys(self, partition_id)",
                 "ReplayBuffer._evict_terminal_groups(self, global_steps, partition_id, eviction_reasons)",
                 "ReplayBuffer.sample(self, global_steps, partition_id, batch_size)",
                 "ReplayBufferAsync.wait_for_sampleable(self, global_steps, partition_id, target_count)",
@@ -117,6 +119,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "PPOTrainer.trainer_mode",
             "PPOTrainer.use_critic",
             "PPOTrainer.use_reference_policy",
+            "PPOTrainer.val_dataset",
             "register_trainer(name)",
             replaced=[
                 "PPOTrainer.__init__(self, config)",
@@ -140,6 +143,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "sample_turns, expected_acc_counts=)",
                 "PPOTrainer.fit(self, agent_loop_manager)",
                 "PPOTrainer.on_step_begin(self)",
+                "PPOTrainer.on_validate_begin(self)",
                 "get_trainer_cls(name)",
             ],
         ),
@@ -195,6 +199,9 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "AgentLoopBase.tokenizer",
             "AgentLoopMetrics",
             "AgentLoopOutput",
+            "AgentLoopWorker.config",
+            "AgentLoopWorker.rollout_config",
+            "AgentLoopWorker.tokenizer",
             "ToolListWrap",
             "_agent_loop_registry",
             "register(agent_name)",
@@ -203,6 +210,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "data_config, hf_model_type=, **kwargs)",
                 "AgentLoopBase._cap_text_prompt_length(self, prompt_ids)",
                 "AgentLoopBase.run(self, sampling_params, **kwargs)",
+                "AgentLoopWorker._compute_score(self, outputs, kwargs)",
             ],
         ),
         *_of(
@@ -251,12 +259,15 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             replaced=[
                 "AgentLoopManagerTQ.__init__(self, *args, **kwargs)",
                 "AgentLoopWorkerTQ.__init__(self, *args, **kwargs)",
+                "AgentLoopWorkerTQ._agent_loop_postprocess(self, output, validate, **kwargs)",
                 "AgentLoopWorkerTQ._run_agent_loop(self, sampling_params, trajectory, agent_name, trace=, **kwargs)",
             ],
         ),
         *_of(
             "verl.trainer.ppo.v1.replay_buffer",
             "ReplayBuffer.failure_keys",
+            "ReplayBuffer.finished_keys",
+            "ReplayBuffer.partitions",
             replaced=["ReplayBuffer._sync_metadata_from_transfer_queue(self)"],
         ),
         *_of(

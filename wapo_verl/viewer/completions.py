@@ -8,6 +8,7 @@ again, from their place in the file, for the one completion that is shown.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,7 @@ def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
         "score": _number(line.get("score")),
         "advantage": _number(line.get("advantage")),
         "parts": reward_parts(line),
+        "failure": line.get("failure") if isinstance(line.get("failure"), str) else None,
         "outcome": episode.get("outcome"),
         "answer": episode.get("answer"),
         "turns": episode.get("turns"),
@@ -262,7 +264,7 @@ def worst(step: Step, metric: str, most: int) -> list[str]:
     """
     order = {
         "length": lambda line: -len(str(line.get("output", ""))),
-        "reward": lambda line: _number(line.get("score")) or 0.0,
+        "reward": lambda line: math.inf if (score := _number(line.get("score"))) is None else score,
         "answer": lambda line: _mapping(line.get("episode")).get("outcome") == "answered",
     }[metric]
     places = sorted(range(len(step.lines)), key=lambda place: order(step.lines[place]))

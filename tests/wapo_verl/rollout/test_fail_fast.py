@@ -19,7 +19,7 @@ from wapo_verl.rollout.fail_fast import (
     EpisodeError,
     FailFastAgentLoopWorker,
     play_tool_agent_by_the_template,
-    reason_of,
+    message_of,
 )
 
 SYNC = "_sync_metadata_from_transfer_queue"
@@ -103,7 +103,7 @@ def test_the_worker_records_the_reason_and_verl_still_sees_the_failure(monkeypat
 def test_a_remote_reason_comes_without_rays_wrapping() -> None:
     wrapped = RayTaskError("compute_score", "a long traceback", ValueError("reward weight 'x'"))
     wrap: Callable[[], Any] = wrapped.as_instanceof_cause
-    assert reason_of(wrap()) == reason_of(wrapped) == "ValueError: reward weight 'x'"
+    assert message_of(wrap()) == message_of(wrapped) == "ValueError: reward weight 'x'"
 
 
 def test_the_seam_is_where_it_was() -> None:

@@ -34,7 +34,8 @@ async function sides(left, right, question) {
   const found = await Promise.all([left, right].map((side) => get(`${stepPath(side)}/question?question=${question}`)));
   return h("div", {}, long(question), h("div", { class: "two" }, found.map((members, at) => {
     const side = at === 0 ? left : right;
-    const mean = members.reduce((sum, each) => sum + (each.score ?? 0), 0) / (members.length || 1);
+    const scored = members.filter((each) => each.score !== null);
+    const mean = scored.reduce((sum, each) => sum + each.score, 0) / (scored.length || 1);
     return h("div", {}, h("h2", {}, `${side.set} step ${side.step}: mean reward ${number(mean)}`), members.map((each) => h("article", { class: "card" }, h("h3", {}, h("a", { href: address({ ...side, group: each.group, key: each.key }), "data-item": "" }, `${number(each.score)} ${each.outcome ?? ""}`)), each.turn_texts.map((part) => long(part.text, "div")))));
   })));
 }

@@ -4,16 +4,17 @@ import { get, stepPath } from "./api.js";
 import { address, h, long, number, visible } from "./dom.js";
 
 export async function groupScreen(where) {
-  const members = (await get(`${stepPath(where)}/group?group=${where.group}`)).slice().sort((a, b) => (b.score ?? 0) - (a.score ?? 0));
-  const mean = members.reduce((sum, each) => sum + (each.score ?? 0), 0) / members.length;
+  const members = (await get(`${stepPath(where)}/group?group=${where.group}`)).slice().sort((a, b) => (b.score ?? -1e9) - (a.score ?? -1e9));
+  const scored = members.filter((each) => each.score !== null); // a failed episode is no member
+  const mean = scored.reduce((sum, each) => sum + each.score, 0) / (scored.length || 1);
   const best = members[0];
-  const loser = members.find((each) => (each.score ?? 0) < (best.score ?? 0));
+  const loser = scored.find((each) => each.score < (best.score ?? 0));
   return h(
     "section",
     {},
     h("h1", {}, "Group"),
     long(best.question),
-    h("p", {}, "Right answers: ", h("b", {}, visible(best.answers.join(" | ") || "unknown")), `. Mean reward ${number(mean)}; ${members.filter((each) => (each.score ?? 0) > mean + 1e-9).length} of ${members.length} win.`),
+    h("p", {}, "Right answers: ", h("b", {}, visible(best.answers.join(" | ") || "unknown")), `. Mean reward ${number(mean)}; ${scored.filter((each) => each.score > mean + 1e-9).length} of ${scored.length} win${scored.length < members.length ? `, ${members.length - scored.length} failed` : ""}.`),
     loser === undefined ? h("p", {}, "All rewards are equal: this group gives no advantage.") : partingText(best, loser),
     h("div", { class: "side" }, members.map((each) => card(each, best, mean, where))),
   );
@@ -37,7 +38,7 @@ function partingText(best, loser) {
 }
 
 function card(each, best, mean, where) {
-  const wins = (each.score ?? 0) > mean + 1e-9;
+  const wins = each.score !== null && each.score > mean + 1e-9;
   const place = each === best ? whole(each).length : parting(each, best);
   const text = whole(each);
   const body = h("div", { class: "text" }, h("span", { class: "same" }, visible(text.slice(0, Math.min(place, 4000)))), h("span", { class: each === best ? "" : "apart" }, visible(text.slice(place, place + 4000))));
@@ -45,7 +46,7 @@ function card(each, best, mean, where) {
   return h(
     "article",
     { class: wins ? "card win" : "card" },
-    h("h2", {}, h("a", { href: address({ ...where, key: each.key }), "data-item": "" }, `${wins ? "winner" : "no winner"}: ${number(each.score)}`)),
+    h("h2", {}, h("a", { href: address({ ...where, key: each.key }), "data-item": "" }, each.failure ? `failed: ${each.failure}` : `${wins ? "winner" : "no winner"}: ${number(each.score)}`)),
     h("p", {}, `${each.outcome ?? ""} `, h("b", {}, visible(each.answer ?? ""))),
     h("p", { class: "quiet" }, Object.entries(each.parts).map(([name, value]) => `${name} ${number(value)}`).join(", ")),
     searches.length > 0 ? h("ol", { class: "searches" }, searches) : null,

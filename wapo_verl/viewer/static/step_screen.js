@@ -5,7 +5,7 @@ import { address, change, h, number, visible } from "./dom.js";
 
 const FILTERS = {
   all: ["all groups", () => true],
-  wrong: ["all wrong", (group) => group.completions.every((each) => each.score === low(group))  && spread(group) === 0 && low(group) <= 0],
+  wrong: ["all wrong", (group) => spread(group) === 0 && low(group) <= 0],
   one: ["one winner", (group) => winners(group).length === 1],
   mixed: ["winners and losers", (group) => spread(group) > 0],
   right: ["all right", (group) => spread(group) === 0 && low(group) > 0],
@@ -17,9 +17,10 @@ const SORTS = {
   missed: ["documents missed", (a, b) => missed(b) - missed(a)],
 };
 
-const scores = (group) => group.completions.map((each) => each.score ?? 0);
-const low = (group) => Math.min(...scores(group));
-const mean = (group) => scores(group).reduce((sum, each) => sum + each, 0) / group.completions.length;
+const scores = (group) => group.completions.map((each) => each.score).filter((score) => score !== null); // failed ones have none
+const low = (group) => Math.min(...scores(group), Infinity);
+const average = (values) => values.reduce((sum, each) => sum + each, 0) / (values.length || 1);
+const mean = (group) => average(scores(group));
 const spread = (group) => Math.max(...scores(group)) - low(group);
 const missed = (group) => group.completions.reduce((sum, each) => sum + each.missed.length, 0);
 export const winners = (group) => group.completions.filter((each) => each.score !== null && each.score > mean(group) + 1e-9);
@@ -32,7 +33,7 @@ export async function stepScreen(where) {
     "section",
     {},
     h("h1", {}, `${where.set}, step ${where.step}`),
-    h("p", {}, `${groups.length} groups, ${groups.reduce((sum, group) => sum + group.completions.length, 0)} completions; mean reward ${number(groups.reduce((sum, group) => sum + mean(group), 0) / (groups.length || 1))}; ${groups.filter((group) => winners(group).length === 0).length} groups without a winner.`),
+    h("p", {}, `${groups.length} groups, ${groups.reduce((sum, group) => sum + group.completions.length, 0)} completions; mean reward ${number(average(groups.filter((group) => scores(group).length).map(mean)))}; ${groups.filter((group) => winners(group).length === 0).length} groups without a winner.`),
     cut ? h("p", { class: "warning" }, "The last line of this file is cut off: it is being written, or its writer was killed.") : null,
     leftOut ? h("p", { class: "warning" }, `${leftOut} more groups did not fit into this exported page.`) : null,
     marked.length > 0 ? h("p", { class: "warning" }, `Alarm ${where.alarm}: the episodes with the worst values are framed, and their groups come first.`) : null,
@@ -86,7 +87,9 @@ export function shade(score, groups) {
   return `hsl(${Math.round(part * 130)} 60% ${document.documentElement.dataset.dark ? 32 : 72}%)`;
 }
 
+const reward = (each) => (each.failure ? `failed (${each.failure})` : `reward ${number(each.score)}`);
+
 function groupRow(group, groups, where, marked) {
-  const cells = group.completions.map((each) => h("a", { class: `cell${marked.includes(each.key) ? " marked" : ""}`, color: shade(each.score, groups), href: address({ run: where.run, set: where.set, step: where.step, group: group.group, key: each.key }), "aria-label": `reward ${number(each.score)}, ${each.outcome ?? "no outcome"}`, title: `reward ${number(each.score)}; ${each.outcome ?? ""}; ${each.answer ?? ""}` }, number(each.score, 2)));
+  const cells = group.completions.map((each) => h("a", { class: `cell${marked.includes(each.key) ? " marked" : ""}`, color: shade(each.score, groups), href: address({ run: where.run, set: where.set, step: where.step, group: group.group, key: each.key }), "aria-label": `${reward(each)}, ${each.outcome ?? "no outcome"}`, title: `${reward(each)}; ${each.outcome ?? ""}; ${each.answer ?? ""}` }, number(each.score, 2)));
   return h("div", { class: "group" }, h("a", { class: "question", href: address({ run: where.run, set: where.set, step: where.step, group: group.group }), "data-item": "" }, visible(group.question).slice(0, 160)), h("div", { class: "cells" }, cells));
 }
