@@ -5,15 +5,18 @@ rank, with gradients averaged over ranks as FSDP does. For tests that hold an al
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from wapo_verl.algorithms import ALGORITHMS, Batch
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
+from wapo_verl.rollout.failures import FAILURE
+from wapo_verl.training.advantages import Rows, advantages
 
 QUICK = settings(max_examples=30)
 
@@ -29,6 +32,12 @@ class Row:
     padding: bool
     mask: tuple[int, ...]
     prompt: int
+    failed: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is of a completion that its group has as a member."""
+        return not self.padding and not self.failed
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,17 @@ class Split:
 
 
 @st.composite
-def batches(draw: st.DrawFn, outputs: int = 1) -> tuple[list[Row], Split]:
-    """Draw groups of any sizes, padding rows to fill the last mini-batch, an order and a split."""
+def batches(draw: st.DrawFn, outputs: int = 1, failing: bool = True) -> tuple[list[Row], Split]:
+    """Draw groups of any sizes, some of failed episodes, padding to fill the last mini-batch, an order and a split."""
     masks = st.lists(st.integers(0, 1), min_size=1, max_size=4).map(tuple)
     rows = []
     for group, size in enumerate(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))):
         for completion in range(size):
+            failed = failing and draw(st.integers(0, 3)) == 3
             for output in range(draw(st.integers(1, outputs))):
                 reward, prompt = draw(st.integers(0, 3)), draw(st.integers(1, 2))
-                rows.append(Row(f"prompt_{group}", completion, output, reward, False, draw(masks), prompt))
+                mask = (0,) * len(draw(masks)) if failed else draw(masks)
+                rows.append(Row(f"prompt_{group}", completion, output, reward, False, mask, prompt, failed))
     ranks = draw(st.sampled_from([1, 2]))
     per_rank = draw(st.integers(1, 4))
     fill = -len(rows) % (ranks * per_rank)
@@ -61,12 +72,12 @@ def batches(draw: st.DrawFn, outputs: int = 1) -> tuple[list[Row], Split]:
 
 
 def padded(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (R, T) float64 token-level rewards, on the last token, and the (R, T) int64 mask."""
+    """Return (R, T) float64 token-level rewards, on the last token and NaN where failed, and the (R, T) int64 mask."""
     width = max(len(row.mask) for row in rows)
     rewards = torch.zeros(len(rows), width, dtype=torch.float64)
     mask = torch.zeros(len(rows), width, dtype=torch.int64)
     for number, row in enumerate(rows):
-        rewards[number, len(row.mask) - 1] = row.reward / 10
+        rewards[number, len(row.mask) - 1] = math.nan if row.failed else row.reward / 10
         mask[number, : len(row.mask)] = torch.tensor(row.mask)
     return rewards, mask
 
@@ -75,10 +86,11 @@ def advantages_from_keys(rows: list[Row], name: str, **options: str) -> torch.Te
     """Compute an algorithm's advantages as the plugin's trainer does, from the rows' keys: (R, T) float64."""
     rewards, mask = padded(rows)
     keys = [f"{row.group}_{row.completion}_{row.output}" for row in rows]
-    padding = [row.padding for row in rows]
-    batch = Batch.from_keys(keys, rewards.sum(dim=-1), padding=padding, lengths=mask.sum(dim=-1))
-    found = ALGORITHMS[name]
-    return spread(found.advantages(batch, found.default_options() | options).rows, mask, torch.float64)
+    tags = [{"is_padding": row.padding, **({FAILURE: "retriever"} if row.failed else {})} for row in rows]
+    found, cut = ALGORITHMS[name], [False] * len(rows)
+    stored = Rows(keys, tags, rewards.sum(dim=-1))
+    values, _ = advantages(stored, mask, cut, found, found.default_options() | options, with_losers=False)
+    return spread(values, mask, torch.float64)
 
 
 def micro_batch_loss(

@@ -167,9 +167,8 @@ def _wrong(key: str, value: Any, field: FieldInfo) -> str:
         return f"{key}={value} is not possible: choose {', '.join(choices)}"
     if kind not in (int, float):
         return f"{key} must be {'a text' if kind is str else 'a list such as [a,b]'}, not {value!r}"
-    limits = [
-        f"{word} {getattr(rule, name)}" for rule in _limits(field) for name, word in _BOUNDS if hasattr(rule, name)
-    ]
+    rules = [(word, getattr(rule, name, None)) for rule in _limits(field) for name, word in _BOUNDS]
+    limits = [f"{word} {bound}" for word, bound in rules if bound is not None]
     return f"{key} must be a {'whole' if kind is int else 'finite'} number {' and '.join(limits)}, not {value!r}"
 
 

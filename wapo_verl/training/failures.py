@@ -79,10 +79,8 @@ class FailureLedger:
             FailureBudgetError: where the budget is passed.
         """
         for partition, count in self._now.items():
-            rows = {
-                key: tag for key, tag in partitions.get(partition, {}).items() if uid_of(key) in finished[partition]
-            }
-            episodes = {key.rsplit("_", 1)[0]: tag for key, tag in rows.items()}
+            over, rows = finished.get(partition, set()), partitions.get(partition, {})
+            episodes = {key.rsplit("_", 1)[0]: tag for key, tag in rows.items() if uid_of(key) in over}
             new = [tag for episode, tag in episodes.items() if episode not in self._known[partition]]
             self._known[partition] = set(episodes)
             count.seen += len(new)
@@ -113,7 +111,7 @@ class FailureLedger:
 
     def _message(self, failed_ones: str, allowed: int, failed: Counter[str]) -> str:
         reasons = "; ".join(
-            f"{reason} {number} times, first {self._first[reason]!r}"
+            f"{number} {reason}, the first: {self._first[reason]}"
             for reason, number in failed.most_common()
             if self._budget.counts(reason)
         )

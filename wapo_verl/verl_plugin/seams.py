@@ -210,7 +210,6 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "data_config, hf_model_type=, **kwargs)",
                 "AgentLoopBase._cap_text_prompt_length(self, prompt_ids)",
                 "AgentLoopBase.run(self, sampling_params, **kwargs)",
-                "AgentLoopWorker._compute_score(self, outputs, kwargs)",
             ],
         ),
         *_of(
@@ -260,6 +259,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "AgentLoopManagerTQ.__init__(self, *args, **kwargs)",
                 "AgentLoopWorkerTQ.__init__(self, *args, **kwargs)",
                 "AgentLoopWorkerTQ._agent_loop_postprocess(self, output, validate, **kwargs)",
+                "AgentLoopWorkerTQ._compute_score(self, outputs, kwargs)",
                 "AgentLoopWorkerTQ._run_agent_loop(self, sampling_params, trajectory, agent_name, trace=, **kwargs)",
             ],
         ),

@@ -46,10 +46,10 @@ def actor_config(name: str, low: float, high: float) -> Any:
 
 
 def grouped(rows: list[Row]) -> dict[str, dict[int, Completion]]:
-    """The real completions of each group."""
+    """The completions that are members of each group: neither padding nor failed."""
     groups: dict[str, dict[int, Completion]] = {}
     for number, row in enumerate(rows):
-        if not row.padding:
+        if row.counts:
             groups.setdefault(row.group, {}).setdefault(row.completion, []).append(number)
     return groups
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from verl.trainer.ppo.metric_utils import process_validation_metrics
 
-from wapo_verl.evaluation.validation import validation_metrics
+from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 
 
 def test_means_errors_and_pass_at_k_of_each_source() -> None:
@@ -42,3 +43,28 @@ def test_parts_of_another_source_are_none() -> None:
 def test_nothing_but_failures_has_no_mean() -> None:
     found = validation_metrics(["math500"], ["a"], {"reward": [0.0], "worker_died": [1.0]})
     assert found == {"val/math500/failed/worker_died": 1.0}
+
+
+FAILED = {
+    "reward": [1.0, math.nan, 0.0, math.nan],
+    "acc": [1.0, None, 0.0, None],
+    "failure": [None, "retriever", None, "verifier"],
+}
+
+
+def test_failed_episodes_are_counted_by_reason_and_left_out() -> None:
+    found = validation_metrics(["miniwiki"] * 4, ["a", "a", "b", "c"], FAILED)
+    assert found["val/miniwiki/mean"] == 0.5
+    assert found["val/miniwiki/failed/retriever"] == 1
+    assert found["val/miniwiki/failed/verifier"] == 1
+
+
+def test_verls_own_numbers_have_no_zero_for_a_failed_episode() -> None:
+    """veRL counts a sample that is missing as acc=0, and a mean with NaN is NaN."""
+    expected = {("miniwiki", uid): count for uid, count in {"a": 2, "b": 1, "c": 1}.items()}
+    given = (["miniwiki"] * 4, ["a", "a", "b", "c"], FAILED, [2, 0, 3, 0], expected)
+    sources, uids, infos, turns, expected = sound_samples(*given)
+    assert turns == [2, 3]
+    assert expected == {("miniwiki", "a"): 1, ("miniwiki", "b"): 1}
+    found = process_validation_metrics(sources, uids, infos, expected_acc_counts=expected)["miniwiki"]
+    assert found["reward"]["mean@1"] == found["acc"]["mean@1"] == 0.5

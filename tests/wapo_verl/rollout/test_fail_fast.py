@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from wapo_verl.rollout.fail_fast import (
     TOOL_AGENT,
     EpisodeError,
     FailFastAgentLoopWorker,
-    play_tool_agent_by_the_template,
     message_of,
+    play_tool_agent_by_the_template,
 )
+from wapo_verl.rollout.failures import FAILURE, FailureBudget
+from wapo_verl.training.failures import LEDGER
 
 SYNC = "_sync_metadata_from_transfer_queue"
 
@@ -88,6 +91,7 @@ def test_the_worker_records_the_reason_and_verl_still_sees_the_failure(monkeypat
     monkeypatch.setattr(tq, "async_kv_put", put)
     monkeypatch.setattr(AgentLoopWorkerTQ.__ray_metadata__.modified_class, "_run_agent_loop", fail)
     worker = object.__new__(FailFastAgentLoopWorker)
+    worker.budget = FailureBudget()
     worker.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"n": 2}}})
     prompt = {"uid": "u", "raw_prompt": [], "agent_name": "search_agent"}
     asyncio.run(worker._run_prompt(prompt, {}, trajectory={"validate": False}))
@@ -118,3 +122,12 @@ def test_a_run_of_ours_plays_tool_agent_by_the_template_and_keeps_a_users_own(mo
     monkeypatch.setitem(_agent_loop_registry, TOOL_AGENT, {"_target_": "users.own.Loop"})
     play_tool_agent_by_the_template()
     assert _agent_loop_registry[TOOL_AGENT] == {"_target_": "users.own.Loop"}
+
+
+def test_the_replay_buffer_shows_the_ledger_what_is_over(stored: dict) -> None:
+    buffer, seen = make_buffer(ReplayBuffer), []
+    buffer.wapo_failures = SimpleNamespace(look=lambda rows, over: seen.append((dict(rows["train"]), over["train"])))
+    stored["train"] = {"a": tags("finished"), "a_0_0": {"status": "success", FAILURE: "retriever"}}
+    buffer.sample(global_steps=1, partition_id="train", batch_size=1)
+    assert seen == [({"a_0_0": {"status": "success", FAILURE: "retriever"}}, {"a"})]
+    assert LEDGER == "wapo_failures"

@@ -98,6 +98,15 @@ def test_an_address_may_be_a_service_or_several_or_one_for_each_split() -> None:
         ({"guard": {"action": "warn", "silent": 3}}, r"wapo\.guard\.silent must be a list such as \[a,b\], not 3"),
         ({"guard": {"action": "warn", "entropy_floor": 1.5}}, r"entropy_floor=1\.5 and entropy_ceiling=3\.0 are mult"),
         ({"guard": {"action": "warn", "grad_norm_factor": "high"}}, r"grad_norm_factor must be a finite number"),
+        ({"failures": 0.01}, r"wapo\.failures=0\.01 is no group of keys: set \+wapo\.failures\.budget=\.\.\."),
+        (
+            {"failures": {"budget": -0.1}},
+            r"budget must be a finite .* at least 0.* and of at most 0\.5, not -0",
+        ),
+        (
+            {"failures": {"budget": 1.0}},
+            r"budget must be a finite .* at least 0.* and of at most 0\.5, not 1",
+        ),
         ({"search_agent": "world"}, r"set \+wapo\.search_agent\.index=\.\.\."),
         (
             {"search_agent": {"top_k": 3}},

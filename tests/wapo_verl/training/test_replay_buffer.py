@@ -1,5 +1,7 @@
 """veRL's group filter under this project's trainer: what goes, and that a step ends. TransferQueue is replaced."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
+from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.replay_buffer import BoundedReplayBuffer, FilterError, bounded
 
 BATCH = 4
@@ -20,10 +23,11 @@ KINDS = pytest.mark.parametrize("kind", [ReplayBuffer, ReplayBufferAsync])
 class World:
     """Stands in for TransferQueue and the rollout: prompts asked for are finished by the next look, as they come.
 
-    `groups`: each prompt's rewards in the order in which prompts are asked for, the last one for all that follow.
+    `groups`: each prompt's rewards in the order in which prompts are asked for, the last one for all that follow; None
+    for an episode that failed.
     """
 
-    def __init__(self, groups: list[list[float]]) -> None:
+    def __init__(self, groups: Sequence[Sequence[float | None]]) -> None:
         self.groups, self.asked = groups, 0
         self.tags: dict[str, dict[str, Any]] = {}
         self.rewards: dict[str, float] = {}
@@ -36,7 +40,9 @@ class World:
             self.tags[uid] = {"is_prompt": True, "status": "finished", "global_steps": 1}
             for session, reward in enumerate(rewards):
                 key = f"{uid}_{session}_0"
-                self.tags[key], self.rewards[key] = {"status": "success"}, reward
+                self.tags[key], self.rewards[key] = {"status": "success"}, math.nan if reward is None else reward
+                if reward is None:
+                    self.tags[key][FAILURE] = "retriever"
         assert self.asked < 500, "the step never ends"
         return prompts
 
@@ -84,6 +90,17 @@ def test_all_equal_groups_go_and_others_come(kind: type[ReplayBuffer], monkeypat
     assert len(keys) == 2 * BATCH
     assert not {"p0000_0_0", "p0002_0_0"} & set(keys)
     assert metrics["training/filter_groups/evicted_samples"] == 2
+
+
+@KINDS
+def test_an_episode_that_failed_is_no_member_of_its_group(
+    kind: type[ReplayBuffer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal but for a failure, or with one member left: thrown away. Unequal without the failure: kept."""
+    world = World([[1, 1, None], [1, None, None], [None, None, None], [1, 0, None], [0, 1, 1]])
+    keys, metrics = sample(make(kind, world, 10, monkeypatch))
+    assert metrics["training/filter_groups/evicted_samples"] == 3
+    assert {key for key in keys if key.startswith("p0003")} == {"p0003_0_0", "p0003_1_0", "p0003_2_0"}
 
 
 @KINDS
