@@ -5,6 +5,7 @@ nested records survive TransferQueue, and an error in a worker, or in a reward w
 """
 
 import asyncio
+import math
 import os
 import sys
 import uuid
@@ -32,7 +33,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 class ScriptedClient:
     """Stands in for veRL's client of the rollout engine, in the agent-loop worker: one search, then an answer."""
 
-    def __init__(self, tokenizer_path: str, agent: str, query: str, answer: str) -> None:
+    def __init__(self, tokenizer_path: str, agent: str, query: str, answer: str, aborted: int = 0) -> None:
+        self.aborted = aborted  # so many of the first episodes are not played
         self.tokenizer_path, self.turns = tokenizer_path, [render_search(query), render_answer(answer)]
         if agent == "search_tool_agent":  # no stop string ends its turns
             self.turns = [f"{turn}<|im_end|>" for turn in (render_tool_search([query]), render_answer(answer))]
@@ -41,6 +43,9 @@ class ScriptedClient:
     async def generate(self, request_id: str, **_: Any) -> Any:
         from transformers import AutoTokenizer
 
+        if request_id not in self.asked and len(self.asked) < self.aborted:
+            self.asked[request_id] = 0
+            raise RuntimeError("the engine is gone")
         turn = self.asked[request_id] = self.asked.get(request_id, -1) + 1
         tokenizer = AutoTokenizer.from_pretrained(self.tokenizer_path)
         ids = tokenizer(self.turns[turn], add_special_tokens=False)["input_ids"]
@@ -78,6 +83,7 @@ def make_config(folder: Path) -> Any:
         f"actor_rollout_ref.model.path={folder / 'model'}",
         "actor_rollout_ref.rollout.name=vllm",
         f"actor_rollout_ref.rollout.n={COMPLETIONS}",
+        "actor_rollout_ref.rollout.calculate_log_probs=True",
         "actor_rollout_ref.rollout.agent.num_workers=1",
         "reward.num_workers=1",
         "reward.custom_reward_function.path=pkg://wapo_verl.reward",
@@ -114,7 +120,7 @@ def config(folder: Path) -> Iterator[Any]:
 
 
 def sample_step(
-    config: Any, folder: Path, agent: str = "search_agent"
+    config: Any, folder: Path, agent: str = "search_agent", aborted: int = 0, ledger: Any = None
 ) -> tuple[Any, list[dict[str, Any]], list[float]]:
     """One step's episodes, the way V1's trainer asks for them: keys and tags, extra fields, scores of completions."""
     import ray
@@ -130,9 +136,8 @@ def sample_step(
     miniwiki = environment("miniwiki").played_by(agent)
     rows = [miniwiki.row(e, "train", i) for i, e in enumerate(islice(miniwiki.examples("train", None), PROMPTS))]
     extra = rows[0]["extra_info"]
-    client = ScriptedClient(
-        str(folder / "model"), agent, extra["first_query"], rows[0]["reward_model"]["ground_truth"]["answers"][0]
-    )
+    answer = rows[0]["reward_model"]["ground_truth"]["answers"][0]
+    client = ScriptedClient(str(folder / "model"), agent, extra["first_query"], answer, aborted)
     reward_workers = RewardLoopManager(config).reward_loop_workers
     manager = FailFastAgentLoopManager.create(
         config=config, llm_client=client, reward_loop_worker_handles=reward_workers
@@ -145,9 +150,10 @@ def sample_step(
     tq.kv_batch_put(keys=list(batch["uid"]), partition_id="train", tags=tags)
     manager.generate_sequences(batch)
     buffer = ReplayBuffer("sync", OmegaConf.create({}), None, "drop", OmegaConf.create({}), poll_interval=0.05)
+    buffer.wapo_failures = ledger
     try:
         found, _ = buffer.sample(global_steps=1, partition_id="train", batch_size=PROMPTS)
-        data = tq.kv_batch_get(keys=found.keys, partition_id="train", select_fields=["extra_fields", "rm_scores"])
+        data = tq.kv_batch_get(keys=found.keys, partition_id="train")  # every field: a failed row lacks none
     finally:
         tq.kv_clear(partition_id="train", keys=list(tq.kv_list("train")["train"]))
         for worker in [*manager.agent_loop_workers, *reward_workers]:
@@ -188,3 +194,22 @@ def test_a_reward_that_fails_stops_the_run(config: Any, folder: Path) -> None:
         broken.reward.custom_reward_function.reward_kwargs = {"weights": {"elegance": 1.0}}
     with pytest.raises(EpisodeError, match=r"training.*reward weight 'elegance' names no reward part"):
         sample_step(broken, folder)
+
+
+def test_an_episode_that_fails_within_the_budget_comes_back_as_a_row(config: Any, folder: Path) -> None:
+    """The engine is gone for one episode of six; its row is like the others, and says why nobody may learn from it."""
+    from wapo_verl.rollout.failures import RESOLVED, FailureBudget
+    from wapo_verl.training.failures import FailureLedger
+
+    budget, forgiving = FailureBudget(share=0.1, reasons=["generation"], undecided=True), config.copy()
+    OmegaConf.update(forgiving, RESOLVED, budget.model_dump(), force_add=True)
+    ledger = FailureLedger(budget)
+    ledger.begin_step(PROMPTS * COMPLETIONS)
+    found, extra_fields, scores = sample_step(forgiving, folder, aborted=1, ledger=ledger)
+    assert len(found.keys) == PROMPTS * COMPLETIONS
+    assert ledger.metrics()["failures/generation"] == 1
+    ((tag, extra, score),) = [row for row in zip(found.tags, extra_fields, scores, strict=True) if "failure" in row[0]]
+    assert (tag["failure"], tag["failure_message"]) == ("generation", "RuntimeError: the engine is gone")
+    assert (extra["episode"]["outcome"], extra["episode"]["failure"]) == ("failed", "generation")
+    assert math.isnan(score)
+    assert not any(math.isnan(score) for tag, score in zip(found.tags, scores, strict=True) if "failure" not in tag)

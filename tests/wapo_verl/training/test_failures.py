@@ -159,8 +159,8 @@ def test_the_run_ends_with_every_reason_in_one_sentence() -> None:
         Run(ALL, episodes=256).step(DEAD, BUG, {**DEAD, MESSAGE: "RetrievalError: 500"}, SLOW)
     assert str(error.value) == (
         "wapo.failures.budget=0.01 is passed: 4 of 256 episodes of this step failed, and 3 may (2 retriever, the "
-        "first: RetrievalError: no index at world; 1 verifier, the first: KeyError: 'answers'; 1 timed_out, the first: the "
-        "verifier came to no verdict); repair what failed and resume the run, or raise the budget"
+        "first: RetrievalError: no index at world; 1 verifier, the first: KeyError: 'answers'; 1 timed_out, the first: "
+        "the verifier came to no verdict); repair what failed and resume the run, or raise the budget"
     )
 
 
