@@ -27,8 +27,8 @@ class SearchTool(BaseTool):
             RetrievalError: always.
         """
         raise RetrievalError(
-            "wapo_verl's search tool is for the agent loop search_tool_agent, which stops the run when a search "
-            "fails: write the rows with `wapo-verl prepare ENV --agent search_tool_agent`"
+            "wapo_verl's search tool is for the agent loop search_tool_agent, which takes no failed search for a "
+            "result: write the rows with `wapo-verl prepare ENV --agent search_tool_agent`"
         )
 
 

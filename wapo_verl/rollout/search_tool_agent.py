@@ -1,4 +1,4 @@
-"""The agent loop `search_tool_agent`: veRL's own `tool_agent`, with an episode record and searches that stop the run.
+"""The agent loop `search_tool_agent`: veRL's own `tool_agent`, with an episode record and searches that may fail.
 
 It is veRL's loop for tools, with its sampling and its tokenisation of tool messages, under a name of its own. Changed,
 by overriding four of its steps and patching none:

@@ -41,7 +41,7 @@ class SearchAgentKeys(BaseModel):
             promises it (`wapo-verl prepare ENV --set announce_budget=true`).
         timeout_s: seconds that one attempt at a search may take.
         deadline_s: seconds that a search may take with all its attempts and the pauses between them.
-        retries: attempts after a failed one before the run stops; where null, as many as `deadline_s` lets.
+        retries: attempts after a failed one before the episode has failed; where null, as many as `deadline_s` lets.
         cached_queries: queries whose passages a worker keeps, 0 for none.
         token_env: environment variable that holds the service's token.
         corpus_hash: how the index's corpus hash must begin (`python -m retrieval_index info` shows it), or one for each
