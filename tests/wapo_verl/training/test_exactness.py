@@ -24,7 +24,7 @@ def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_weights_are_the_full_batchs(cases: dict[str, dict]) -> None:
     """Float32 rounding of weights of size 1 is 1e-7; Adam moves each of them by about the learning rate."""
-    assert len(cases) == 9
+    assert len(cases) == 10
     for name, case in cases.items():
         assert case["moved"] > 2e-4, f"{name}: nothing moved, so the comparison would show nothing"
         assert case["difference"] < 1e-6, name

@@ -1,5 +1,6 @@
 """What the trainers change in veRL's step. TransferQueue and the worker group are replaced, no Ray, no GPU."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,11 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
+from wapo_verl.rollout.failures import FailureBudget
 from wapo_verl.training import trainer as trainer_module
 from wapo_verl.training.advantages import truncated_rows
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
+from wapo_verl.training.failures import LEDGER
 from wapo_verl.training.record import RecordWriter
 from wapo_verl.training.trainer import WapoTrainer, WapoTrainerSync
 from wapo_verl.training.update import name_entropy
@@ -421,3 +424,86 @@ def test_a_validation_logs_what_an_evaluation_would(monkeypatch: pytest.MonkeyPa
     assert found["val/math500/standard_error"] == pytest.approx(0.375)
     assert found["val/math500/pass@4"] == 1.0
     assert found["val/math500/failed/timed_out"] == 0.0
+
+
+FAILED = {"failure": "retriever", "failure_message": "RetrievalError: no index"}
+
+
+def with_a_failure(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[dict[str, Any]], Store]:
+    """A group of a winner, a loser and an episode that failed, as the agent loop's worker stores it."""
+    keys, tags = ["a_0_0", "a_1_0", "a_2_0"], [{}, {}, FAILED]
+    failed = {**record("failed"), "failure": "retriever"}
+    store = Store(
+        keys,
+        prompts=nested([[7], [7], [7]], torch.int64),
+        responses=nested([[8, 9], [8], [0]], torch.int64),
+        response_mask=nested([[1, 1], [1], [0]], torch.int64),
+        advantages=nested([[0.5, 0.5], [0], [0]]),
+        rm_scores=nested([[0, 1], [0], [math.nan]]),
+        reward_model=[{"ground_truth": "x"}] * 3,
+        data_source=["miniwiki"] * 3,
+        extra_fields=[
+            {"episode": record(), "reward_extra_info": {"score": 1.0}},
+            {"episode": record("no_tag"), "reward_extra_info": {"score": 0.0}},
+            {"episode": failed, "reward_extra_info": FAILED},
+        ],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    return keys, tags, store
+
+
+def test_a_failed_episode_is_no_member_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, tags, store = with_a_failure(monkeypatch)
+    made, metrics = make_trainer(), {}
+    made._compute_advantage(make_batch(keys, tags), metrics)
+    folded = 0.5 * 3 / 2  # (r - mean) * rows / (G * groups with a winner), the failed row among the rows alone
+    assert [row.tolist() for row in store.written["advantages"].unbind()] == [[folded, folded], [0.0], [0.0]]
+    assert metrics["group/winner_fraction"] == 0.5
+    assert made._step is not None
+    assert made._step.carries == (True, False, False)
+
+
+def test_a_failed_episode_is_in_no_metric_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, tags, _ = with_a_failure(monkeypatch)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, *_, **__: seen.append(batch.keys))
+    made, metrics = make_trainer(), {}
+    made._obey(Decisions(algorithm="wapo", failures=FailureBudget(share=0.5, reasons=["retriever"])))
+    made.failures.begin_step(3)
+    made.failures.look({"train": dict(zip(keys, tags, strict=True))}, {"train": {"a"}})
+    made._compute_metrics(make_batch(keys, tags), metrics)
+    assert seen == [keys[:2]]
+    assert (metrics["episode/count"], metrics["reward/score/mean"]) == (2.0, 0.5)
+    assert (metrics["failures/retriever"], metrics["failures/share"]) == (1.0, pytest.approx(1 / 3))
+
+
+def test_the_dump_has_a_failed_episode_without_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, tags, _ = with_a_failure(monkeypatch)
+    made = make_trainer()
+    made.tokenizer = SimpleNamespace(decode=lambda ids, **_: " ".join(map(str, map(int, ids))))
+    made._records = RecordWriter(made.tokenizer, made.decisions.record)
+    made._init_dump_executor()
+    made._log_rollout_data(make_batch(keys, tags), {}, str(tmp_path))
+    made._shutdown_dump_executor()
+    lines = read_json_lines(tmp_path / "1.jsonl")
+    assert [(line["score"], line["failure"]) for line in lines] == [(1.0, None), (0.0, None), (None, "retriever")]
+    assert lines[2]["failure_message"] == "RetrievalError: no index"
+    assert (lines[2]["episode"]["outcome"], lines[2]["episode"]["failure"]) == ("failed", "retriever")
+
+
+def test_a_validation_leaves_failed_samples_out_of_verls_numbers_too() -> None:
+    infos = {"reward": [1.0, math.nan, 0.0], "score": [1.0, None, 0.0], "failure": [None, "verifier", None]}
+    expected = {("miniwiki", "a"): 2, ("miniwiki", "b"): 1}
+    metrics = make_trainer()._val_metrics_update(["miniwiki"] * 3, ["a", "a", "b"], infos, [1, 0, 3], expected)
+    assert metrics["val-core/miniwiki/reward/mean@1"] == metrics["val/miniwiki/mean"] == 0.5
+    assert metrics["val/miniwiki/failed/verifier"] == 1.0
+    assert metrics["val-aux/num_turns/min"] == 1
+
+
+def test_the_replay_buffer_gets_the_ledger_where_episodes_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PPOTrainer, "_build_replay_buffer", lambda self: SimpleNamespace(poll_interval=2.0))
+    for budget, shown in ((FailureBudget(), False), (FailureBudget(undecided=True), True)):
+        made = make_trainer()
+        made._obey(Decisions(failures=budget))
+        made.trainer_mode = "sync"
+        assert (getattr(made._build_replay_buffer(), LEDGER, None) is made.failures) is shown

@@ -17,8 +17,10 @@ from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss
 
-from wapo_verl.algorithms import ALGORITHMS, Batch
+from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.rollout.failures import FAILURE
+from wapo_verl.training.advantages import Rows, advantages
 from wapo_verl.training.row_selection import balanced, members, mini_batches, update_orders
 
 PROMPT, GROUP, STEPS = 5, 4, 2
@@ -35,6 +37,7 @@ class Case:
     mini_batch: int = 16
     micro_batch: int | None = 4
     rewards: tuple[float, ...] = SPREAD
+    failed: tuple[int, ...] = ()  # rows of episodes that failed
     epochs: int = 1
     lora: bool = False
     winners_kl: bool = False  # a KL loss to a reference, on tokens with an advantage alone
@@ -55,6 +58,7 @@ CASES = (
     Case("a mini-batch without a winner", rewards=ONE_GROUP, mini_batch=8, only_first=True),
     Case("LoRA", mini_batch=8, lora=True),
     Case("a KL loss on winners", mini_batch=8, winners_kl=True),
+    Case("failed members, a winner among them", mini_batch=8, failed=(5, 6, 9)),
 )
 
 
@@ -62,16 +66,20 @@ def nested(rows: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-def make_batch(vocabulary: int, rewards: tuple[float, ...]) -> tuple[dict[str, list[torch.Tensor]], list[bool]]:
+def make_batch(vocabulary: int, case: Case) -> tuple[dict[str, list[torch.Tensor]], list[bool]]:
     """Make the whole batch row by row, and tell which rows have an advantage."""
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(5, vocabulary, (PROMPT,), generator=generator) for _ in LENGTHS]
     responses = [torch.randint(5, vocabulary, (length,), generator=generator) for length in LENGTHS]
     masks = [(torch.rand(length, generator=generator) > 0.2).long() for length in LENGTHS]
     old = [-torch.rand(length, generator=generator) - 5.0 for length in LENGTHS]
-    found = ALGORITHMS["wapo"]
-    groups = torch.arange(len(LENGTHS)) // GROUP
-    rows = found.advantages(Batch(torch.tensor(rewards), groups), found.default_options()).rows.float()
+    masks = [mask * (row not in case.failed) for row, mask in enumerate(masks)]
+    found, own = ALGORITHMS["wapo"], torch.nn.utils.rnn.pad_sequence(masks, batch_first=True)
+    keys = [f"{row // GROUP}_{row % GROUP}_0" for row in range(len(LENGTHS))]
+    tags = [{FAILURE: "retriever"} if row in case.failed else {} for row in range(len(LENGTHS))]
+    stored = Rows(keys, tags, torch.tensor(case.rewards))
+    values, _ = advantages(stored, own, [False] * len(keys), found, found.default_options(), with_losers=False)
+    rows = values.float()
     return {
         "prompts": prompts,
         "responses": responses,
@@ -143,7 +151,7 @@ def train(model: str, case: Case, winners: bool) -> dict[str, Any]:
     """Train `STEPS` steps: the weights before and after, the learning rate, and how many rows were computed on."""
     worker = make_worker(model, case)
     start, ranks = trained_weights(worker), torch.distributed.get_world_size()
-    whole, carries = make_batch(worker.model_config.hf_config.vocab_size, case.rewards)
+    whole, carries = make_batch(worker.model_config.hf_config.vocab_size, case)
     computed, rate = 0, 0.0
     for _ in range(STEPS):
         plan = StepPlan(winners_kl=case.winners_kl).to_dict()
