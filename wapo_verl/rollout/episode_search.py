@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Self
 
-from retrieval_index import Hit
+from retrieval_index import Hit, RetrievalError
 from retrieval_index.client import Attempts, Retriever, connect
 from retrieval_index.passages import cut_to_budget
 from wapo_verl.environments.protocol import neutralise, render_passage
@@ -65,9 +65,12 @@ class EpisodeSearch:
         """Search for each query.
 
         Raises:
-            RetrievalError: when the search failed after its retries.
+            RetrievalError: when the search failed after its retries; the message has the queries.
         """
-        answers = await self.retriever.search(list(queries), self.settings.top_k, self.attempts)
+        try:
+            answers = await self.retriever.search(list(queries), self.settings.top_k, self.attempts)
+        except RetrievalError as error:
+            raise RetrievalError(f"{error} (queries: {', '.join(f'{query:.200}' for query in queries)})") from error
         every = [hit for hits in answers for hit in hits]
         if all(self._surely_fits(hit.document.text) for hit in every):
             shown = iter([self._shown(hit) for hit in every])
