@@ -73,7 +73,7 @@ def has_logical_devices(nodes: Iterable[Mapping[str, Any]]) -> bool:
 
 @cache
 def _nodes(address: str) -> list[dict[str, Any]]:
-    """Return the nodes of a cluster, which is joined for that moment; none of one that has ended."""
+    """Return the nodes of this machine's cluster, which is joined for that moment; none of one that has ended."""
     import ray
 
     host, _, port = address.rpartition(":")
@@ -81,7 +81,8 @@ def _nodes(address: str) -> list[dict[str, Any]]:
         socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
     except OSError:
         return []
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    # By "auto" and not by its address, for which Ray would not take the token that `ray start` has taken.
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     try:
         return list(ray.nodes())
     finally:
