@@ -142,3 +142,17 @@ def test_a_terminal_is_not_driven_by_a_policy(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["show", str(run), "--worst", "1"])
     assert "\x1b" not in done.output
     assert "\u202e" not in done.output
+
+
+def test_a_failed_episode_is_shown_as_failed_and_is_neither_best_nor_worst(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=1)
+    file = run / "rollouts" / "1.jsonl"
+    first, *others = file.read_text().splitlines()
+    failed = json.loads(first) | {"score": None, "failure": "retriever", "failure_message": "no index"}
+    failed["episode"] |= {"outcome": "failed", "failure": "retriever", "answer": None}
+    file.write_text("\n".join([json.dumps(failed), *others]) + "\n")
+    done = CliRunner().invoke(command, ["show", str(run), "--worst", "1"])
+    assert "reward 0, answered" in done.stdout
+    done = CliRunner().invoke(command, ["show", str(run), "--best", "8"])
+    titles = [line for line in done.stdout.splitlines() if "rollouts step 1: " in line]
+    assert [("failed (retriever)" in title) for title in titles] == [False] * 7 + [True]
