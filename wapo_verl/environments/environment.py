@@ -75,7 +75,7 @@ class Environment(ABC):
         generates_documents: True when rows and documents are made here, not read: ``prepare`` then writes
             ``documents.jsonl`` too and passes ``--seed`` on as the option ``seed``.
         undecided: reward parts that, where they are 1, say that the verifier came to no verdict. Such a sample says
-            nothing about the policy: training and evaluation count it by that name and leave it out of groups and means.
+            nothing about the policy: training and evaluation count it by that name, and no group or mean has it.
         official_metrics: the numbers of upstream's script that answers alone have, by upstream's names.
         hub_repo: "owner/name" of its data set on the Hugging Face hub, if it has one in a layout that it reads.
     """
