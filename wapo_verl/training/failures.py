@@ -87,7 +87,7 @@ class FailureLedger:
             for tag in new:
                 if reason := tag.get(FAILURE):
                     count.failed[reason] += 1
-                    self._first.setdefault(reason, str(tag[MESSAGE]))
+                    self._tell(reason, str(tag[MESSAGE]))
         self._check([self._now["val"]], "this validation")
         self._check([self._now["train"]], "this step")
         self._check([*self._before, self._now["train"]], f"the last {len(self._before) + 1} steps")
@@ -99,6 +99,14 @@ class FailureLedger:
             **{f"failures/{reason}": float(count.failed[reason]) for reason in _in_order([*REASONS, *count.failed])},
             "failures/share": count.failed.total() / max(count.episodes, 1),
         }
+
+    def _tell(self, reason: str, message: str) -> None:
+        """Print the first failure of each reason; the metrics and the dump have them all."""
+        if reason not in self._first:
+            self._first[reason] = message
+            print(
+                f"wapo-verl: an episode failed ({reason}) and is left out, the first of its kind: {message}", flush=True
+            )
 
     def _check(self, counts: Sequence[Count], over: str) -> None:
         episodes, failed = sum(count.episodes for count in counts), Counter[str]()

@@ -117,7 +117,7 @@ class Run:
         return self.ledger.metrics()
 
 
-def test_what_failed_is_counted_by_reason_once_a_step() -> None:
+def test_what_failed_is_counted_by_reason_once_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(ALL.model_copy(update={"share": 0.05}), episodes=100)
     metrics = run.step(DEAD, DEAD, BUG, SLOW)
     assert metrics == {
@@ -129,6 +129,9 @@ def test_what_failed_is_counted_by_reason_once_a_step() -> None:
         "failures/share": 0.04,
     }
     assert run.step()["failures/share"] == 0.0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3, "the first of each reason is said"
+    assert said[0].endswith("(retriever) and is left out, the first of its kind: RetrievalError: no index at world")
 
 
 def test_a_group_that_is_not_over_is_not_counted_yet() -> None:
