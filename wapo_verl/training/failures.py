@@ -105,7 +105,7 @@ class FailureLedger:
         if reason not in self._first:
             self._first[reason] = message
             print(
-                f"wapo-verl: an episode failed ({reason}) and is left out, the first of its kind: {message}", flush=True
+                f"wapo-verl: an episode failed ({reason}) and is left out, the first such: {message}", flush=True
             )
 
     def _check(self, counts: Sequence[Count], over: str) -> None:

@@ -131,7 +131,7 @@ def test_what_failed_is_counted_by_reason_once_a_step(capsys: pytest.CaptureFixt
     assert run.step()["failures/share"] == 0.0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3, "the first of each reason is said"
-    assert said[0].endswith("(retriever) and is left out, the first of its kind: RetrievalError: no index at world")
+    assert said[0].endswith("(retriever) and is left out, the first such: RetrievalError: no index at world")
 
 
 def test_a_group_that_is_not_over_is_not_counted_yet() -> None:
