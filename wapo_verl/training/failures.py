@@ -104,9 +104,7 @@ class FailureLedger:
         """Print the first failure of each reason; the metrics and the dump have them all."""
         if reason not in self._first:
             self._first[reason] = message
-            print(
-                f"wapo-verl: an episode failed ({reason}) and is left out, the first such: {message}", flush=True
-            )
+            print(f"wapo-verl: an episode failed ({reason}) and is left out, the first such: {message}", flush=True)
 
     def _check(self, counts: Sequence[Count], over: str) -> None:
         episodes, failed = sum(count.episodes for count in counts), Counter[str]()
