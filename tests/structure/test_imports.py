@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
     "data": "makes files of an environment's rows",
     "guard": "watches numbers; how they are made is not its business",
     "environments": "what an environment is made of",
+    "watch": "ends a run that has lost a process",
     "cpu": "the CPU as a platform of veRL",
     "taxonomy": "pure functions on tensors",
     "algorithms": "pure functions on tensors",

@@ -6,7 +6,6 @@ needs to write the samples: a row carries everything, so that nothing else need 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import orjson
 
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import Question
+from wapo_verl.rollout.seeds import seed_of
 
 REQUESTS_FILE = "requests.jsonl"
 COLUMN = "evaluation"
@@ -81,15 +81,4 @@ def read_requests(file: Path) -> list[Request]:
 
 def sample_seed(seed: int, data_source: str, question_id: str, sample: int) -> int:
     """Return a sample's seed: of its own place alone, so that it does not hang on who is answered first."""
-    text = f"{seed}/{data_source}/{question_id}/{sample}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def turn_seed(seed: int, prompt_tokens: int) -> int:
-    """Return the seed of a turn: an episode's turns must not draw the same random numbers one after the other.
-
-    Args:
-        seed: the sample's.
-        prompt_tokens: tokens that stand before the turn, of which no two turns have as many.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{prompt_tokens}".encode()).digest()[:4], "big") >> 1
+    return seed_of(seed, data_source, question_id, sample)

@@ -23,9 +23,10 @@ from wapo_verl.environments.failures import CONTEXT, RETRIEVER, failure_of
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.records import Sample
-from wapo_verl.evaluation.requests import COLUMN, sample_seed, turn_seed
+from wapo_verl.evaluation.requests import COLUMN, sample_seed
 from wapo_verl.rollout.fail_fast import REASON_TAG, message_of
 from wapo_verl.rollout.failures import reason_for
+from wapo_verl.rollout.seeds import SampleSeed
 
 FORGIVEN = (RETRIEVER, CONTEXT)
 """The errors that are an outcome of a sample; any other ends the evaluation."""
@@ -138,36 +139,15 @@ class Asked:
             os.close(descriptor)
 
 
-class SeededClient:
-    """veRL's client of the rollout engine, with a seed of its own for each turn of an episode."""
-
-    def __init__(self, client: Any) -> None:
-        """Take veRL's client."""
-        self._client = client
-
-    async def generate(
-        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any], **kwargs: Any
-    ) -> Any:
-        """Ask for a turn as veRL's client does."""
-        seeded = {**sampling_params, "seed": turn_seed(sampling_params["seed"], len(prompt_ids))}
-        return await self._client.generate(request_id, prompt_ids=prompt_ids, sampling_params=seeded, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
 class EvaluationWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
     """veRL's worker, which writes what comes of each sample.
 
     (Ray's actor class cannot be subclassed, its class can.)
     """
 
-    llm_client: Any
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take veRL's arguments."""
         super().__init__(*args, **kwargs)
-        self.llm_client = SeededClient(self.llm_client)
         self._asked: dict[str, Asked] = {}
 
     async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
@@ -187,7 +167,7 @@ class EvaluationWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
             asked.write(asked.failed(session, CONTEXT, message))
             return None
         try:
-            seeded = {**sampling_params, "seed": asked.seed(session)}
+            seeded = {**sampling_params, "seed": SampleSeed(asked.seed(session))}
             return await super()._run_agent_loop(seeded, trajectory, **kwargs)
         except Exception as error:
             cause = error.cause if isinstance(error, RayTaskError) else error

@@ -42,11 +42,13 @@ class GoodCheckpoints:
     @property
     def unjudged(self) -> list[int]:
         """The steps of the checkpoints that wait to be judged, in order."""
-        return sorted(step_of(path) for path in self._unjudged.glob("global_step_*"))
+        return sorted(step_of(path) for path in self._unjudged.glob("global_step_*") if path.suffix != ".partial")
 
-    def forget_unjudged(self) -> None:
-        """Give up what waits: an alarm has made it doubtful, or another run has left it."""
-        shutil.rmtree(self._unjudged, ignore_errors=True)
+    def forget_unjudged(self, after: int = -1) -> None:
+        """Give up what waits of steps after `after`: an alarm has made it doubtful, or another run has left it."""
+        for step in self.unjudged:
+            if step > after:
+                shutil.rmtree(self._unjudged / f"global_step_{step}")
 
     def forget_last_good(self) -> None:
         """Point at no checkpoint any more: the good one is of another run, or of a later step than this."""
@@ -70,11 +72,18 @@ class GoodCheckpoints:
                 f"the guard does not find the checkpoint {source}: trainer.default_local_dir must be a folder that the "
                 "trainer's process and all workers share"
             )
-        (source / STATE).unlink(missing_ok=True)
-        (source / STATE).write_text(json.dumps(state))
-        kept = self._unjudged / source.name
+        write_state(source, state)
+        kept, partial = self._unjudged / source.name, self._unjudged / f"{source.name}.partial"
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(source, kept, copy_function=_link)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial, copy_function=_link)
+        partial.rename(kept)
+
+    def remember(self, step: int, state: Mapping[str, Any]) -> None:
+        """Put the detector's state into veRL's checkpoint of `step`, where this process sees it."""
+        source = self.folder / f"global_step_{step}"
+        if source.is_dir():
+            write_state(source, state)
 
     def confirm(self, step: int) -> Path:
         """Make the unjudged checkpoint of `step` the last good one; those before it are given up."""
@@ -82,7 +91,7 @@ class GoodCheckpoints:
         self._good.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(good, ignore_errors=True)
         (self._unjudged / good.name).rename(good)
-        _write(self.folder / POINTER, str(good))
+        write_at_once(self.folder / POINTER, str(good))
         for other in (path for path in self._good.iterdir() if path != good):
             shutil.rmtree(other)
         for earlier in (waiting for waiting in self.unjudged if waiting < step):
@@ -98,7 +107,7 @@ class GoodCheckpoints:
         removed = not (own / "actor").is_dir()
         shutil.rmtree(own, ignore_errors=True)
         shutil.copytree(good, own, copy_function=_link)
-        _write(self.folder / TRACKER, str(step_of(good)))
+        write_at_once(self.folder / TRACKER, str(step_of(good)))
         self._put_back = own / "actor" if removed else None
 
     def take_away_again(self) -> None:
@@ -119,6 +128,11 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
+def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
+    """Put the detector's state into a checkpoint; the file is a new one, since a kept checkpoint may share the old."""
+    write_at_once(checkpoint / STATE, json.dumps(state))
+
+
 def _link(source: str, target: str) -> str:
     try:
         os.link(source, target)
@@ -127,8 +141,11 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _write(file: Path, text: str) -> None:
-    """Write a file at once: whoever reads it sees the old text or the new one."""
+def write_at_once(file: Path, text: str) -> None:
+    """Write a file at once: whoever reads it, after a crash too, sees the old text or the new one."""
     written = file.with_name(file.name + ".new")
-    written.write_text(text)
+    with written.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     written.replace(file)

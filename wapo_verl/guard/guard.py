@@ -47,11 +47,15 @@ class Guard:
     def begin(self, step: int, resumed: Path | None) -> None:
         """Start after `step` steps, 0 in a new run: forget what another run left, remember what this one had.
 
+        Checkpoints that waited to be judged when this run ended wait on, those of later steps are given up: they are
+        made again.
+
         Args:
             step: the step that veRL goes on from.
             resumed: the checkpoint it goes on from, or None.
         """
-        self.checkpoints.forget_unjudged()
+        is_same_run = resumed is not None and self.checkpoints.folder in resumed.parents
+        self.checkpoints.forget_unjudged(after=step if is_same_run else -1)
         good = self.checkpoints.last_good
         if good is not None and step_of(good) > step:
             self.checkpoints.forget_last_good()
@@ -62,8 +66,12 @@ class Guard:
             self._say(f"{resumed} was saved without a guard: the run's start is measured from step {step + 1} on")
 
     def saved(self, step: int) -> None:
-        """Note that veRL has saved a checkpoint at `step`, which is not observed yet."""
+        """Note that veRL has saved a checkpoint at `step`, which is not observed yet: validation may come before.
+
+        A run that ends meanwhile resumes with what the detector knew before that step.
+        """
         self._saved = step
+        self.checkpoints.remember(step, self.detector.state_dict())
         self.checkpoints.take_away_again()
 
     def observe(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:

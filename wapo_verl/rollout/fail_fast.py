@@ -21,6 +21,7 @@ from typing import Any
 
 import ray
 import transfer_queue as tq
+from omegaconf import OmegaConf
 from ray.exceptions import RayTaskError
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput, _agent_loop_registry
 from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
@@ -29,6 +30,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 from wapo_verl.environments.failures import VERIFIER, failure_of
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.rollout.failures import FAILURE, Failure, FailureBudget, reason_for
+from wapo_verl.rollout.seeds import SEED, SampleSeed, row_name, seed_of
 from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
 
 TOOL_AGENT = "tool_agent"
@@ -57,7 +59,7 @@ def _target(loop: type) -> str:
 
 
 class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
-    """veRL's worker, which also deals with failed episodes, and plays `tool_agent` by the chat template's rules.
+    """veRL's worker, which also deals with failed episodes, seeds each, and plays `tool_agent` by the template's rules.
 
     (Ray's actor class cannot be subclassed, its class can.)
     """
@@ -70,7 +72,8 @@ class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class)
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:
         try:
             try:
-                return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+                seeded = self._seeded(sampling_params, trajectory, kwargs)
+                return await super()._run_agent_loop(seeded, trajectory, **kwargs)
             except Exception as error:
                 if reason_for(error) not in self.budget.reasons:
                     raise
@@ -127,6 +130,16 @@ class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class)
             keys = [f"{kwargs['uid']}_{kwargs['session_id']}_{number}" for number in range(len(outputs))]
             tags = [outputs[-1].extra_fields["reward_extra_info"]] * len(keys)
             await tq.async_kv_batch_put(keys=keys, partition_id="val" if validate else "train", tags=tags)
+
+    def _seeded(
+        self, sampling_params: dict[str, Any], trajectory: dict[str, Any], row: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the sampling parameters with the completion's seed: of run, step, prompt and number of the sample."""
+        seed = OmegaConf.select(self.config, SEED)
+        if seed is None:
+            return sampling_params
+        prompt = row_name(row) if trajectory["validate"] else row["uid"]
+        return {**sampling_params, "seed": SampleSeed(seed_of(seed, trajectory["step"], prompt, row["session_id"]))}
 
 
 class FailFastAgentLoopManager(AgentLoopManagerTQ):

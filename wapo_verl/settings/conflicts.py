@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from wapo_verl.algorithms import Batch, Conflict
 from wapo_verl.algorithms.algorithm import errors, warnings
 from wapo_verl.algorithms.wapo import TRUNCATED
+from wapo_verl.cpu.where import on_cpu
 from wapo_verl.data.training_files import count_rows, first_ground_truths
 from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
 from wapo_verl.environments.episode import Episode
@@ -251,6 +252,17 @@ def _sampling(run: Run) -> list[Conflict]:
             not rollout.do_sample and rollout.n > 1,
             f"{ROLLOUT}.do_sample=False",
             f"asks for {alike} (veRL's V1 trainer ignores it): leave it out",
+        ),
+        (
+            bool(rollout.get("full_determinism", False)) and on_cpu(run.config),
+            f"{ROLLOUT}.full_determinism=True",
+            "needs vLLM's batch-invariant kernels, which are made by Triton and for GPUs alone: leave it out on a CPU, "
+            "where each completion has a seed of its own anyway (docs/faults.md says how equal two runs are)",
+        ),
+        (
+            bool(run.keys.seeded_sampling) and rollout.name != "vllm",
+            "wapo.seeded_sampling=true",
+            f"is for vLLM, and {ROLLOUT}.name={rollout.name}: leave it out",
         ),
     ) + warnings(
         (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Algorithm, own_losses
+from wapo_verl.cpu.where import on_cpu
 from wapo_verl.engine.step_plan import STRATEGIES, StepPlans, step_plans
 from wapo_verl.environments.failures import REASONS, RETRIEVER
 from wapo_verl.rollout import FAIL_FAST_MANAGER
@@ -181,6 +182,17 @@ def plans(config: DictConfig, keys: WapoKeys) -> StepPlans:
         return step_plans(keys.taxonomy, keys.negative_weights, keys.clip_schedule, keys.winners_kl, float(clip))
     except ValueError as error:
         raise SettingsError(f"wapo.taxonomy or wapo.negative_weights: {error}") from error
+
+
+def sampling_seed(run: Run) -> int | None:
+    """Decide the seed that each completion's own is made from, None where vLLM draws for all from one generator.
+
+    On a GPU vLLM draws for seeded requests one by one, which costs time in every token, so there it has to be asked
+    for. With veRL's `full_determinism`, which gives all requests one seed, a group's completions would be the same.
+    """
+    rollout, asked = run.config.actor_rollout_ref.rollout, run.keys.seeded_sampling
+    wanted = on_cpu(run.config) or bool(rollout.get("full_determinism", False)) if asked is None else asked
+    return int(rollout.get("seed", 0)) if wanted and rollout.name == "vllm" else None
 
 
 def filters_groups(config: DictConfig) -> bool:

@@ -44,6 +44,7 @@ class WapoKeys(BaseModel):
         guard: the guard's settings; None leaves it out.
         record: what is written of each completion beside veRL's own dump.
         failures: how many episodes may fail; None leaves it to what the run does.
+        seeded_sampling: whether each completion's random numbers are its own; None leaves it to the platform.
         search_agent: the agent loops' settings; None where no episode searches.
     """
 
@@ -59,6 +60,7 @@ class WapoKeys(BaseModel):
     negative_weights: NegativeWeights | None = None
     clip_schedule: ClipScheduleKeys | None = None
     winners_kl: bool = False
+    seeded_sampling: bool | None = None
 
     @property
     def planned(self) -> list[str]:

@@ -12,6 +12,7 @@ from wapo_verl.cpu.where import on_cpu
 from wapo_verl.environments.registry import VARIABLE, folders
 from wapo_verl.rollout import EPISODE_ROWS, FAIL_FAST_MANAGER, TOOL_CONFIG
 from wapo_verl.rollout.index_check import check_index
+from wapo_verl.rollout.seeds import SEED as SAMPLING_SEED
 from wapo_verl.rollout.settings import RESOLVED as SEARCH_AGENT
 from wapo_verl.settings.conflicts import conflicts
 from wapo_verl.settings.decide import (
@@ -20,6 +21,7 @@ from wapo_verl.settings.decide import (
     Run,
     decide,
     filters_groups,
+    sampling_seed,
     search_agent,
     trainer_is_ours,
 )
@@ -115,5 +117,6 @@ def _write(run: Run, decisions: Decisions) -> None:
         OmegaConf.update(run.config, TRAINING, decisions.model_dump(), force_add=True)
         if (mode := run.config.trainer.v1.trainer_mode) in MODES:
             OmegaConf.update(run.config, MODE, PREFIX + mode)
+    OmegaConf.update(run.config, SAMPLING_SEED, sampling_seed(run), force_add=True)
     if run.search_agent is not None:
         OmegaConf.update(run.config, SEARCH_AGENT, run.search_agent.model_dump(), force_add=True)

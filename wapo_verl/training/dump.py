@@ -1,6 +1,8 @@
 """Lay out the training dump: one JSON line for each completion, with its episode's record and its reward's parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from wapo_verl.rollout.failures import FAILURE
@@ -56,6 +58,23 @@ def without_rewards(
         return [None if out else value for value, out in zip(values, failed, strict=True)]
 
     return blank(scores), {**columns, **{name: blank(columns[name]) for name in ("reward",) if name in columns}}
+
+
+_said = False
+
+
+@contextmanager
+def whole_dump(file: Path) -> Iterator[None]:
+    """Write a dump in here; where the disk does not take it, say so once, take away what is there, and go on."""
+    global _said
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+        if not _said:
+            print(f"wapo-verl: {file} could not be written; training goes on without such dumps: {error}", flush=True)
+        _said = True
 
 
 def _reward_extras(extra_fields: Any) -> dict[str, Any]:

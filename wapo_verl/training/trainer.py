@@ -24,6 +24,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 from verl.workers.utils.padding import response_to_nested
 
@@ -36,10 +37,13 @@ from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
+from wapo_verl.rollout.seeds import PromptNames
 from wapo_verl.training.advantages import Rows, advantages, group_counts, is_failed, is_padding, truncated_rows
+from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
-from wapo_verl.training.dump import dump_columns, without_rewards
+from wapo_verl.training.dump import dump_columns, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
+from wapo_verl.training.metrics_file import resumes_at
 from wapo_verl.training.record import RecordWriter, recorded_fields
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
@@ -77,6 +81,7 @@ class WapoTrainer(PPOTrainer):
         self.algorithm = None if decisions.algorithm is None else ALGORITHMS[decisions.algorithm]
         self._entropy_change = EntropyChange()
         self.failures = FailureLedger(decisions.failures)
+        self._prompt_names = PromptNames()
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
@@ -87,12 +92,11 @@ class WapoTrainer(PPOTrainer):
     ) -> None:
         """Write a dump as veRL does, in its thread, a failed episode without a reward.
 
-        One that cannot be written is said, and the run goes on.
+        That one cannot be written is said once, and the run goes on.
         """
-        try:
+        folder, step = where
+        with whole_dump(Path(folder) / f"{step}.jsonl"):
             super()._write_generations(inputs, outputs, gts, *without_rewards(scores, reward_extra_infos_dict), *where)
-        except OSError as error:
-            print(f"wapo-verl: the dump of a step could not be written, and the run goes on: {error}", flush=True)
 
     def _init_dataloader(self) -> None:
         """Build the data loaders as veRL does.
@@ -143,7 +147,8 @@ class WapoTrainer(PPOTrainer):
 
         Nothing is chosen in a critic's warm-up, which updates no actor.
         """
-        batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        in_order = batch.select_keys(sorted(batch.keys))  # they come in the order of arrival
+        batch = super()._balance_batch(in_order, metrics, *args, **kwargs)
         if not self.decisions.winners_only or self.config.trainer.critic_warmup > self.global_steps:
             return batch
         step, _ = self._write_advantages(batch, metrics)
@@ -285,17 +290,39 @@ class WapoTrainer(PPOTrainer):
                 dump_path=rollout_data_dir,
             )
 
+    def _fetch_one_gen_batch(self) -> TensorDict:
+        """Fetch prompts as veRL does, under names that are the same in every run."""
+        batch = super()._fetch_one_gen_batch()
+        return tu.assign_non_tensor(batch, uid=self._prompt_names.next(self.global_steps, len(batch)))
+
     def _load_checkpoint(self) -> None:
+        """Load the newest whole checkpoint, as veRL does with the one that its note names.
+
+        Raises:
+            CheckpointError: where `trainer.resume_from_path` is not whole.
+        """
+        find_whole(self.config.trainer, self._checkpoint_parts)
         super()._load_checkpoint()
+        resumes_at(self.global_steps)
         if self.guard is not None:
             self.guard.begin(self.global_steps, loaded_checkpoint(self.config.trainer) if self.global_steps else None)
 
     def _save_checkpoint(self) -> None:
+        """Save a checkpoint as veRL does.
+
+        Raises:
+            CheckpointError: where that fails; the message has the path, the free space and the last whole checkpoint.
+        """
         if self.guard is not None:
             self.guard.checkpoints.make_room(self.global_steps)
-        super()._save_checkpoint()
+        with saving(self.config, self.global_steps, self._checkpoint_parts):
+            super()._save_checkpoint()
         if self.guard is not None:
             self.guard.saved(self.global_steps)
+
+    @property
+    def _checkpoint_parts(self) -> list[str]:
+        return ["actor", *[str(Role.Critic)] * self.use_critic]
 
     def on_step_begin(self) -> None:
         """Act on the last step's alarms, whose metrics are logged by now."""

@@ -6,6 +6,7 @@ Needs the standard library alone, as `entry_point` says.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -178,6 +179,82 @@ def _raise_recorded_failures(sync: Callable[[Any], None]) -> Callable[[Any], Non
     return marked(sync, sync_and_check)
 
 
+def _seed_each_turn(generate: Callable[..., Any]) -> Callable[..., Any]:
+    """Give each request of a seeded completion a seed of its own; under the client that continues cut requests too."""
+
+    async def generate_seeded(
+        client: Any, request_id: str, *, prompt_ids: Any, sampling_params: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        from wapo_verl.rollout.seeds import seed_the_turn
+
+        seeded = seed_the_turn(sampling_params, len(prompt_ids))
+        return await generate(client, request_id, prompt_ids=prompt_ids, sampling_params=seeded, **kwargs)
+
+    return marked(generate, generate_seeded)
+
+
+def _is_ours(rollout: Any) -> bool:
+    """Tell by a rollout's configuration, in one of its processes, whether the run is one of ours."""
+    manager = getattr(getattr(rollout, "agent", None), "agent_loop_manager_class", None)
+    return str(manager).startswith("wapo_verl.")
+
+
+def _socket_of_this_run(job: str) -> str:
+    """Return a job's name that no other Ray on this machine has: every local Ray calls its first job 01000000."""
+    import ray
+
+    return f"{job}-{ray.get_runtime_context().gcs_address.replace(':', '-')}"
+
+
+def _name_the_senders_socket(init: Callable[..., None]) -> Callable[..., None]:
+    """Send the weights through a socket named after this run, not after the job's number alone."""
+
+    def make(adapter: Any, *args: Any, **kwargs: Any) -> None:
+        init(adapter, *args, **kwargs)
+        if _is_ours(adapter.config):
+            import ray
+
+            job = ray.get_runtime_context().get_job_id()
+            adapter.zmq_handle = adapter.zmq_handle.replace(job, _socket_of_this_run(job))
+
+    return marked(init, make)
+
+
+def _name_the_receivers_socket(init: Callable[..., None]) -> Callable[..., None]:
+    """Tell the engine, which inherits this process's variables, the same name."""
+
+    def make(server: Any, *args: Any, **kwargs: Any) -> None:
+        init(server, *args, **kwargs)
+        if _is_ours(server.config):
+            os.environ["VERL_RAY_JOB_ID"] = _socket_of_this_run(os.environ["VERL_RAY_JOB_ID"])
+
+    return marked(init, make)
+
+
+def _keep_the_metrics_before(init: Callable[..., None]) -> Callable[..., None]:
+    """Keep the lines of the steps before where a run is resumed; veRL empties the file."""
+
+    def make(logger: Any, project_name: str, experiment_name: str) -> None:
+        from wapo_verl.training.metrics_file import kept_lines, metrics_file
+
+        kept = kept_lines(metrics_file(project_name, experiment_name))
+        init(logger, project_name, experiment_name)
+        logger.fp.write(kept)
+
+    return marked(init, make)
+
+
+def _survive_a_full_disk(log: Callable[..., None]) -> Callable[..., None]:
+    """Say once that metrics cannot be written, and go on; veRL ends the run."""
+
+    def write(logger: Any, data: dict[str, Any], step: int) -> None:
+        from wapo_verl.training.metrics_file import write_whole
+
+        write_whole(logger, lambda: log(logger, data, step))
+
+    return marked(log, write)
+
+
 _SETTINGS = "a run that asks for this package has its settings resolved before veRL validates them"
 
 PATCHES = (
@@ -227,5 +304,39 @@ PATCHES = (
         why="a failed search or reward is counted, or stops the run with its reason; veRL logs it and trains on",
         wrap=_raise_recorded_failures,
         needed_by="wapo_verl.rollout.fail_fast",
+    ),
+    Patch(
+        module="verl.workers.rollout.llm_server",
+        function="LLMServerClient.generate",
+        why="a completion's random numbers are its own, whichever request reaches the engine first",
+        wrap=_seed_each_turn,
+        needed_by="wapo_verl.rollout.fail_fast",
+    ),
+    Patch(
+        module="verl.workers.rollout.vllm_rollout.vllm_rollout",
+        function="ServerAdapter.__init__",
+        why="two runs on one machine send their weights through sockets of their own (every local Ray's first job has "
+        "the same number)",
+        wrap=_name_the_senders_socket,
+    ),
+    Patch(
+        module="verl.workers.rollout.vllm_rollout.vllm_async_server",
+        function="vLLMHttpServer.__init__",
+        why="the engine is told the name of that socket",
+        wrap=_name_the_receivers_socket,
+    ),
+    Patch(
+        module="verl.utils.tracking",
+        function="FileLogger.__init__",
+        why="the metrics of the steps before are kept when a run is resumed; veRL empties the file",
+        wrap=_keep_the_metrics_before,
+        needed_by="wapo_verl.training.metrics_file",
+    ),
+    Patch(
+        module="verl.utils.tracking",
+        function="FileLogger.log",
+        why="metrics that cannot be written are said once, and training goes on",
+        wrap=_survive_a_full_disk,
+        needed_by="wapo_verl.training.metrics_file",
     ),
 )

@@ -129,6 +129,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "PPOTrainer._compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch)",
                 "PPOTrainer._compute_old_log_prob(self, batch, metrics)",
                 "PPOTrainer._compute_ref_log_prob(self, batch, metrics)",
+                "PPOTrainer._fetch_one_gen_batch(self)",
                 "PPOTrainer._init_dataloader(self)",
                 "PPOTrainer._init_tokenizer(self)",
                 "PPOTrainer._load_checkpoint(self)",
@@ -154,6 +155,14 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         *_of("verl.utils.debug", "marked_timer"),
         *_of("verl.utils.metric", "reduce_metrics(metrics)"),
         *_of("verl.utils.py_functional", "rename_dict(data, prefix=)"),
+        *_of("verl.utils", "tensordict_utils"),
+        *_of("verl.utils.tensordict_utils", "assign_non_tensor(tensor_dict, **kwargs)"),
+        *_of(
+            "verl.utils.tracking",
+            "FileLogger.filepath",
+            "FileLogger.fp",
+            replaced=["FileLogger.__init__(self, project_name, experiment_name)", "FileLogger.log(self, data, step)"],
+        ),
         *_of(
             "verl.utils.seqlen_balancing",
             "calculate_workload(seqlen_list)",
@@ -264,6 +273,26 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             ],
         ),
         *_of(
+            "verl.workers.rollout.llm_server",
+            replaced=[
+                "LLMServerClient.generate(self, request_id, prompt_ids, sampling_params, image_data=, video_data=, "
+                "audio_data=, mm_processor_kwargs=, **kwargs)",
+            ],
+        ),
+        *_of(
+            "verl.workers.rollout.vllm_rollout.vllm_rollout",
+            "ServerAdapter.zmq_handle",
+            replaced=["ServerAdapter.__init__(self, config, model_config, device_mesh, replica_rank=)"],
+        ),
+        *_of(
+            "verl.workers.rollout.vllm_rollout.vllm_async_server",
+            replaced=[
+                "vLLMHttpServer.__init__(self, config, model_config, rollout_mode, workers, replica_rank, node_rank, "
+                "gpus_per_node, nnodes, cuda_visible_devices, disaggregation_role=, "
+                "disaggregation_kv_transfer_config=)",
+            ],
+        ),
+        *_of(
             "verl.trainer.ppo.v1.replay_buffer",
             "ReplayBuffer.failure_keys",
             "ReplayBuffer.finished_keys",
@@ -307,7 +336,6 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "verl.experimental.agent_loop.agent_loop",
             "AgentLoopWorker._compute_score(self, outputs, kwargs)",
             "AgentLoopWorker.config",
-            "AgentLoopWorker.llm_client",
             "AgentLoopWorker.rollout_config",
             "AgentLoopWorker.tokenizer",
         ),

@@ -1,7 +1,8 @@
 """What happens to a run that asks for this package, before veRL validates its configuration. Other runs never get here.
 
 In the order of `start`: nothing foreign stands in the place of our packages, what the run needs of veRL is as it was
-(`fit`), the CPU is the platform where the run computes on it, settings are resolved, and the workers are told.
+(`fit`), the CPU is the platform where the run computes on it, settings are resolved, the workers are told, and the
+run's processes are watched.
 """
 
 import importlib
@@ -41,6 +42,7 @@ def start(config: DictConfig) -> None:
     _ours("wapo_verl.settings.run", config).apply(config)
     if str(OmegaConf.select(config, TRAINER_MODE)).startswith(TRAINER_PREFIX):
         send_engine(config)
+    watch(config)
 
 
 def refuse_foreign(name: str) -> None:
@@ -85,6 +87,14 @@ def send_engine(config: DictConfig) -> None:
     libraries = list(given) if isinstance(given, ListConfig | list) else [given]
     if ENGINE not in libraries:
         OmegaConf.update(config, EXTERNAL_LIB, [*libraries, ENGINE], force_add=True)
+
+
+def watch(config: DictConfig) -> None:
+    """Have this process look at the run's processes, and end the run with a sentence where one is lost."""
+    folder = Path(str(OmegaConf.select(config, "trainer.default_local_dir"))).absolute()
+    parts = ["actor", *["critic"] * bool(OmegaConf.select(config, "critic.enable"))]
+    checkpoints = _ours("wapo_verl.training.whole_checkpoints")
+    _ours("wapo_verl.watch.watch").begin(lambda: checkpoints.where_to_resume(folder, parts))
 
 
 def _ours(name: str, config: DictConfig | None = None) -> ModuleType:

@@ -1,0 +1,112 @@
+"""Run as a script beside a run's main process: when that is gone, end what is left of the run and remove its files.
+
+It waits at the end of a pipe, which closes however the main process ends (kill -9 included). Each line of the pipe is
+a JSON object that replaces the one before:
+
+    {"family": [[pid, start], ...], "sockets": "/tmp/rl-colocate-zmq-01000000-10.0.0.1-6379-", "at_once": false}
+
+Needs the standard library alone, and Linux's /proc: it starts in 20 ms and has no packages in memory.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+PATIENCE_SECONDS = 10.0
+"""How long the processes may take to end by themselves, as they do when Ray shuts down."""
+
+SHARED_MEMORY = "/dev/shm/verl_weights_*"
+"""The buffers through which veRL sends weights where there is no CUDA IPC."""
+
+YOUNG_SECONDS = 5.0
+"""A buffer younger than this may be one that another run is about to map."""
+
+
+def start_of(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot, None where there is none: with its id, its identity."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Tell whether the process that started then still runs; one that has ended and was not waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(fields[19]) == start and fields[0] not in "ZX"
+
+
+def end_family(family: list[tuple[int, int]], patience: float) -> None:
+    """Wait for processes to end, and kill those that do not.
+
+    Args:
+        family: (process, start) of each.
+        patience: seconds to wait.
+    """
+    deadline = time.monotonic() + patience
+    while any(is_alive(*each) for each in family) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for pid, start in family:
+        if is_alive(pid, start):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def remove_leftovers(sockets: str) -> None:
+    """Remove a run's sockets, and the buffers of weights that no process has in its memory any more."""
+    for path in glob.glob(f"{glob.escape(sockets)}*") if sockets else []:
+        with contextlib.suppress(OSError):
+            os.remove(path)
+    left = [path for path in glob.glob(SHARED_MEMORY) if _age(path) > YOUNG_SECONDS]
+    mapped = _mapped() if left else ""
+    for path in left:
+        if os.path.basename(path) not in mapped:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _mapped() -> str:
+    """Return the names of the buffers of weights that processes have in their memory."""
+    found = []
+    for file in glob.glob("/proc/[0-9]*/maps"):
+        try:
+            with open(file, errors="replace") as lines:
+                found += [line for line in lines if "verl_weights_" in line]
+        except OSError:
+            continue
+    return "".join(found)
+
+
+def main() -> None:
+    """Wait for the end of the pipe, then clean up."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    known: dict[str, Any] = {}
+    for line in sys.stdin:
+        with contextlib.suppress(ValueError):  # the last line may be cut
+            known = json.loads(line)
+    family = [(int(pid), int(start)) for pid, start in known.get("family", [])]
+    end_family(family, 0.0 if known.get("at_once") else PATIENCE_SECONDS)
+    time.sleep(0.5)
+    remove_leftovers(str(known.get("sockets", "")))
+
+
+if __name__ == "__main__":
+    main()

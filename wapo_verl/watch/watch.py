@@ -1,0 +1,191 @@
+"""A thread of a run's main process that looks at the run's processes and ends the run where one is lost.
+
+veRL waits without a limit: for an agent loop that has died, for an engine that was to receive weights. The thread asks
+nobody anything that a busy process could not answer: it reads Ray's table of actors and the states of this machine's
+processes. So a long update, a compilation or a model that loads for an hour is no trouble.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+from wapo_verl.watch import reaper
+from wapo_verl.watch.processes import (
+    DIED,
+    Actor,
+    Engine,
+    Trouble,
+    actors_of,
+    engines_below,
+    family,
+    ray_itself,
+    run_of,
+    troubles,
+)
+
+LOOK_EVERY_SECONDS = 2.0
+PATIENT_LOOKS = 10
+"""How many looks in a row must see a trouble. Meanwhile veRL may end the run by itself, or a user continue it (fg)."""
+
+SURE_LOOKS = 3
+"""Looks after which a process that is gone or stopped is taken for the reason that veRL has ended the run."""
+
+ANSWER_SECONDS = 5.0
+"""How long Ray may take to give its table; without an answer the last one counts."""
+
+
+class Patience:
+    """Counts the looks that have seen each trouble."""
+
+    def __init__(self, looks: int = PATIENT_LOOKS) -> None:
+        self._looks = looks
+        self._seen: Counter[Trouble] = Counter()
+
+    def see(self, found: Collection[Trouble]) -> Trouble | None:
+        """Take what one look found; return the trouble that has lasted too long, None as long as there is none."""
+        self._seen = Counter({trouble: self._seen[trouble] + 1 for trouble in found})
+        return next((trouble for trouble, looks in self._seen.items() if looks >= self._looks), None)
+
+    def sure_of(self) -> Trouble | None:
+        """Return the trouble that has lasted longest and is no sign of an ordinary end, None without one."""
+        sure = [trouble for trouble, looks in self._seen.items() if trouble.what == DIED or looks >= SURE_LOOKS]
+        return max(sure, key=self._seen.__getitem__, default=None)
+
+
+class Watch(threading.Thread):
+    """Looks at the runs that this process starts, one after the other.
+
+    Args:
+        last_checkpoint: returns where a run can be resumed, as the end of a sentence.
+    """
+
+    def __init__(self, last_checkpoint: Callable[[], str]) -> None:
+        super().__init__(name="wapo-verl watch", daemon=True)
+        self._last_checkpoint = last_checkpoint
+        self._over = threading.Event()
+        self._asking: threading.Thread | None = None
+        self._reaper: subprocess.Popen[str] | None = None
+        self._told: dict[str, Any] = {}
+        self._forget()
+
+    def _forget(self, cluster: str = "") -> None:
+        self._cluster = cluster
+        self._table: dict[str, Any] = {}
+        self._patience = Patience()
+        self._engines: dict[int, Engine] = {}
+        self._ray: dict[int, str] = {}
+
+    def run(self) -> None:
+        """Look every other second until this process ends."""
+        while not self._over.wait(LOOK_EVERY_SECONDS):
+            trouble = self._look()
+            if trouble is not None and not self._over.is_set():
+                self._end(trouble)
+
+    def _look(self) -> Trouble | None:
+        """Look once; return the trouble that has lasted too long."""
+        import ray
+
+        if not ray.is_initialized():
+            self._forget()
+            return None
+        context = ray.get_runtime_context()
+        if context.gcs_address != self._cluster:
+            self._forget(context.gcs_address)
+        self._ask()
+        here = context.get_node_id()
+        actors = run_of(actors_of(self._table))
+        if not actors:
+            return None
+        self._engines |= engines_below(actors, here)
+        self._ray |= ray_itself()
+        self._tell(actors, here)
+        return self._patience.see(list(troubles(actors, here, self._engines, self._ray)))
+
+    def _ask(self) -> None:
+        """Ask Ray for its table of actors; not for ever, since Ray's own processes may be what is stopped."""
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._read_table, daemon=True)
+            self._asking.start()
+        self._asking.join(ANSWER_SECONDS)
+
+    def _read_table(self) -> None:
+        import ray
+        from ray._private.state import state
+
+        try:
+            job = ray.get_runtime_context().get_job_id()
+            self._table = {id: row for id, row in state.actor_table(None).items() if row["JobID"] == job}
+        except (ray.exceptions.RayError, RuntimeError, AttributeError):
+            return  # Ray is shutting down
+
+    def _tell(self, actors: list[Actor], here: str, at_once: bool = False) -> None:
+        """Tell the process that cleans up behind this one what there is to clean up."""
+        if self._reaper is None:
+            command = [sys.executable, "-I", "-S", reaper.__file__]
+            nowhere = subprocess.DEVNULL
+            self._reaper = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True, text=True
+            )
+        members = {pid: start for pid in family(actors, here) if (start := reaper.start_of(pid)) is not None}
+        news = {"family": sorted(members.items()), "sockets": _sockets(), "at_once": at_once}
+        if news != self._told and self._reaper.poll() is None:
+            assert self._reaper.stdin is not None
+            self._reaper.stdin.write(json.dumps(news) + "\n")
+            self._reaper.stdin.flush()
+        self._told = news
+
+    def _end(self, trouble: Trouble) -> None:
+        """Say which process it is, and end this one; what is left of the run is killed then."""
+        self._say(trouble)
+        actors = run_of(actors_of(self._table))
+        self._tell(actors, actors[0].node, at_once=True)
+        os._exit(1)
+
+    def _say(self, trouble: Trouble) -> None:
+        sys.stdout.flush()
+        print(f"wapo-verl: the run ends, since {trouble}; {self._last_checkpoint()}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Look for the last time, before Ray shuts down; name the process because of which veRL has ended the run."""
+        self._over.set()
+        self.join(LOOK_EVERY_SECONDS)
+        self._look()
+        trouble = self._patience.sure_of()
+        if trouble is not None:
+            self._say(trouble)
+
+
+def _sockets() -> str:
+    """Return how the names of this run's sockets begin (`wapo_verl.verl_plugin.patches` names them)."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return f"/tmp/rl-colocate-zmq-{context.get_job_id()}-{context.gcs_address.replace(':', '-')}-"
+
+
+_watch: Watch | None = None
+
+
+def begin(last_checkpoint: Callable[[], str]) -> None:
+    """Watch the run that this process is about to start.
+
+    Args:
+        last_checkpoint: returns where that run can be resumed, as the end of a sentence.
+    """
+    global _watch
+    if _watch is not None:
+        _watch._last_checkpoint = last_checkpoint
+        return
+    import ray  # whose own work at exit must come after ours, so it is imported before
+
+    assert ray
+    _watch = Watch(last_checkpoint)
+    _watch.start()
+    atexit.register(_watch.stop)
