@@ -11,7 +11,7 @@ from wapo_verl.environments.registry import environment
 from wapo_verl.evaluation.answers import Ballot
 from wapo_verl.evaluation.progress import recorded
 from wapo_verl.evaluation.questions import Question, read_questions, refuse_same_ids, write_questions
-from wapo_verl.evaluation.requests import Request, read_requests, sample_seed, turn_seed, write_requests
+from wapo_verl.evaluation.requests import Request, read_requests, sample_seed, write_requests
 
 TRUTH = {"answers": ["Paris"], "document_ids": ["d"]}
 ROW = {
@@ -68,7 +68,6 @@ def test_a_samples_seed_hangs_on_its_place_alone() -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert sample_seed(0, "hotpotqa", "q0", 0) == sample_seed(0, "hotpotqa", "q0", 0)
     assert sample_seed(1, "hotpotqa", "q0", 0) != sample_seed(0, "hotpotqa", "q0", 0)
-    assert len({turn_seed(5, tokens) for tokens in range(100)}) == 100
 
 
 def test_what_is_there_is_told_with_its_votes(tmp_path: Path) -> None:

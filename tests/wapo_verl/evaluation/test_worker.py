@@ -12,8 +12,8 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 from wapo_verl.environments.episode import Episode
 from wapo_verl.evaluation.questions import Question
 from wapo_verl.evaluation.reading import read_evaluation
-from wapo_verl.evaluation.requests import Request, sample_seed, turn_seed
-from wapo_verl.evaluation.worker import Asked, SeededClient
+from wapo_verl.evaluation.requests import Request, sample_seed
+from wapo_verl.evaluation.worker import Asked
 
 TRUTH = {"answers": ["Paris"], "document_ids": ["d"]}
 MATH = {"answers": ["1"], "answer_format": "boxed", "match": "equivalent", "problem": "p"}
@@ -110,23 +110,3 @@ def test_writers_in_several_processes_do_not_mix_their_lines(tmp_path: Path) -> 
     assert sorted({message[0] for message in messages}) == ["a", "b", "c"]
     assert len(messages) == 300
     assert all(len(set(message)) == 1 for message in messages)
-
-
-class _Engine:
-    def __init__(self) -> None:
-        self.seeds: list[int] = []
-
-    async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict, **_: Any) -> str:
-        self.seeds.append(sampling_params["seed"])
-        return request_id
-
-
-async def test_each_turn_has_a_seed_of_its_own() -> None:
-    engine = _Engine()
-    client, parameters = SeededClient(engine), {"seed": 9, "temperature": 1.0}
-    for turn in range(3):
-        answer = await client.generate("r", prompt_ids=[0] * (10 + turn), sampling_params=parameters)
-        assert answer == "r"
-    assert engine.seeds == [turn_seed(9, 10), turn_seed(9, 11), turn_seed(9, 12)]
-    assert parameters["seed"] == 9
-    assert client.seeds is engine.seeds  # everything else is the engine's
