@@ -260,9 +260,9 @@ def _sampling(run: Run) -> list[Conflict]:
             "where each completion has a seed of its own anyway (docs/faults.md says how equal two runs are)",
         ),
         (
-            bool(run.keys.seeded_sampling) and rollout.name != "vllm",
+            bool(run.keys.seeded_sampling) and rollout.get("name") != "vllm",
             "wapo.seeded_sampling=true",
-            f"is for vLLM, and {ROLLOUT}.name={rollout.name}: leave it out",
+            f"is for vLLM, and {ROLLOUT}.name={rollout.get('name')}: leave it out",
         ),
     ) + warnings(
         (

@@ -192,7 +192,7 @@ def sampling_seed(run: Run) -> int | None:
     """
     rollout, asked = run.config.actor_rollout_ref.rollout, run.keys.seeded_sampling
     wanted = on_cpu(run.config) or bool(rollout.get("full_determinism", False)) if asked is None else asked
-    return int(rollout.get("seed", 0)) if wanted and rollout.name == "vllm" else None
+    return int(rollout.get("seed", 0)) if wanted and rollout.get("name") == "vllm" else None
 
 
 def filters_groups(config: DictConfig) -> bool:
