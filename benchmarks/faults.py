@@ -3,7 +3,7 @@
     python -m benchmarks.faults FOLDER [NAME ...] [--page docs/faults.md]
 
 Each fault is one run of the quickstart's task (veRL, Ray, FSDP2 and vLLM on this machine's CPU), small and with a
-checkpoint at every second step. A run takes two to four minutes, most of them its start. What was measured is kept in
+checkpoint at every step. A run takes two to four minutes, most of them its start. What was measured is kept in
 FOLDER as one JSON file a fault; a fault that was not run is in no table.
 """
 
@@ -39,7 +39,7 @@ START_SECONDS, END_SECONDS = 600.0, 180.0
 OVERRIDES = (
     "trainer.val_before_train=False",
     "trainer.test_freq=-1",
-    "trainer.save_freq=2",
+    "trainer.save_freq=1",
     "trainer.max_actor_ckpt_to_keep=2",
     "trainer.resume_mode=auto",
 )
@@ -52,7 +52,8 @@ class Fault:
     Attributes:
         title: how the title of the process begins that it is done to; "" for the main process.
         signal: what is sent.
-        moment: what a process's title holds at that moment, "" for any moment after the second step.
+        moment: what a process's title holds at that moment, "" for any; with a "!" before it, the moment at which no
+            title holds it any more.
         words: what happens, for the table.
     """
 
@@ -63,13 +64,17 @@ class Fault:
 
 
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP
-UPDATE = "update_actor"
+UPDATE, SAMPLING = "update_actor", "!generate_sequences"
 
 FAULTS = {
-    "agent-loop-killed": Fault("ray::FailFastAgentLoopWorker", KILL, "the agent loops' worker is killed"),
-    "agent-loop-stopped": Fault("ray::FailFastAgentLoopWorker", STOP, "the agent loops' worker is stopped"),
+    "agent-loop-killed": Fault(
+        "ray::FailFastAgentLoopWorker", KILL, "the agent loops' worker is killed while it plays", SAMPLING
+    ),
+    "agent-loop-stopped": Fault(
+        "ray::FailFastAgentLoopWorker", STOP, "the agent loops' worker is stopped while it plays", SAMPLING
+    ),
     "engine-killed-in-update": Fault("VLLM::", KILL, "vLLM's engine is killed while the actor updates", UPDATE),
-    "engine-stopped": Fault("VLLM::", STOP, "vLLM's engine is stopped"),
+    "engine-stopped": Fault("VLLM::", STOP, "vLLM's engine is stopped while it samples", SAMPLING),
     "server-killed": Fault("ray::vLLMHttpServer", KILL, "the rollout server is killed"),
     "actor-killed": Fault("ray::WorkerDict", KILL, "the actor's worker is killed while it updates", UPDATE),
     "actor-stopped": Fault("ray::WorkerDict", STOP, "the actor's worker is stopped while it updates", UPDATE),
@@ -158,13 +163,16 @@ class Run:
     def strike(self, fault: Fault) -> int:
         """Do it, at its moment; return the process it was done to."""
         found: list[psutil.Process] = []
+        moment = fault.moment.removeprefix("!")
 
         def is_the_moment() -> bool:
             titles = list(self.members())
             found[:] = [process for process, title in titles if title.startswith(fault.title)]
-            return any(fault.moment in title for _, title in titles)
+            return any(moment in title for _, title in titles)
 
         self._wait(is_the_moment, 120)
+        if moment != fault.moment:
+            self._wait(lambda: not is_the_moment(), 120)
         target = found[0] if fault.title else self.process
         target.send_signal(fault.signal)
         return int(target.pid)
@@ -228,11 +236,11 @@ def observe(run: Run, step: int, before: set[str]) -> Outcome:
 
 
 def with_fault(folders: Folders, fault: Fault) -> Outcome:
-    """Make a run, strike after its third step, and see what happens."""
+    """Make a run, strike after its second step, and see what happens."""
     before = files_left()
     run = Run(folders)
     try:
-        run.wait_for_step(3)
+        run.wait_for_step(2)
         step = run.last_step
         run.strike(fault)
         return observe(run, step, before)

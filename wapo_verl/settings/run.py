@@ -117,6 +117,7 @@ def _write(run: Run, decisions: Decisions) -> None:
         OmegaConf.update(run.config, TRAINING, decisions.model_dump(), force_add=True)
         if (mode := run.config.trainer.v1.trainer_mode) in MODES:
             OmegaConf.update(run.config, MODE, PREFIX + mode)
-    OmegaConf.update(run.config, SAMPLING_SEED, sampling_seed(run), force_add=True)
+    if (seed := sampling_seed(run)) is not None:
+        OmegaConf.update(run.config, SAMPLING_SEED, seed, force_add=True)
     if run.search_agent is not None:
         OmegaConf.update(run.config, SEARCH_AGENT, run.search_agent.model_dump(), force_add=True)

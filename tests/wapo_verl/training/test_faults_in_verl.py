@@ -49,7 +49,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> Story:
     shutil.copytree(warm_model, folders.model)
     run = Run(folders)
     try:
-        run.wait_for_step(3)
+        run.wait_for_step(2)
         pid = run.strike(FAULTS["agent-loop-killed"])
         first = observe(run, run.last_step, before)
     finally:
@@ -75,7 +75,7 @@ def test_a_dead_agent_loop_ends_the_run_with_its_name_within_a_minute(story: Sto
     assert story.first.ended < 60
     assert story.first.status == 1
     assert story.first.sentence.startswith(
-        f"wapo-verl: the run ends, since FailFastAgentLoopWorker (process {story.pid}) has died; the last whole "
+        f"wapo-verl: the run ends, since AgentLoopWorkerTQ (process {story.pid}) has died; the last whole "
     )
     assert f"is that of step {story.whole}, which the same command resumes from" in story.first.sentence
 
