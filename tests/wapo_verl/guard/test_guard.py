@@ -255,3 +255,52 @@ def test_no_mode_of_verls_has_hooks_of_its_own_where_the_guard_looks() -> None:
     """What a mode added behind our class would come after the guard."""
     for mode in (PPOTrainerSync, PPOTrainerColocateAsync, PPOTrainerSeparateAsync):
         assert not {"_load_checkpoint", "_save_checkpoint", "_compute_metrics", "fit"} & set(vars(mode))
+
+
+def test_checkpoints_that_wait_when_a_run_ends_are_judged_after_it_resumes(tmp_path: Path) -> None:
+    """Case 6 of runs.md: they were given up, and the last good checkpoint stayed at an older step than it should."""
+    run = Run(tmp_path)
+    run.go(GOOD, GOOD, GOOD, GOOD, GOOD)  # 2 is good, 4 waits for step 6
+    assert run.guard.checkpoints.unjudged == [4]
+    again = Run(tmp_path)
+    again.guard.begin(4, tmp_path / "global_step_4")
+    again.step = 4
+    assert again.guard.checkpoints.unjudged == [4]
+    shutil.rmtree(tmp_path / "global_step_4")  # veRL keeps one
+    assert again.go(GOOD, GOOD)["stability/last_good_step"] == 4
+    assert again.last_good == "4"
+
+
+def test_those_of_steps_that_are_made_again_are_given_up(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.go(GOOD, GOOD, GOOD, GOOD, GOOD)
+    Run(tmp_path).guard.begin(2, run.guard.checkpoints.last_good)
+    assert run.guard.checkpoints.unjudged == []
+
+
+def test_those_of_another_run_are_given_up(tmp_path: Path) -> None:
+    run = Run(tmp_path / "mine")
+    run.go(GOOD, GOOD, GOOD, GOOD, GOOD)
+    run.guard.begin(9, tmp_path / "another" / "global_step_9")
+    assert run.guard.checkpoints.unjudged == []
+
+
+def test_a_run_that_ends_between_a_save_and_its_metrics_keeps_its_start(tmp_path: Path) -> None:
+    """Validation may take minutes there; the checkpoint had no guard's state, and the start was measured anew."""
+    run = Run(tmp_path)
+    run.go(GOOD, GOOD, GOOD)
+    run.step = 4
+    run.save()
+    again = Run(tmp_path)
+    again.guard.begin(4, tmp_path / "global_step_4")
+    again.step = 4
+    assert again.lines == []
+    again.go(BAD, BAD)
+    assert again.guard.wants_out
+
+
+def test_half_a_copy_is_no_checkpoint_that_waits(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.go(GOOD, GOOD)
+    (tmp_path / "guard" / "unjudged" / "global_step_4.partial").mkdir()
+    assert run.guard.checkpoints.unjudged == [2]

@@ -70,6 +70,14 @@ def run() -> DictConfig:
         ([BINS, LOSERS, ("wapo.taxonomy.exclude_bins", None)], None),
         # Sampling.
         ([(f"{ROLLOUT}.temperature", 0)], "temperature=0: gives 8 completions of a group that are all the same"),
+        (
+            [("trainer.device", "cpu"), (f"{ROLLOUT}.full_determinism", True)],
+            "full_determinism=True: needs vLLM's batch-invariant kernels, .* leave it out on a CPU",
+        ),
+        (
+            [("wapo.seeded_sampling", True), (f"{ROLLOUT}.name", "sglang")],
+            "wapo.seeded_sampling=true: is for vLLM, and .*rollout.name=sglang: leave it out",
+        ),
         ([(f"{ROLLOUT}.do_sample", False)], "do_sample=False: asks for 8 completions of a group that are all the same"),
         ([("algorithm.filter_groups.enable", True), (LIMIT, -1)], "max_num_gen_batches=-1: is no limit, and a step"),
     ],

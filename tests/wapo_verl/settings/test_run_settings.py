@@ -13,6 +13,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from retrieval_index import Document, build_index
 from wapo_verl.cpu.defaults import CPU_DEFAULTS
 from wapo_verl.rollout import FAIL_FAST_MANAGER, TOOL_CONFIG
+from wapo_verl.rollout.seeds import SEED
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import decide
 from wapo_verl.settings import run as run_settings
@@ -76,6 +77,24 @@ SEPARATE = [
     "actor_rollout_ref.rollout.nnodes=1",
     "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
 ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "seed"),
+    [
+        (["trainer.device=cpu", "actor_rollout_ref.rollout.seed=3"], 3),
+        (["trainer.device=cpu", "+wapo.seeded_sampling=false"], None),
+        (["actor_rollout_ref.rollout.name=vllm"], None),
+        (["actor_rollout_ref.rollout.name=vllm", "+wapo.seeded_sampling=true"], 0),
+        (["actor_rollout_ref.rollout.name=vllm", "actor_rollout_ref.rollout.full_determinism=True"], 0),
+        (["actor_rollout_ref.rollout.name=sglang", "actor_rollout_ref.rollout.full_determinism=True"], None),
+    ],
+    ids=str,
+)
+def test_completions_are_seeded_on_a_cpu_and_on_request(gpu: None, overrides: list[str], seed: int | None) -> None:
+    config = make_config("algorithm.adv_estimator=wapo", *overrides)
+    run_settings.apply(config)
+    assert run_settings.OmegaConf.select(config, SEED) == seed
 
 
 @pytest.mark.parametrize(

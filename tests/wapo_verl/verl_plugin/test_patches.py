@@ -1,6 +1,7 @@
 """The patches: applied when they are needed, once, and of no effect where a run does not ask. No GPU, no Ray."""
 
 import importlib
+import os
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -117,3 +118,34 @@ def test_a_name_that_another_plugin_has_taken_stays_its_own() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(core_algos.ADV_ESTIMATOR_REGISTRY, "raft", theirs)
         assert core_algos.get_adv_estimator_fn("raft") is theirs
+
+
+OURS, THEIRS = (
+    SimpleNamespace(agent=SimpleNamespace(agent_loop_manager_class=name))
+    for name in ("wapo_verl.rollout.fail_fast.FailFastAgentLoopManager", None)
+)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "name"), [(OURS, "01000000-10.0.0.1-6379"), (THEIRS, "01000000")], ids=["ours", "another run"]
+)
+def test_a_run_of_ours_has_sockets_of_its_own(monkeypatch: pytest.MonkeyPatch, rollout: Any, name: str) -> None:
+    """Case 9 of runs.md: every local Ray calls its first job 01000000, so two runs on a machine shared a socket."""
+    import ray
+
+    context = SimpleNamespace(get_job_id=lambda: "01000000", gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setenv("VERL_RAY_JOB_ID", "")
+
+    def sender(adapter: Any) -> None:
+        adapter.config, adapter.zmq_handle = rollout, "ipc:///tmp/rl-colocate-zmq-01000000-replica-0-rank-0.sock"
+
+    def receiver(server: Any) -> None:
+        server.config = rollout
+        os.environ["VERL_RAY_JOB_ID"] = "01000000"
+
+    adapter, server = SimpleNamespace(), SimpleNamespace()
+    patches._name_the_senders_socket(sender)(adapter)
+    patches._name_the_receivers_socket(receiver)(server)
+    assert adapter.zmq_handle == f"ipc:///tmp/rl-colocate-zmq-{name}-replica-0-rank-0.sock"
+    assert os.environ["VERL_RAY_JOB_ID"] == name
