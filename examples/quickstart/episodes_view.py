@@ -57,8 +57,9 @@ def question(prompt: str) -> str:
 
 
 def read_dump(file: Path) -> list[dict[str, Any]]:
-    """Read the samples of a validation, one per line; returns none for a missing file."""
-    return read_json_lines(file) if file.is_file() else []
+    """Read the samples of a validation, one per line, without those that failed; returns none for a missing file."""
+    samples = read_json_lines(file) if file.is_file() else []
+    return [sample for sample in samples if not sample.get("failure")]
 
 
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -189,3 +189,13 @@ def test_the_end_writes_all_files_and_shows_the_episodes(tmp_path: Path) -> None
     ):
         assert part in text
     assert text.index("before training") < text.index("after training") < text.index("held-out exact match went")
+
+
+def test_a_held_out_question_whose_episode_failed_is_not_compared(tmp_path: Path) -> None:
+    file = tmp_path / "0.jsonl"
+    sound = {"input": "q", "output": "", "score": 1.0, "exact_match": 1.0, "failure": None}
+    failed = {"input": "p", "output": "", "score": None, "exact_match": None, "failure": "retriever"}
+    file.write_text(json.dumps(sound) + "\n" + json.dumps(failed) + "\n")
+    samples = episodes_view.read_dump(file)
+    assert [sample["input"] for sample in samples] == ["q"]
+    assert episodes_view.changes(samples, samples)["right both times"] == 1
