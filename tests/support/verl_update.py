@@ -4,6 +4,7 @@ The loss goes through veRL's real `ppo_loss` in float64, mini-batch by mini-batc
 rank, with gradients averaged over ranks as FSDP does. For tests that hold an algorithm's gradient to its formula.
 """
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
+from wapo_verl.engine.planned_loss import PlannedLoss
+from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.advantages import Rows, advantages
 
@@ -82,14 +85,14 @@ def padded(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
     return rewards, mask
 
 
-def advantages_from_keys(rows: list[Row], name: str, **options: str) -> torch.Tensor:
+def advantages_from_keys(rows: list[Row], name: str, with_losers: bool = False, **options: str) -> torch.Tensor:
     """Compute an algorithm's advantages as the plugin's trainer does, from the rows' keys: (R, T) float64."""
     rewards, mask = padded(rows)
     keys = [f"{row.group}_{row.completion}_{row.output}" for row in rows]
     tags = [{"is_padding": row.padding, **({FAILURE: "retriever"} if row.failed else {})} for row in rows]
     found, cut = ALGORITHMS[name], [False] * len(rows)
     stored = Rows(keys, tags, rewards.sum(dim=-1))
-    values, _ = advantages(stored, mask, cut, found, found.default_options() | options, with_losers=False)
+    values, _ = advantages(stored, mask, cut, found, found.default_options() | options, with_losers)
     return spread(values, mask, torch.float64)
 
 
@@ -101,8 +104,13 @@ def micro_batch_loss(
     config: object,
     split: Split,
     tokens: int,
+    plan: StepPlan | None = None,
+    collision: list[torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, dict]:
-    """Call veRL's ppo_loss on one micro-batch, with the nested tensors V1 gives it."""
+    """Call veRL's ppo_loss on one micro-batch, with the nested tensors V1 gives it; through a plan where there is one.
+
+    `collision` has a row's S at each position, and the entropies that the engine would add are not looked at.
+    """
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
     from verl.workers.utils.losses import ppo_loss
@@ -121,7 +129,12 @@ def micro_batch_loss(
         batch_size=len(rows),
     )
     tu.assign_non_tensor(data, dp_size=split.ranks, batch_num_tokens=tokens, global_batch_size=split.mini_batch)
-    return ppo_loss(config=config, model_output={"log_probs": nested(leaves)}, data=data)
+    output = {"log_probs": nested(leaves)}
+    if collision is not None:
+        output |= dict.fromkeys(("collision", "square_log_prob", "position_entropy"), nested(collision))
+    if plan is None:
+        return ppo_loss(config=config, model_output=output, data=data)
+    return PlannedLoss(plan, functools.partial(ppo_loss, config=config))(model_output=output, data=data, dp_group=None)
 
 
 def mini_batches(rows: list[Row], split: Split) -> list[list[int]]:
@@ -140,6 +153,8 @@ def verl_gradient(
     old: list[torch.Tensor],
     advantages: torch.Tensor,
     config: object,
+    plan: StepPlan | None = None,
+    collision: list[torch.Tensor] | None = None,
 ) -> tuple[list[torch.Tensor], dict]:
     """Run one epoch of veRL's update on fixed weights: each row's gradient, and the step's metrics."""
     from verl.utils.metric import Metric, reduce_metrics
@@ -156,8 +171,9 @@ def verl_gradient(
             for size in split.micro_batches:
                 part = slice(position, position + size)
                 loss, metrics = micro_batch_loss(
-                    rows[part], leaves[part], old[part], list(advantages[part]), config, split, tokens
-                )
+                    rows[part], leaves[part], old[part], list(advantages[part]), config, split, tokens,
+                    plan, None if collision is None else collision[part],
+                )  # fmt: skip
                 (loss / split.ranks).backward()
                 append_to_dict(local, metrics)
                 position += size

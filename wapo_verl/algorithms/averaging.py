@@ -7,6 +7,8 @@ padding included. So where a formula gives a token the weight w, the advantage A
 veRL's average, for every M and k.
 """
 
+from collections.abc import Callable, Mapping
+
 import torch
 
 from wapo_verl.algorithms.batch import Batch, Completions
@@ -16,6 +18,16 @@ TOKEN_MEAN = "seq-mean-token-mean"
 """veRL's average for `completion_means`."""
 TOKEN_SUM = "seq-mean-token-sum-norm"
 """veRL's average for `group_means` and `longest_means`, with `loss_scale_factor=1`."""
+
+Averaging = Callable[[torch.Tensor, Batch, Completions], torch.Tensor]
+
+AVERAGING: Mapping[str, tuple[str, ...]] = {"averaging": ("own", "kept_tokens")}
+"""The option `+wapo.averaging`: the algorithm's own average over tokens, or 1 / (kept tokens of the completion) each.
+
+`kept_tokens` is `normalize_by_kept_tokens` of WAPO's authors, whose micro-batches never hold two completions of a
+group. Which tokens are kept the engine knows, so it divides by their number (`wapo_verl.engine.planned_loss`), and the
+advantages have the average's other factors alone.
+"""
 
 
 def to_rows(values: torch.Tensor, completions: Completions) -> torch.Tensor:
@@ -35,7 +47,41 @@ def completion_means(plain: torch.Tensor, batch: Batch, completions: Completions
         (R,) float64: A * R / N, for veRL's average `TOKEN_MEAN`. Where a completion has several rows, each row's value
         is multiplied by its share of the completion's tokens.
     """
-    rows = to_rows(plain, completions) * len(batch.rewards) / max(int(completions.real.sum()), 1)
+    return shared(plain, batch, completions, int(completions.real.sum()))
+
+
+def chosen_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
+    """Average over each completion's tokens, then over the completions with A > 0 alone (RAFT, arXiv 2504.11343).
+
+    Args:
+        plain: (C,) float64, each completion's advantage A, none below 0.
+        batch: the batch of R rows.
+        completions: its C completions.
+
+    Returns:
+        (R,) float64: A * R / (completions with A > 0), for veRL's average `TOKEN_MEAN`, shared among a completion's
+        rows as in `completion_means`.
+    """
+    return shared(plain, batch, completions, int(((plain > 0) & completions.real).sum()))
+
+
+def group_shares(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
+    """Divide by the number of groups alone, where the engine divides by kept tokens.
+
+    Args:
+        plain: (C,) float64, each completion's advantage A.
+        batch: the batch of R rows.
+        completions: its C completions, in K groups that are not padding.
+
+    Returns:
+        (R,) float64: A * R / K, shared among a completion's rows as in `completion_means`.
+    """
+    return shared(plain, batch, completions, int(group_any(completions.real, completions.groups).sum()))
+
+
+def shared(plain: torch.Tensor, batch: Batch, completions: Completions, count: int) -> torch.Tensor:
+    """Return A * R / count of each row, times the row's share of its completion's tokens."""
+    rows = to_rows(plain, completions) * len(batch.rewards) / max(count, 1)
     if batch.lengths is None or completions.lengths is None:
         return rows
     return rows * batch.lengths / completions.lengths[completions.of_row].clamp(min=1)

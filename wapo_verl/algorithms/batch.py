@@ -6,7 +6,7 @@ prompt. Padding rows, which veRL appends to fill the last mini-batch, belong to 
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -22,6 +22,7 @@ class Completions:
         truncated: (C,) bool, whether the final output was cut by a length limit.
         of_row: (R,) int64, the completion each row belongs to.
         lengths: (C,) int64, response tokens of all rows of a completion, or None where they were not counted.
+        outcomes: (C,) float, the outcome that gates who wins, or None where nothing does.
     """
 
     rewards: torch.Tensor
@@ -30,6 +31,7 @@ class Completions:
     truncated: torch.Tensor
     of_row: torch.Tensor
     lengths: torch.Tensor | None
+    outcomes: torch.Tensor | None = None
 
     @property
     def real(self) -> torch.Tensor:
@@ -39,6 +41,24 @@ class Completions:
     def with_rewards(self, rewards: torch.Tensor) -> "Completions":
         """Return the same completions with other rewards, (C,)."""
         return replace(self, rewards=rewards)
+
+    def gated(self, advantages: torch.Tensor) -> torch.Tensor:
+        """Return (C,) advantages, zero where the outcome speaks against them; all of them where there is no outcome.
+
+        A group whose outcomes are all the same has no advantage, and a completion whose outcome is not the group's
+        highest has none above 0.
+        """
+        if self.outcomes is None:
+            return advantages
+        highest, lowest = self._bounds(self.outcomes, "amax"), self._bounds(self.outcomes, "amin")
+        may_win = self.outcomes == highest
+        return torch.where((lowest < highest) & (may_win | (advantages < 0)), advantages, 0.0)
+
+    def _bounds(self, values: torch.Tensor, kind: str) -> torch.Tensor:
+        """Return the highest ("amax") or lowest ("amin") value of each member's group, padding left out: (C,)."""
+        nothing = -torch.inf if kind == "amax" else torch.inf
+        found = values.new_full((int(self.groups.max()) + 1,), nothing)
+        return found.scatter_reduce(0, self.groups, values.masked_fill(self.padding, nothing), kind)[self.groups]
 
     def counted_lengths(self) -> torch.Tensor:
         """Return `lengths`.
@@ -64,6 +84,7 @@ class Batch:
         padding: (R,) bool, or None where no row is known to be padding.
         truncated: (R,) bool, or None where no row is known to be truncated.
         lengths: (R,) int64, tokens of each row that the policy wrote, or None where they were not counted.
+        outcomes: (R,) float, the outcome that gates who wins (`Completions.gated`); None where nothing does.
 
     Raises:
         ValueError: where a shape does not fit or a reward is not finite; names the field or the row.
@@ -76,9 +97,10 @@ class Batch:
     padding: torch.Tensor | None = None
     truncated: torch.Tensor | None = None
     lengths: torch.Tensor | None = None
+    outcomes: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rewards", "group_ids", "completion_ids", "output_index", "padding", "truncated", "lengths"):
+        for name in (field.name for field in fields(self)):
             values = getattr(self, name)
             if values is not None and values.shape != (len(self.rewards),):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, expected ({len(self.rewards)},) as rewards")
@@ -97,6 +119,7 @@ class Batch:
         padding: Sequence[bool] | None = None,
         truncated: Sequence[bool] | None = None,
         lengths: torch.Tensor | None = None,
+        outcomes: torch.Tensor | None = None,
     ) -> "Batch":
         """Build a batch from the keys under which veRL's V1 trainer stores rows, "{uid}_{session}_{output}".
 
@@ -106,6 +129,7 @@ class Batch:
             padding: R flags (veRL's tag `is_padding`), or None.
             truncated: R flags, or None.
             lengths: (R,) int64, tokens of each row that the policy wrote, or None.
+            outcomes: (R,) float, or None.
 
         Raises:
             ValueError: where a key does not have that form; names the key.
@@ -120,6 +144,7 @@ class Batch:
             padding=None if padding is None else torch.tensor(padding, dtype=torch.bool, device=device),
             truncated=None if truncated is None else torch.tensor(truncated, dtype=torch.bool, device=device),
             lengths=lengths,
+            outcomes=outcomes,
         )
 
     def completions(self) -> Completions:
@@ -135,7 +160,7 @@ class Batch:
         groups = torch.unique(self.group_ids, return_inverse=True)[1]
         if self.completion_ids is None or self.output_index is None:
             of_row = torch.arange(rows, device=self.rewards.device)
-            return Completions(self.rewards, groups, padding, truncated, of_row, self.lengths)
+            return Completions(self.rewards, groups, padding, truncated, of_row, self.lengths, self.outcomes)
         names, of_row = torch.unique(self.completion_ids, return_inverse=True)
         last = torch.zeros(len(names), dtype=torch.int64, device=self.rewards.device)
         last.scatter_reduce_(0, of_row, self.output_index, "amax", include_self=False)
@@ -146,7 +171,10 @@ class Batch:
         lengths = None
         if self.lengths is not None:
             lengths = self.lengths.new_zeros(len(names)).index_add_(0, of_row, self.lengths)
-        return Completions(self.rewards[final], groups[final], padding[final], truncated[final], of_row, lengths)
+        outcomes = None if self.outcomes is None else self.outcomes[final]
+        return Completions(
+            self.rewards[final], groups[final], padding[final], truncated[final], of_row, lengths, outcomes
+        )
 
 
 def numbered(labels: Iterable[Hashable], device: torch.device | None = None) -> torch.Tensor:

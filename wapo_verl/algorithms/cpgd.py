@@ -46,18 +46,34 @@ def clip_filter_weight(completions: Completions) -> torch.Tensor:
     return plain * min(weight, LARGEST_FILTER_WEIGHT)
 
 
-GROUP_WEIGHTS = {"std": std_weight, "clip_filter": clip_filter_weight, "equal": centred}
+def clip_filter_by_groups_weight(completions: Completions) -> torch.Tensor:
+    """Return (r - mean) * min(N / K', 3), (C,) float64, as released code that cites the paper has it.
+
+    N is the number of completions, and K' the number of *groups* whose rewards differ: with groups of 3 or more the
+    weight is always 3.
+    """
+    plain = centred(completions)
+    unequal = int(group_any((plain != 0) & completions.real, completions.groups).sum())
+    return plain * min(int(completions.real.sum()) / max(unequal, 1), LARGEST_FILTER_WEIGHT)
+
+
+GROUP_WEIGHTS = {
+    "std": std_weight,
+    "clip_filter": clip_filter_weight,
+    "clip_filter_by_groups": clip_filter_by_groups_weight,
+    "equal": centred,
+}
 
 
 def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
     """Return the advantages weighted by `options["group_weight"]`, a key of `GROUP_WEIGHTS`."""
     completions = batch.completions()
-    plain = GROUP_WEIGHTS[options["group_weight"]](completions)
+    plain = completions.gated(GROUP_WEIGHTS[options["group_weight"]](completions))
     won = (plain > 0) & completions.real
     return Advantages(
         rows=to_rows(plain, completions),
         winners=won[completions.of_row],
-        metrics=group_metrics(centred(completions), won, completions.groups, completions.real),
+        metrics=group_metrics(completions.rewards, won, completions.groups, completions.real),
     )
 
 

@@ -67,11 +67,25 @@ def group_std(rewards: torch.Tensor, group_ids: torch.Tensor, correction: int) -
     return variance.sqrt()[group_ids]
 
 
-def group_metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
-    """Return the `group/...` metrics of a batch, over completions that are not padding.
+def phantom_winner_groups(plain: torch.Tensor, outcomes: torch.Tensor, groups: torch.Tensor, real: torch.Tensor) -> int:
+    """Count the groups in which a completion beats the mean though none has a right outcome.
 
     Args:
         plain: (C,) float64, each completion's reward minus its group's mean.
+        outcomes: (C,) float, right where above 0.
+        groups: (C,) int64 group numbers 0..K-1.
+        real: (C,) bool, true on completions that are not padding.
+    """
+    return int((group_any((plain > 0) & real, groups) & ~group_any((outcomes > 0) & real, groups)).sum())
+
+
+def group_metrics(
+    rewards: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, real: torch.Tensor
+) -> dict[str, float]:
+    """Return the `group/...` metrics of a batch, over completions that are not padding.
+
+    Args:
+        rewards: (C,) float.
         won: (C,) bool, the winners.
         groups: (C,) int64 group numbers 0..K-1.
         real: (C,) bool, true on completions that are not padding.
@@ -79,6 +93,7 @@ def group_metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, 
     Returns:
         Metric name -> number; without `group/winner_advantage/mean` where nobody won.
     """
+    plain = group_advantages(rewards, groups)
     count = int(group_any(real, groups).sum())
     unequal = int(group_any((plain != 0) & real, groups).sum())
     metrics = {
@@ -86,6 +101,8 @@ def group_metrics(plain: torch.Tensor, won: torch.Tensor, groups: torch.Tensor, 
         "group/count": float(count),
         "group/with_winner": float(group_any(won, groups).sum()),
         "group/all_equal": float(count - unequal),
+        "group/with_reward": float(group_any((rewards > 0) & real, groups).sum()),
+        "group/advantage_size/mean": float(plain[real].abs().mean()) if real.any() else 0.0,
     }
     if won.any():
         metrics["group/winner_advantage/mean"] = float(plain[won].mean())

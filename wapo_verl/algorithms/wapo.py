@@ -30,6 +30,7 @@ from wapo_verl.algorithms.algorithm import (
     errors,
     warnings,
 )
+from wapo_verl.algorithms.averaging import AVERAGING, shared
 from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_advantages, group_any, group_metrics, group_sizes, group_std
 from wapo_verl.algorithms.objective import ACTOR, FROM_THE_ROLLOUT
@@ -73,32 +74,38 @@ def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
 
     Each row of a completion has the completion's advantage. A completion whose mask is all zero is a member of its
     group like any other. `options["truncated"]` decides on completions that a length limit cut: "keep" treats them like
-    any other, "zero" gives them the reward 0, and "drop" counts them in their group's mean and size but never trains on
-    them.
+    any other, "zero" gives them the reward 0, and "drop" counts them in their group's mean and size, and among its
+    winners in the normaliser, but never trains on them.
 
     Args:
         batch: the whole training batch of R rows, with the padding rows that veRL's average counts.
-        options: {"truncated": "keep" | "zero" | "drop", "advantage": a key of `NORMALISATIONS`}.
+        options: {"truncated": "keep" | "zero" | "drop", "advantage": a key of `NORMALISATIONS`, "averaging": "own" |
+            "kept_tokens"}.
 
     Returns:
-        `rows` is A_i * R / (G * groups that have a winner) on winners; `loser_rows` is the same on completions with
-        A_i < 0 whose group has a winner.
+        `rows` is A_i * R / (G * groups that have a winner) on winners, without G where the average is over kept tokens;
+        `loser_rows` is the same on completions with A_i < 0 in groups that have a winner to train on.
     """
     completions = batch.completions()
     if options["truncated"] == "zero":
         completions = completions.with_rewards(completions.rewards.masked_fill(completions.truncated, 0))
     groups, real = completions.groups, completions.real
-    plain = group_advantages(completions.rewards, groups)
+    plain = completions.gated(group_advantages(completions.rewards, groups))
     counted = real & ~completions.truncated if options["truncated"] == "drop" else real
     won = winners(plain) & counted
-    with_winner = int(group_any(won, groups).sum())
-    scale = len(batch.rewards) / max(with_winner, 1)
-    folded = NORMALISATIONS[options["advantage"]](plain, completions) / group_sizes(groups)[groups] * scale
+    with_winner = int(group_any(winners(plain) & real, groups).sum())
+    normalised = NORMALISATIONS[options["advantage"]](plain, completions)
+    if options["averaging"] == "kept_tokens":
+        folded = shared(normalised, batch, completions, with_winner)
+    else:
+        folded = normalised / group_sizes(groups)[groups] * len(batch.rewards) / max(with_winner, 1)
+        folded = folded[completions.of_row]
+    losers = (plain < 0) & counted & group_any(won, groups)[groups]
     return Advantages(
-        rows=torch.where(won, folded, 0.0)[completions.of_row],
+        rows=torch.where(won[completions.of_row], folded, 0.0),
         winners=won[completions.of_row],
-        metrics=group_metrics(plain, won, groups, real),
-        loser_rows=torch.where((plain < 0) & counted & group_any(won, groups)[groups], folded, 0.0)[completions.of_row],
+        metrics=group_metrics(completions.rewards, won, groups, real),
+        loser_rows=torch.where(losers[completions.of_row], folded, 0.0),
     )
 
 
@@ -245,7 +252,7 @@ WAPO = Algorithm(
     losses=LOSSES,
     defaults=DEFAULTS,
     notes=NOTES,
-    options={"truncated": ("keep", "zero", "drop"), "advantage": tuple(NORMALISATIONS)},
+    options={"truncated": ("keep", "zero", "drop"), "advantage": tuple(NORMALISATIONS), **AVERAGING},
     check=check,
     winners_only=True,
 )

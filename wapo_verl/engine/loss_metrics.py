@@ -16,6 +16,7 @@ def reducible(
     means: Mapping[str, tuple[Any, Any]],
     counts: Mapping[str, Any],
     maxima: Mapping[str, Any],
+    minima: Mapping[str, Any] | None = None,
     ranks: int = 1,
 ) -> dict[str, Any]:
     """Return metrics, "actor/" before each name, as veRL puts micro-batches and ranks together exactly.
@@ -24,6 +25,7 @@ def reducible(
         means: name -> (weighted sum, weight), scalars; `finish_loss_metrics` divides them.
         counts: name -> scalar, to be summed over everything.
         maxima: name -> scalar.
+        minima: name -> scalar.
         ranks: data-parallel ranks, over which veRL takes the mean of what it sums over micro-batches.
     """
     from verl.utils.metric import AggregationType, Metric
@@ -36,6 +38,8 @@ def reducible(
         metrics[f"actor/{name}{_COUNT}"] = Metric(AggregationType.SUM, float(value) * ranks)
     for name, value in maxima.items():
         metrics[f"actor/{name}"] = Metric(AggregationType.MAX, float(value))
+    for name, value in (minima or {}).items():
+        metrics[f"actor/{name}"] = Metric(AggregationType.MIN, float(value))
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""veRL's loss function, obeying a step's plan: weighted tokens, a scheduled clip, metrics of the update.
+"""veRL's loss function, obeying a step's plan: weighted tokens, an average over them, a scheduled clip, metrics.
 
 veRL calls a loss with a micro-batch's log-probs and data. This one gives the loss inside it other advantages and
 another clip, differentiates its result by the log-probs, and adds metrics. The loss's value and gradient are its own.
@@ -56,6 +56,9 @@ class PlannedLoss:
         trained = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
         if binned is not None and self.plan.weights is not None:
             trained = _with_advantages(trained, binned.advantages * binned.weights)
+        if self.plan.kept_tokens:
+            values = trained["advantages"].values()
+            trained = _with_advantages(trained, values * self._per_kept_token(values != 0, tokens))
         packed = model_output["log_probs"].values()
         loss, metrics = self.loss(model_output=_rooted(model_output, packed), data=trained, **others)
         slope = _slope(loss, packed)
@@ -73,6 +76,17 @@ class PlannedLoss:
         if binned is not None:
             found = merged(found, taxonomy_metrics(self.plan, binned, model_output, data, tokens, slope))
         return loss, {**metrics, **reducible(*found.numbers(), ranks=data["dp_size"])}
+
+    def _per_kept_token(self, kept: torch.Tensor, tokens: ResponseTokens) -> torch.Tensor:
+        """Return the factor that makes veRL's weight of a token 1 / (kept tokens of its row): (N,) bool -> (N,) float.
+
+        veRL divides a row's sum by its own tokens (`seq-mean-token-mean`) or by `loss_scale_factor`.
+        """
+        counts = tokens.padded((kept & tokens.own).double()).sum(dim=1).clamp(min=1)
+        divisor = tokens.padded(tokens.own.double()).sum(dim=1)
+        if self.actor.loss_agg_mode == "seq-mean-token-sum-norm":
+            divisor = torch.full_like(counts, self.actor.loss_scale_factor)
+        return (divisor / counts)[tokens.rows]
 
     def _slope_without_advantages(
         self, model_output: dict[str, torch.Tensor], data: TensorDict, others: Mapping[str, Any]

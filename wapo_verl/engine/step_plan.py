@@ -33,6 +33,7 @@ class StepPlan:
         weights: bin -> weight of its tokens' advantages, all of `BINS`; None where no token is weighted.
         clip_ratio_high: this step's upper clip; None keeps the actor's own.
         winners_kl: whether a KL loss leaves out the tokens without an advantage.
+        kept_tokens: whether a token's weight is 1 / (tokens of its row that are trained on).
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
     """
 
@@ -40,6 +41,7 @@ class StepPlan:
     weights: Mapping[str, float] | None = None
     clip_ratio_high: float | None = None
     winners_kl: bool = False
+    kept_tokens: bool = False
     hold_schedule: bool = False
 
     @property
@@ -66,17 +68,22 @@ class TaxonomyKeys(_Keys):
 
     Attributes:
         log: whether to log the taxonomy's diagnostics.
+        losers: whether losers that an algorithm leaves out are sorted and measured too; the update then computes on
+            their rows as well, and their tokens weigh 0.
         include_bins: train on the tokens of these bins only.
         exclude_bins: train on all tokens but these bins'.
     """
 
     log: bool = False
+    losers: bool = False
     include_bins: list[str] | None = None
     exclude_bins: list[str] | None = None
 
     @model_validator(mode="after")
     def _names_bins(self) -> Self:
         bin_weights(self.include_bins, self.exclude_bins)
+        if self.losers and not self.log:
+            raise ValueError("losers are measured for the log alone: set +wapo.taxonomy.log=true, or leave losers out")
         return self
 
 
@@ -122,7 +129,7 @@ class StepPlans(_Keys):
     """The plans of a whole run.
 
     Attributes:
-        taxonomy, weights, winners_kl: as in `StepPlan`, the same in every step.
+        taxonomy, weights, winners_kl, kept_tokens: as in `StepPlan`, the same in every step.
         clip: how the upper clip moves, or None.
         negatives: whether losers' tokens are weighted, so that losers need their advantages.
     """
@@ -131,6 +138,7 @@ class StepPlans(_Keys):
     weights: dict[str, float] | None = None
     clip: ClipSchedule | None = None
     winners_kl: bool = False
+    kept_tokens: bool = False
     negatives: bool = False
 
     @property
@@ -145,6 +153,7 @@ class StepPlans(_Keys):
             weights=self.weights,
             clip_ratio_high=None if self.clip is None else self.clip.at(step, total_steps),
             winners_kl=self.winners_kl,
+            kept_tokens=self.kept_tokens,
         )
 
 
@@ -154,6 +163,7 @@ def step_plans(
     clip_schedule: ClipScheduleKeys | None,
     winners_kl: bool,
     clip_ratio_high: float,
+    kept_tokens: bool = False,
 ) -> StepPlans:
     """Decide what a run's steps ask of the engine.
 
@@ -163,12 +173,15 @@ def step_plans(
         clip_schedule: `wapo.clip_schedule`, or None.
         winners_kl: `wapo.winners_kl`.
         clip_ratio_high: the actor's own upper clip, at which a schedule starts.
+        kept_tokens: whether `wapo.averaging` is `kept_tokens`.
 
     Raises:
         ValueError: where the groups weight one bin in two ways; the message names it.
     """
     taxonomy = taxonomy or TaxonomyKeys()
     negatives = None if negative_weights is None else negative_weights.model_dump(exclude_none=True)
+    if negatives is None and taxonomy.losers:
+        negatives = {"neg": 0.0}
     weights = None
     if taxonomy.include_bins is not None or taxonomy.exclude_bins is not None or negatives is not None:
         weights = bin_weights(taxonomy.include_bins, taxonomy.exclude_bins, negatives)
@@ -177,5 +190,10 @@ def step_plans(
         final = clip_ratio_high if clip_schedule.final is None else clip_schedule.final
         clip = ClipSchedule(kind=clip_schedule.kind, start=clip_ratio_high, final=final)
     return StepPlans(
-        taxonomy=taxonomy.log, weights=weights, clip=clip, winners_kl=winners_kl, negatives=negatives is not None
+        taxonomy=taxonomy.log,
+        weights=weights,
+        clip=clip,
+        winners_kl=winners_kl,
+        kept_tokens=kept_tokens,
+        negatives=negatives is not None,
     )

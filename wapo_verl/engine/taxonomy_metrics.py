@@ -100,6 +100,7 @@ def merged(first: Diagnostics, second: Diagnostics) -> Diagnostics:
         means={**first.means, **second.means},
         counts={**first.counts, **second.counts},
         maxima={**first.maxima, **second.maxima},
+        minima={**first.minima, **second.minima},
     )
 
 

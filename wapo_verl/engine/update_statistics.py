@@ -6,7 +6,7 @@ maximum, so that micro-batches, ranks and mini-batches can be put together exact
 
 import torch
 
-from wapo_verl.taxonomy.diagnostics import Diagnostics, Pair
+from wapo_verl.taxonomy.diagnostics import LARGEST_LOG_RATIO, Diagnostics, Pair
 
 
 def update_statistics(
@@ -28,14 +28,16 @@ def update_statistics(
         entropy: (N,) float, nats; None where nobody computed it.
 
     Returns:
-        `ratio_mean`, `ratio_max` and `clip_fraction` (those with a zero slope) of own tokens with an advantage;
+        `ratio_mean`, `ratio_max` and `clip_fraction` (those with a zero slope) of own tokens with an advantage, a ratio
+        counting up to e^20, as in veRL's losses, so that no single token makes the mean infinite;
         `update_entropy` over own tokens; `behaviour_probs_diff_mean` and `_max`, |p - p_old| over own tokens. With the
         rollout's own log-probs as p_old (bypass mode) and one mini-batch a step that is the gap between the rollout
         engine and the actor before the update, which veRL measures with a forward pass of its own in other modes.
     """
     trained = own & (advantages != 0)
     new, old = log_prob.double(), old_log_prob.double()
-    ratio = torch.where(trained, torch.exp(new - old), 0.0)
+    log_ratio = torch.where(trained, new - old, 0.0).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    ratio = torch.where(trained, torch.exp(log_ratio), 0.0)
     gap = torch.where(own, (torch.exp(new) - torch.exp(old)).abs(), 0.0)
     means = {
         "ratio_mean": _mean(ratio, trained),

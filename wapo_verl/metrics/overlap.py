@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from wapo_verl.algorithms import Batch
+from wapo_verl.algorithms.groups import group_advantages
 from wapo_verl.taxonomy.overlap import group_overlap
 
 
 def overlap_metrics(
-    keys: Sequence[str], responses: torch.Tensor, mask: torch.Tensor, advantages: torch.Tensor
+    keys: Sequence[str], responses: torch.Tensor, mask: torch.Tensor, rewards: torch.Tensor
 ) -> dict[str, float]:
     """Return `taxonomy/overlap/...` (see `wapo_verl.taxonomy.overlap`); a kind of pair that is not there is left out.
 
@@ -17,9 +18,10 @@ def overlap_metrics(
         keys: R keys, as veRL's V1 trainer stores rows under.
         responses: (R, T) int64, padded.
         mask: (R, T), true or 1 on tokens the policy wrote.
-        advantages: (R, T) float; a row whose sum is above 0 is a winner's.
+        rewards: (R,) float; a completion above its group's mean is a winner, one below it a loser.
     """
-    summed = advantages.sum(dim=-1)
-    groups = Batch.from_keys(keys, torch.zeros_like(summed)).group_ids
-    sums = group_overlap(responses, mask.bool(), groups, summed > 0)
+    batch = Batch.from_keys(keys, rewards)
+    completions = batch.completions()
+    advantages = group_advantages(completions.rewards, completions.groups)[completions.of_row]
+    sums = group_overlap(responses, mask.bool(), batch.group_ids, advantages)
     return {name: float(total) / float(pairs) for name, (total, pairs) in sums.items() if pairs > 0}

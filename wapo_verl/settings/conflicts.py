@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 from omegaconf import OmegaConf
 
-from wapo_verl.algorithms import Batch, Conflict
+from wapo_verl.algorithms import Conflict
 from wapo_verl.algorithms.algorithm import errors, warnings
 from wapo_verl.algorithms.wapo import TRUNCATED
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.data.training_files import count_rows, first_ground_truths
-from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.registry import environment
 from wapo_verl.rollout.failures import GROUP as FAILURES
 from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode, why_none_is_left_out
+from wapo_verl.settings.plan_conflicts import plan_conflicts
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -28,7 +28,8 @@ SAVED = ("model", "optimizer", "extra")
 
 def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
     """Return everything in a run's settings that contradicts something else."""
-    found = [*_trainer(run, decisions), *_asynchronous(run), *_guard(run), *_plans(run, decisions), *_sampling(run)]
+    found = [*_trainer(run, decisions), *_asynchronous(run), *_guard(run), *plan_conflicts(run, decisions)]
+    found += _sampling(run)
     found += [*_group_filter(run), *_data(run), *_search(run)]
     if run.algorithm is not None:
         found += [*_objective(run), *run.algorithm.check(run.config)]
@@ -137,55 +138,6 @@ def _guard(run: Run) -> list[Conflict]:
             for key, parts in missing.items()
         ),
     )
-
-
-def _plans(run: Run, decisions: Decisions) -> list[Conflict]:
-    """Find what a step's plan needs of the engine, the loss and the algorithm, and does not get."""
-    plans, actor = decisions.plans, run.config.actor_rollout_ref.actor
-    asked, loss = ", ".join(f"wapo.{name}" for name in run.keys.planned), actor.policy_loss.loss_mode
-    fused = OmegaConf.select(run.config, "actor_rollout_ref.model.use_fused_kernels", default=False)
-    return errors(
-        (
-            plans.ask and actor.strategy not in STRATEGIES,
-            asked,
-            f"needs {ACTOR}.strategy={' or '.join(STRATEGIES)}, which is {actor.strategy}",
-        ),
-        (
-            bool(fused) and plans.at(1, 1).needs_statistics,
-            asked,
-            "set actor_rollout_ref.model.use_fused_kernels=False, since fused kernels make no logits",
-        ),
-        (
-            plans.clip is not None and loss in UNCLIPPED_LOSSES,
-            "wapo.clip_schedule",
-            f"has nothing to move: {ACTOR}.policy_loss.loss_mode={loss} has no upper clip; leave it out or choose "
-            "another loss",
-        ),
-        (
-            plans.winners_kl and not actor.use_kl_loss,
-            "wapo.winners_kl",
-            f"has no KL loss to act on: set {ACTOR}.use_kl_loss=True, or leave it out",
-        ),
-        (
-            plans.negatives and not _losers_carry_something(run),
-            "wapo.negative_weights",
-            f"a loser of {decisions.algorithm} carries no negative advantage that could be weighted; leave it out or "
-            "choose another algorithm.adv_estimator",
-        ),
-    )
-
-
-def _losers_carry_something(run: Run) -> bool:
-    """Ask the algorithm for the advantage of a loser; veRL's own estimators all give it one."""
-    import torch
-
-    if run.algorithm is None:
-        return True
-    one = torch.ones(2, dtype=torch.int64)
-    group = Batch(rewards=torch.tensor([1.0, 0.0]), group_ids=torch.zeros_like(one), lengths=one)
-    made = run.algorithm.advantages(group, run.options)
-    losers = made.rows if made.loser_rows is None else made.rows + made.loser_rows
-    return bool((losers < 0).any())
 
 
 def _objective(run: Run) -> list[Conflict]:

@@ -125,7 +125,7 @@ def decide(run: Run) -> Decisions:
         options=run.options,
         winners_only=wanted and all_rows is None,
         why_all_rows=all_rows,
-        plans=plans(config, keys),
+        plans=plans(run),
         guard=None if evaluates else keys.guard,
         record=keys.record or RecordKeys(),
         failures=failures(run),
@@ -174,12 +174,15 @@ def why_none_is_left_out(run: Run) -> str | None:
     return next((reason for applies, reason in rules if applies), None)
 
 
-def plans(config: DictConfig, keys: WapoKeys) -> StepPlans:
+def plans(run: Run) -> StepPlans:
     """Decide what the steps ask of the engine."""
-    actor = config.actor_rollout_ref.actor
+    keys, actor = run.keys, run.config.actor_rollout_ref.actor
+    kept_tokens = run.options.get("averaging") == "kept_tokens"
     clip = actor.clip_ratio if actor.clip_ratio_high is None else actor.clip_ratio_high
     try:
-        return step_plans(keys.taxonomy, keys.negative_weights, keys.clip_schedule, keys.winners_kl, float(clip))
+        return step_plans(
+            keys.taxonomy, keys.negative_weights, keys.clip_schedule, keys.winners_kl, float(clip), kept_tokens
+        )
     except ValueError as error:
         raise SettingsError(f"wapo.taxonomy or wapo.negative_weights: {error}") from error
 

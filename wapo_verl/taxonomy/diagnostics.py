@@ -1,9 +1,13 @@
 """Compute the metrics of the taxonomy for one micro-batch, as sums that add up over micro-batches and ranks.
 
     taxonomy/tokens/BIN, kept/BIN               tokens in a bin; those of them with a weight above 0
+    taxonomy/tokens/SIGN/below_P                tokens with a probability below P (and not below the edge before)
     taxonomy/clipped/SIGN                       share of the kept tokens of a sign to which the loss gives no gradient
     taxonomy/mass/SIGN/below_P, mass/total      share of the gradient's mass on tokens with a probability below P (and
                                                 not below the edge before); a token's mass is |dLoss/dln p| (1 - p)
+    taxonomy/weighted_probability/SIGN          mean of p, each token weighing |dLoss/dln p|
+    taxonomy/probability/mean, /min, /max       p of own tokens
+    taxonomy/perplexity                         mean exp(mean -ln p) over all completions
     taxonomy/entropy/SIGN, perplexity/SIGN      mean H over tokens, in nats; mean exp(mean -ln p) over completions
     taxonomy/entropy_change                     dH that the loss's gradient predicts, per unit step in the logits
     taxonomy/chi_square, mismatch_kl            mean of rho^2 - 1, and of rho - ln rho - 1; rho = p / p_behaviour
@@ -13,7 +17,7 @@ SIGN is `pos` or `neg`, the sign of the advantage. `overlap` has the metrics tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -66,20 +70,22 @@ class Diagnostics:
         means: name -> (weighted sum, weight). Sum both over micro-batches before dividing. A weight may be 0.
         counts: name -> sum.
         maxima: name -> value.
+        minima: name -> value.
     """
 
     means: Mapping[str, Pair]
     counts: Mapping[str, torch.Tensor]
     maxima: Mapping[str, torch.Tensor]
+    minima: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def numbers(self) -> tuple[dict[str, tuple[float, float]], dict[str, float], dict[str, float]]:
-        """Return means, counts and maxima as Python numbers, with one copy from the device."""
+    def numbers(self) -> tuple[dict[str, tuple[float, float]], dict[str, float], dict[str, float], dict[str, float]]:
+        """Return means, counts, maxima and minima as Python numbers, with one copy from the device."""
         parts = [part for pair in self.means.values() for part in pair]
-        values = torch.stack([*parts, *self.counts.values(), *self.maxima.values()]).tolist()
-        pairs, rest = values[: len(parts)], values[len(parts) :]
-        means = dict(zip(self.means, zip(pairs[::2], pairs[1::2], strict=True), strict=True))
-        counts = dict(zip(self.counts, rest, strict=False))
-        return means, counts, dict(zip(self.maxima, rest[len(counts) :], strict=True))
+        scalars = (self.counts, self.maxima, self.minima)
+        values = iter(torch.stack([*parts, *(value for each in scalars for value in each.values())]).tolist())
+        means = {name: (next(values), next(values)) for name in self.means}
+        counts, maxima, minima = ({name: next(values) for name in each} for each in scalars)
+        return means, counts, maxima, minima
 
 
 @torch.no_grad()
@@ -92,9 +98,13 @@ def diagnose(tokens: Tokens) -> Diagnostics:
     mass, mass_counts = _mass(tokens, log_prob, binned)
     gap, gap_maxima = _probability_gap(tokens, log_prob, mask)
     means = {**_clipped(tokens, signs), **mass, **_spread(tokens, log_prob, signs), **_mismatch(tokens, mask), **gap}
+    prob = log_prob.exp()
+    means["taxonomy/probability/mean"] = _mean(prob, mask)
+    maxima = {**gap_maxima, "taxonomy/probability/max": torch.where(mask, prob, 0.0).max().double()}
+    minima = {"taxonomy/probability/min": torch.where(mask, prob, 1.0).min().double()}
     change = entropy_change_from_statistics(log_prob, tokens.statistics, -tokens.gradient)
     means["taxonomy/entropy_change"] = _mean(change, mask)
-    return Diagnostics(means, {**_tokens_per_bin(tokens, binned), **mass_counts}, gap_maxima)
+    return Diagnostics(means, {**_tokens_per_bin(tokens, binned), **mass_counts}, maxima, minima)
 
 
 def _sum(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
@@ -127,27 +137,37 @@ def _clipped(tokens: Tokens, signs: Mapping[str, torch.Tensor]) -> dict[str, Pai
 def _mass(
     tokens: Tokens, log_prob: torch.Tensor, binned: torch.Tensor
 ) -> tuple[dict[str, Pair], dict[str, torch.Tensor]]:
-    """Return the shares of the gradient's mass by sign and probability, and its total."""
+    """Return the gradient's mass and tokens by sign and probability, and the probability that the gradient weighs."""
     mass = torch.where(binned, -torch.expm1(log_prob) * tokens.gradient.abs(), 0.0)
     inner = torch.tensor(EDGES[:-1], device=mass.device)
     place = torch.bucketize(log_prob.exp(), inner, right=True)
     index = place + len(EDGES) * (tokens.advantages < 0)
     parts = _histogram(index.flatten(), mass.flatten(), len(SIGNS) * len(EDGES))
     total = parts.sum()
-    names = [f"taxonomy/mass/{sign}/below_{edge:g}" for sign in SIGNS for edge in EDGES]
-    shares = {name: (part, total) for name, part in zip(names, parts.unbind(), strict=True)}
-    return shares, {"taxonomy/mass/total": total}
+    names = [f"{sign}/below_{edge:g}" for sign in SIGNS for edge in EDGES]
+    means = {f"taxonomy/mass/{name}": (part, total) for name, part in zip(names, parts.unbind(), strict=True)}
+    strength = torch.where(binned, tokens.gradient, 0.0).abs()
+    for sign, where in zip(SIGNS, (tokens.advantages > 0, tokens.advantages < 0), strict=True):
+        weighted = _sum(strength * log_prob.exp(), binned & where)
+        means[f"taxonomy/weighted_probability/{sign}"] = (weighted, _sum(strength, binned & where))
+    found = _histogram(index.flatten(), binned.flatten(), len(SIGNS) * len(EDGES)).unbind()
+    counts = {f"taxonomy/tokens/{name}": count for name, count in zip(names, found, strict=True)}
+    return means, {"taxonomy/mass/total": total, **counts}
 
 
 def _spread(tokens: Tokens, log_prob: torch.Tensor, signs: Mapping[str, torch.Tensor]) -> dict[str, Pair]:
     """Return for each sign the mean entropy over its tokens, and the mean perplexity over completions that have any."""
-    means = {}
+    means = {"taxonomy/perplexity": _perplexity(log_prob, tokens.mask.bool())}
     for sign, where in signs.items():
-        lengths = where.sum(dim=1)
-        perplexity = torch.exp(-torch.where(where, log_prob, 0.0).sum(dim=1) / lengths.clamp(min=1))
         means[f"taxonomy/entropy/{sign}"] = _mean(tokens.statistics.entropy, where)
-        means[f"taxonomy/perplexity/{sign}"] = _mean(perplexity, lengths > 0)
+        means[f"taxonomy/perplexity/{sign}"] = _perplexity(log_prob, where)
     return means
+
+
+def _perplexity(log_prob: torch.Tensor, where: torch.Tensor) -> Pair:
+    lengths = where.sum(dim=1)
+    perplexity = torch.exp(-torch.where(where, log_prob, 0.0).sum(dim=1) / lengths.clamp(min=1))
+    return _mean(perplexity, lengths > 0)
 
 
 def _mismatch(tokens: Tokens, mask: torch.Tensor) -> dict[str, Pair]:

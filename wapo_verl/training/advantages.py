@@ -79,7 +79,7 @@ def group_counts(rows: Rows) -> dict[str, float]:
     """Count winners and groups where one of veRL's own estimators, which does not count them, makes the advantages."""
     completions = rows.batch().completions()
     plain = group_advantages(completions.rewards, completions.groups)
-    return group_metrics(plain, (plain > 0) & completions.real, completions.groups, completions.real)
+    return group_metrics(completions.rewards, (plain > 0) & completions.real, completions.groups, completions.real)
 
 
 def is_padding(tag: Mapping[str, Any]) -> bool:

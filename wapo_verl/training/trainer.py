@@ -234,12 +234,12 @@ class WapoTrainer(PPOTrainer):
         """Measure what was sampled, but neither padding nor failed episodes, and show it to the guard."""
         batch, taxonomy = batch.select_keys(_keys(batch, failed=False)), self.decisions.plans.taxonomy
         super()._compute_metrics(batch, metrics, *args, **kwargs)
-        data = _stored(batch, "extra_fields", "responses", "response_mask", *["advantages"] * taxonomy)
+        data = _stored(batch, "extra_fields", "responses", "response_mask", *["rm_scores"] * taxonomy)
         metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
         responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
         metrics.update(repetition_metrics(responses, mask))
         if taxonomy:
-            metrics.update(overlap_metrics(batch.keys, responses, mask, data["advantages"].to_padded_tensor(0.0)))
+            metrics.update(overlap_metrics(batch.keys, responses, mask, _rows(batch, data).rewards))
         if self.decisions.failures.leaves_out:
             metrics.update(self.failures.metrics())
         if self.guard is not None:

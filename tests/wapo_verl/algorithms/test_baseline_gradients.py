@@ -1,12 +1,13 @@
 """Each baseline's gradient through veRL's own loss code, held to its formula in loops. No GPU, no Ray, no model."""
 
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.verl_update import (
     QUICK,
@@ -21,10 +22,17 @@ from support.verl_update import (
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.objective import ACTOR
+from wapo_verl.engine.step_plan import StepPlan
+from wapo_verl.taxonomy.bins import bin_weights
 from wapo_verl.verl_plugin.algorithms import register_all
 
 Completion = list[int]
 """The row numbers of a completion."""
+Lengths = list[list[int]]
+"""Tokens of each completion of each group."""
+Rewards = list[list[float]]
+Weight = Callable[[int, int], float]
+"""The weight of a token of a group's completion."""
 Tokens = Callable[[int], list[tuple[torch.Tensor, torch.Tensor]]]
 """A row's own tokens: new and old log-prob of each."""
 
@@ -71,6 +79,10 @@ def positive(rewards: list[float]) -> list[float]:
     return [max(value, 0.0) for value in rewards]
 
 
+def chosen(rewards: list[float]) -> list[float]:
+    return [float(value > 0) for value in rewards]
+
+
 def clipped(new: torch.Tensor, old: torch.Tensor, advantage: float, low: float, high: float) -> torch.Tensor:
     rho = torch.exp(new - old)
     return -torch.minimum(rho * advantage, torch.clamp(rho, 1 - low, 1 + high) * advantage)
@@ -85,16 +97,21 @@ def likelihood(new: torch.Tensor, old: torch.Tensor, advantage: float, low: floa
     return -new * advantage
 
 
-def per_completion(lengths: list[list[int]]) -> Callable[[int, int], float]:
+def per_completion(lengths: Lengths, rewards: Rewards) -> Weight:
     count = sum(len(group) for group in lengths)
     return lambda group, member: 1 / (count * lengths[group][member])
 
 
-def per_group(lengths: list[list[int]]) -> Callable[[int, int], float]:
+def per_positive_completion(lengths: Lengths, rewards: Rewards) -> Weight:
+    count = max(sum(reward > 0 for group in rewards for reward in group), 1)
+    return lambda group, member: 1 / (count * lengths[group][member])
+
+
+def per_group(lengths: Lengths, rewards: Rewards) -> Weight:
     return lambda group, member: 1 / (len(lengths) * sum(lengths[group]))
 
 
-def by_the_longest(lengths: list[list[int]]) -> Callable[[int, int], float]:
+def by_the_longest(lengths: Lengths, rewards: Rewards) -> Weight:
     count, longest = sum(len(group) for group in lengths), max(max(group) for group in lengths)
     return lambda group, member: 1 / (count * longest)
 
@@ -104,8 +121,8 @@ FORMULAS = {
     "dr_grpo": (centred, clipped, by_the_longest),
     "dapo": (standardised, clipped, per_group),
     "dr_dapo": (centred, clipped, per_group),
-    "raft": (positive, likelihood, per_completion),
-    "raft_pp": (positive, upper_clipped, per_completion),
+    "raft": (chosen, likelihood, per_positive_completion),
+    "raft_pp": (positive, upper_clipped, per_positive_completion),
 }
 
 
@@ -123,10 +140,11 @@ def token_level_loss(name: str, rows: list[Row], tokens: Tokens, low: float, hig
     advantages_of, token_loss, weights_of = FORMULAS[name]
     groups = list(grouped(rows).values())
     lengths = [[sum(len(tokens(n)) for n in completion) for completion in group.values()] for group in groups]
-    weight = weights_of(lengths)
+    rewards = [[reward(rows, completion) for completion in group.values()] for group in groups]
+    weight = weights_of(lengths, rewards)
     loss = torch.zeros((), dtype=torch.float64)
     for number, group in enumerate(groups):
-        advantages = advantages_of([reward(rows, completion) for completion in group.values()])
+        advantages = advantages_of(rewards[number])
         for member, completion in enumerate(group.values()):
             for new, before in [pair for n in completion for pair in tokens(n)]:
                 loss = loss + weight(number, member) * token_loss(new, before, advantages[member], low, high)
@@ -155,6 +173,7 @@ def cpgd_loss(rows: list[Row], split: Split, tokens: Tokens, low: float, high: f
     plain = {name: [reward(rows, completion) for completion in group.values()] for name, group in groups.items()}
     count = sum(len(rewards) for rewards in plain.values())
     unequal = sum(len(rewards) for rewards in plain.values() if any(centred(rewards)))
+    unequal_groups = sum(1 for rewards in plain.values() if any(centred(rewards)))
     for name, group in groups.items():
         found = centred(plain[name])
         if weight == "std":
@@ -162,6 +181,8 @@ def cpgd_loss(rows: list[Row], split: Split, tokens: Tokens, low: float, high: f
             found = [value / (spread + 1e-6) for value in found]
         if weight == "clip_filter":
             found = [value * min(count / max(unequal, 1), 3.0) for value in found]
+        if weight == "clip_filter_by_groups":
+            found = [value * min(count / max(unequal_groups, 1), 3.0) for value in found]
         for completion, value in zip(group.values(), found, strict=True):
             advantage_of |= dict.fromkeys(completion, value)
     bounds = torch.log(torch.tensor([1 - low, 1 + high], dtype=torch.float64))
@@ -231,7 +252,7 @@ def test_gspo_has_one_ratio_a_completion(drawn: tuple[list[Row], Split], seed: i
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("weight", ["std", "clip_filter", "equal"])
+@pytest.mark.parametrize("weight", ["std", "clip_filter", "clip_filter_by_groups", "equal"])
 def test_cpgd_clips_the_logarithm_and_drifts(weight: str) -> None:
     @QUICK
     @given(drawn=batches(2), seed=st.integers(0, 2**31), clips=CLIPS)
@@ -250,6 +271,84 @@ def test_cpgd_clips_the_logarithm_and_drifts(weight: str) -> None:
             assert metrics["actor/cpgd/drift"] == pytest.approx(drift, rel=1e-6)
             capped = statistics.fmean(float(torch.tensor(gap).double().exp()) > 3.0 for gap in gaps)
             assert metrics["actor/cpgd/drift_capped_fraction"] == pytest.approx(capped)
+
+    check()
+
+
+def completions_of(rewards: Rewards) -> int:
+    return sum(len(group) for group in rewards)
+
+
+def positive_completions_of(rewards: Rewards) -> int:
+    return sum(reward > 0 for group in rewards for reward in group)
+
+
+def groups_with_a_winner_of(rewards: Rewards) -> int:
+    return sum(max(group) > min(group) for group in rewards)
+
+
+def winners_only(rewards: list[float]) -> list[float]:
+    return positive(centred(rewards))
+
+
+KEPT_TOKENS = {
+    "grpo_ref": (standardised, clipped, completions_of),
+    "dr_grpo": (centred, clipped, completions_of),
+    "dapo": (standardised, clipped, len),
+    "dr_dapo": (centred, clipped, len),
+    "raft": (chosen, likelihood, positive_completions_of),
+    "raft_pp": (positive, upper_clipped, positive_completions_of),
+    "wapo": (winners_only, upper_clipped, groups_with_a_winner_of),
+}
+"""Advantage, token loss, and what the sum over completions is divided by; within a row, by its kept tokens."""
+
+
+def kept_token_loss(
+    name: str, rows: list[Row], tokens: Tokens, peaks: list[list[bool]], clips: tuple[float, float]
+) -> torch.Tensor:
+    """Sum over rows of the mean over the row's kept tokens, times its share of its completion's tokens."""
+    advantages_of, token_loss, divisor_of = KEPT_TOKENS[name]
+    groups = [list(group.values()) for group in grouped(rows).values()]
+    rewards = [[reward(rows, completion) for completion in group] for group in groups]
+    divisor = max(divisor_of(rewards), 1)
+    loss = torch.zeros((), dtype=torch.float64)
+    for group, drawn in zip(groups, rewards, strict=True):
+        for completion, advantage in zip(group, advantages_of(drawn), strict=True):
+            whole = sum(len(tokens(number)) for number in completion)
+            for number in completion:
+                kept = [pair for pair, peak in zip(tokens(number), peaks[number], strict=True) if peak]
+                for new, before in kept:
+                    share = len(tokens(number)) / whole / len(kept) / divisor
+                    loss = loss + share * token_loss(new, before, advantage, *clips)
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("name", "bins"), [*((name, True) for name in sorted(KEPT_TOKENS)), ("wapo", False), ("grpo_ref", False)]
+)
+def test_kept_tokens_share_a_completions_weight(name: str, bins: bool) -> None:
+    plan = StepPlan(kept_tokens=True, weights=bin_weights(include=["peak"]) if bins else None)
+
+    @settings(max_examples=10)
+    @given(drawn=batches(2), seed=st.integers(0, 2**31), clips=CLIPS)
+    def check(drawn: tuple[list[Row], Split], seed: int, clips: tuple[float, float]) -> None:
+        rows, split = drawn
+        log_probs, old = drawn_log_probs(rows, seed)
+        collision = [torch.full_like(values, 0.1) for values in log_probs]
+        advantages = advantages_from_keys(rows, name, averaging="kept_tokens")
+        config = actor_config(name, *clips)
+        if name == "wapo":  # L is another factor that the engine takes out again
+            object.__setattr__(config, "loss_scale_factor", 64)
+        found, _ = verl_gradient(rows, split, log_probs, old, advantages, config, plan, collision if bins else None)
+        leaves = [values.clone().requires_grad_() for values in log_probs]
+        tokens = own_tokens(rows, leaves, old)
+        peaks = [[not bins or new.item() >= math.log(0.1) for new, _ in tokens(n)] for n in range(len(rows))]
+        loss = count_of(rows, split) * kept_token_loss(name, rows, tokens, peaks, clips)
+        if loss.requires_grad:
+            loss.backward()
+        for leaf, got in zip(leaves, found, strict=True):
+            wanted = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+            torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-13)
 
     check()
 

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wapo_verl.algorithms import ALGORITHMS, Batch, LossInputs, own_losses
-from wapo_verl.algorithms.groups import group_advantages
+from wapo_verl.algorithms.groups import group_advantages, phantom_winner_groups
 from wapo_verl.algorithms.wapo import WAPO, winners
 
-KEEP = {"truncated": "keep", "advantage": "none"}
+KEEP = {"truncated": "keep", "advantage": "none", "averaging": "own"}
 
 
 def batch(groups: list[int], rewards: list[float], **fields: torch.Tensor) -> Batch:
@@ -68,6 +69,8 @@ def test_rows_hold_the_normaliser_over_groups_with_a_winner() -> None:
         "group/count": 3.0,
         "group/with_winner": 1.0,
         "group/all_equal": 2.0,
+        "group/with_reward": 3.0,
+        "group/advantage_size/mean": 4 * 0.5 / 7,
         "group/winner_advantage/mean": 0.5,
     }
 
@@ -154,12 +157,13 @@ def test_losers_are_folded_as_winners_are_and_stay_out_of_the_rows() -> None:
 
 
 def test_losers_of_a_group_whose_winners_are_all_dropped_carry_nothing() -> None:
-    """The normaliser counts groups with a winner that counts; a group outside it would weigh too much."""
+    """Nothing of it is trained on, but it counts among the groups with a winner."""
     cut = torch.tensor([True, False, False, False])
     found = WAPO.advantages(batch([0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0], truncated=cut), {**KEEP, "truncated": "drop"})
     assert found.loser_rows is not None
-    assert (found.rows != 0).tolist() == [False, False, True, False]
-    assert (found.loser_rows != 0).tolist() == [False, False, False, True]
+    one = 0.5 / 2 / 2 * 4  # A / G / groups with a winner, the dropped one among them * rows
+    assert found.rows.tolist() == [0.0, 0.0, one, 0.0]
+    assert found.loser_rows.tolist() == [0.0, 0.0, 0.0, -one]
 
 
 @pytest.mark.parametrize("name", ["wapo", "cpgd"])
@@ -175,6 +179,45 @@ def test_a_lower_clip_of_one_or_more_is_none(name: str, low: float) -> None:
     loss.sum().backward()
     assert log_prob.grad is not None
     assert (log_prob.grad[0, 0] > 0).item(), "a loser's token is pushed down, however improbable it has become"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wins"),
+    [
+        ([1.0, 0.0, 0.0, 0.0, 0.0, 1.0], [True, False, False, False, False, False]),  # the second group's is wrong
+        ([0.0, 0.0, 0.0, 0.0, 1.0, 0.0], [False, False, False, False, True, False]),  # nobody is right in the first
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [False] * 6),
+        ([1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [True, True, False, False, False, False]),
+    ],
+)
+def test_an_outcome_gates_who_wins(outcomes: list[float], wins: list[bool]) -> None:
+    rewards = [1.0, 0.8, 0.3, 0.1, 0.3, 0.1]
+    made = batch([0, 0, 0, 0, 1, 1], rewards, outcomes=torch.tensor(outcomes))
+    found = WAPO.advantages(made, KEEP)
+    assert found.winners.tolist() == wins
+    groups = len({group for group, won in zip([0, 0, 0, 0, 1, 1], wins, strict=True) if won})
+    assert found.loser_rows is not None
+    for row, won in enumerate(wins):
+        size, mean = (4, 0.55) if row < 4 else (2, 0.2)
+        assert float(found.rows[row]) == pytest.approx((rewards[row] - mean) / size / groups * 6 if won else 0.0)
+    for name in ("grpo_ref", "dr_grpo", "cpgd"):
+        algorithm = ALGORITHMS[name]
+        lengths = torch.ones(6, dtype=torch.int64)
+        gated = algorithm.advantages(replace(made, lengths=lengths), algorithm.default_options()).rows
+        assert (gated > 0).tolist() == wins, name
+
+
+def test_a_padding_rows_outcome_says_nothing() -> None:
+    padding = torch.tensor([False, False, True])
+    made = batch([0, 0, 0], [1.0, 0.5, 0.0], padding=padding, outcomes=torch.tensor([1.0, 1.0, 0.0]))
+    assert not WAPO.advantages(made, KEEP).rows.any(), "both real completions are right"
+
+
+def test_groups_with_a_winner_and_no_right_answer_are_counted() -> None:
+    groups, real = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([True] * 5 + [False])
+    plain = torch.tensor([0.1, -0.1, 0.1, -0.1, 0.0, 0.5], dtype=torch.float64)
+    right = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+    assert phantom_winner_groups(plain, right, groups, real) == 1
 
 
 def test_a_dropped_truncated_completion_is_no_loser_either() -> None:

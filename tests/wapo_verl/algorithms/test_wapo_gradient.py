@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.verl_update import QUICK, Row, Split, advantages_from_keys, batches, drawn_log_probs, padded, verl_gradient
 
+from wapo_verl.engine.step_plan import TaxonomyKeys, step_plans
 from wapo_verl.verl_plugin.algorithms import register_all
 
 
@@ -152,6 +153,27 @@ def test_truncated_weights_bound_the_ratio_and_keep_the_gradient(
         ratios = torch.exp(now[own] - before).clamp(max=1 + eps)
         wanted[own] = -float(weight) * mini_batches * ratios * torch.tensor(row.mask, dtype=torch.float64)
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
+
+
+@QUICK
+@given(drawn=batches(2), seed=st.integers(0, 2**31))
+def test_losers_that_are_measured_change_no_gradient(drawn: tuple[list[Row], Split], seed: int, verl: None) -> None:
+    """`+wapo.taxonomy.losers=true` lets losers' tokens come along with the weight 0."""
+    rows, split = drawn
+    log_probs, old = drawn_log_probs(rows, seed)
+    config = actor_config("wapo", 9.0, 64)
+    plain, _ = verl_gradient(rows, split, log_probs, old, advantages_from_keys(rows, "wapo"), config)
+    plans = step_plans(TaxonomyKeys(log=True, losers=True), None, None, False, 9.0)
+    assert plans.negatives
+    advantages = advantages_from_keys(rows, "wapo", with_losers=True)
+    collision = [torch.full_like(values, 0.1) for values in log_probs]
+    found, metrics = verl_gradient(rows, split, log_probs, old, advantages, config, plans.at(1, 1), collision)
+    for got, wanted in zip(found, plain, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0.0)
+    lost = [row for row, values in zip(rows, advantages, strict=True) if (values < 0).any()]
+    counted = sum(metrics[f"actor/taxonomy/tokens/{name}"] for name in ("neg_peak", "neg_valley"))
+    assert counted * (len(rows) // split.mini_batch) == pytest.approx(sum(sum(row.mask) for row in lost))
+    assert metrics["actor/taxonomy/kept/neg_peak"] == metrics["actor/taxonomy/kept/neg_valley"] == 0
 
 
 def test_a_ratio_that_overflows_has_a_zero_gradient_not_nan(verl: None) -> None:

@@ -20,6 +20,8 @@ LIMIT = "algorithm.filter_groups.max_num_gen_batches"
 LOG = ("wapo.taxonomy.log", True)
 BINS = ("wapo.taxonomy.include_bins", ["pos_peak"])
 LINEAR = ("wapo.clip_schedule", {"kind": "linear", "final": 0.2})
+MEASURED = ("wapo.taxonomy.losers", True)
+KEPT = ("wapo.averaging", "kept_tokens")
 LOSERS = ("wapo.negative_weights.neg_peak", 0.1)
 ROLLBACK = ("wapo.guard.action", "rollback")
 SAVING = ("trainer.save_freq", 5)
@@ -68,6 +70,13 @@ def run() -> DictConfig:
         ([LINEAR, (f"{ACTOR}.policy_loss.loss_mode", "dro")], "nothing to move: .*loss_mode=dro has no upper clip"),
         ([("wapo.winners_kl", True)], "wapo.winners_kl: has no KL loss to act on: set .*use_kl_loss=True"),
         ([BINS, LOSERS, ("wapo.taxonomy.exclude_bins", None)], None),
+        ([LOG, MEASURED], None),
+        ([MEASURED], "losers are measured for the log alone: set .*taxonomy.log=true"),
+        ([LOG, MEASURED, ("algorithm.adv_estimator", "dr_grpo")], "dr_grpo trains on losers, so .* already"),
+        ([LOG, MEASURED, ("algorithm.adv_estimator", "raft")], "wapo.taxonomy.losers: a loser of raft carries"),
+        ([KEPT], None),
+        ([KEPT, (f"{ACTOR}.strategy", "megatron")], "wapo.averaging: needs .*actor.strategy=fsdp"),
+        ([KEPT, ("wapo.trainer", False)], "wapo.averaging=kept_tokens: only this project's trainer obeys it"),
         # Sampling.
         ([(f"{ROLLOUT}.temperature", 0)], "temperature=0: gives 8 completions of a group that are all the same"),
         (
@@ -89,6 +98,11 @@ def test_a_contradiction_stops_the_run(settings: list[tuple[str, Any]], said: st
         return
     with pytest.raises(SettingsError, match=said):
         resolve(changed(run, *settings))
+
+
+def test_kept_tokens_are_counted_in_a_row(run: DictConfig) -> None:
+    with pytest.raises(SettingsError, match=r"averaging=kept_tokens: divides within a row: set .*sum-norm"):
+        resolved(WAPO, "+wapo.averaging=kept_tokens", f"{ACTOR}.loss_agg_mode=token-mean", "+wapo.winners_only=false")
 
 
 @pytest.mark.parametrize("strategy", ["megatron", "veomni"])

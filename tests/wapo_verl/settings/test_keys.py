@@ -71,7 +71,7 @@ def test_an_address_may_be_a_service_or_several_or_one_for_each_split() -> None:
         ({"group_weight": "std"}, "wapo.group_weight is an option of cpgd, and algorithm.adv_estimator is wapo"),
         ({"taxonomy": True}, r"wapo\.taxonomy=True is no group of keys: set \+wapo\.taxonomy\.log=\.\.\."),
         ({"taxonomy": {"logg": True}}, r"wapo\.taxonomy\.logg is not a key .*: did you mean wapo\.taxonomy\.log\?"),
-        ({"taxonomy": {"renormalise": True}}, r"wapo\.taxonomy\.renormalise is not a key .*: there are log, include"),
+        ({"taxonomy": {"renormalise": True}}, r"wapo\.taxonomy\.renormalise is not a key .*: there are log, losers"),
         ({"taxonomy": {"log": "yes"}}, r"wapo\.taxonomy\.log=yes is not possible: choose true, false"),
         ({"taxonomy": {"include_bins": ["peek"]}}, r"wapo\.taxonomy: No bin is called 'peek'; use pos_peak"),
         ({"taxonomy": {"include_bins": []}}, r"wapo\.taxonomy: The list of bins is empty"),

@@ -270,7 +270,7 @@ def test_the_decisions_are_written_where_the_trainer_and_the_loops_read_them(gpu
     )
     run_settings.apply(config)
     decisions = Decisions.of(config)
-    assert decisions.options == {"truncated": "zero", "advantage": "none"}
+    assert decisions.options == {"truncated": "zero", "advantage": "none", "averaging": "own"}
     assert (decisions.winners_only, decisions.guard, decisions.filter_batches) == (True, None, None)
     assert decisions.parts_are_declared
     assert decisions.plans.at(3, 5).clip_ratio_high == 9.0

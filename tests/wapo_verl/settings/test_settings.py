@@ -223,7 +223,7 @@ def test_one_key_asks_for_truncated_importance_sampling() -> None:
 
 def test_wapos_own_keys_need_no_place_in_verls_config() -> None:
     config, resolved, _ = applied(WAPO, "+wapo.truncated=drop")
-    assert Decisions.of(config).options == {"truncated": "drop", "advantage": "none"}
+    assert Decisions.of(config).options == {"truncated": "drop", "advantage": "none", "averaging": "own"}
     assert resolved["wapo.truncated"].origin == "user"
 
 

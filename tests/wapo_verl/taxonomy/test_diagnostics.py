@@ -45,23 +45,27 @@ def micro_batch(seed: int = 0, rows: int = 6, length: int = 20) -> Tokens:
     )
 
 
-def by_hand(tokens: Tokens) -> tuple[dict[str, list[float]], dict[str, float], dict[str, float]]:
+Numbers = dict[str, float]
+
+
+def by_hand(tokens: Tokens) -> tuple[dict[str, list[float]], Numbers, Numbers, Numbers]:
     """The same sums, one token at a time."""
     means: dict[str, list[float]] = {}
     counts: dict[str, float] = dict.fromkeys((f"taxonomy/{k}/{b}" for k in ("tokens", "kept") for b in BINS), 0.0)
     mass: dict[str, float] = {f"taxonomy/mass/{s}/below_{e:g}": 0.0 for s in ("pos", "neg") for e in EDGES}
-    gaps = []
+    counts |= {f"taxonomy/tokens/{s}/below_{e:g}": 0.0 for s in ("pos", "neg") for e in EDGES}
+    gaps, probabilities = [], []
 
     def add(name: str, value: float, count: float = 1.0) -> None:
         pair = means.setdefault(f"taxonomy/{name}", [0.0, 0.0])
         pair[0] += value
         pair[1] += count
 
-    for name in ("clipped", "entropy", "perplexity"):
+    for name in ("clipped", "entropy", "perplexity", "weighted_probability"):
         for sign in ("pos", "neg"):
             add(f"{name}/{sign}", 0, 0)
     for row in range(len(tokens.mask)):
-        gap, surprise = 0.0, {"pos": [], "neg": []}
+        gap, surprise = 0.0, {"pos": [], "neg": [], "": []}
         for t in range(tokens.mask.shape[1]):
             if not tokens.mask[row, t]:
                 continue
@@ -73,6 +77,8 @@ def by_hand(tokens: Tokens) -> tuple[dict[str, list[float]], dict[str, float], d
             s, h, q = (
                 float(getattr(tokens.statistics, n)[row, t]) for n in ("collision", "entropy", "square_log_prob")
             )
+            probabilities.append(p)
+            surprise[""].append(-log_p)
             add("entropy_change", -gradient * (q + h * s - p * (log_p + h)))
             add("chi_square", math.exp(log_ratio) ** 2 - 1)
             add("mismatch_kl", math.exp(log_ratio) - log_ratio - 1)
@@ -87,18 +93,22 @@ def by_hand(tokens: Tokens) -> tuple[dict[str, list[float]], dict[str, float], d
                 add(f"clipped/{sign}", gradient == 0)
             edge = next(e for e in EDGES if p < e)
             mass[f"taxonomy/mass/{sign}/below_{edge:g}"] += abs(gradient) * (1 - p)
+            counts[f"taxonomy/tokens/{sign}/below_{edge:g}"] += 1
+            add(f"weighted_probability/{sign}", abs(gradient) * p, abs(gradient))
             add(f"entropy/{sign}", h)
             surprise[sign].append(-log_p)
         if tokens.mask[row].any():
             gaps.append(gap)
         for sign, values in surprise.items():
             if values:
-                add(f"perplexity/{sign}", math.exp(sum(values) / len(values)))
+                add(f"perplexity/{sign}".rstrip("/"), math.exp(sum(values) / len(values)))
     total = sum(mass.values())
     counts["taxonomy/mass/total"] = total
     means |= {name: [part, total] for name, part in mass.items()}
     means["taxonomy/probability_gap/mean"] = [sum(gaps), len(gaps)]
-    return means, counts, {"taxonomy/probability_gap/max": max(gaps)}
+    means["taxonomy/probability/mean"] = [sum(probabilities), len(probabilities)]
+    maxima = {"taxonomy/probability_gap/max": max(gaps), "taxonomy/probability/max": max(probabilities)}
+    return means, counts, maxima, {"taxonomy/probability/min": min(probabilities)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -117,7 +127,7 @@ def test_every_diagnostic_is_the_loop_over_tokens(seed: int) -> None:
 
 def test_the_mass_of_a_ratio_loss_is_weight_times_ratio_times_what_is_left() -> None:
     tokens = micro_batch()
-    _, counts, _ = diagnose(tokens).numbers()
+    _, counts, *_ = diagnose(tokens).numbers()
     ratio = (tokens.log_prob - tokens.old_log_prob).exp()
     live = tokens.mask & (tokens.gradient != 0)
     mass = tokens.weights * ratio * (1 - tokens.log_prob.exp()) * tokens.advantages.abs() / 7
@@ -125,7 +135,7 @@ def test_the_mass_of_a_ratio_loss_is_weight_times_ratio_times_what_is_left() -> 
 
 
 def test_the_shares_of_the_mass_add_up_to_one() -> None:
-    means, _, _ = diagnose(micro_batch()).numbers()
+    means, *_ = diagnose(micro_batch()).numbers()
     shares = [part / whole for name, (part, whole) in means.items() if name.startswith("taxonomy/mass/")]
     assert len(shares) == 10
     assert sum(shares) == pytest.approx(1)
@@ -152,17 +162,18 @@ def test_micro_batches_add_up() -> None:
 
 def test_without_the_rollouts_log_probs_there_is_no_gap() -> None:
     found = diagnose(replace(micro_batch(), rollout_log_prob=None))
-    assert not found.maxima
+    assert "taxonomy/probability_gap/max" not in found.maxima
     assert not [name for name in found.means if "gap" in name]
     assert found.numbers()[1].keys() == found.counts.keys()
 
 
 def test_a_micro_batch_of_padding_gives_zeros() -> None:
     tokens = micro_batch()
-    means, counts, maxima = diagnose(replace(tokens, mask=torch.zeros_like(tokens.mask))).numbers()
+    means, counts, maxima, minima = diagnose(replace(tokens, mask=torch.zeros_like(tokens.mask))).numbers()
     assert set(means.values()) == {(0.0, 0.0)}
     assert set(counts.values()) == {0.0}
     assert set(maxima.values()) == {0.0}
+    assert set(minima.values()) == {1.0}, "the least that a probability can be said to be at most"
 
 
 def test_only_maxima_have_a_name_that_reads_as_one() -> None:
@@ -172,3 +183,4 @@ def test_only_maxima_have_a_name_that_reads_as_one() -> None:
         assert "max" not in name
         assert name.startswith("taxonomy/")
     assert all("max" in name for name in found.maxima)
+    assert all("min" in name for name in found.minima)

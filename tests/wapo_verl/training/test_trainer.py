@@ -158,6 +158,8 @@ def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.
         "group/count": 2.0,
         "group/with_winner": 1.0,
         "group/all_equal": 1.0,
+        "group/with_reward": 2.0,
+        "group/advantage_size/mean": 0.25,
         "group/winner_advantage/mean": 0.5,
     }
 
@@ -173,7 +175,7 @@ def test_truncated_completions_follow_the_option(option: str, wins: bool, monkey
     )
     monkeypatch.setattr(trainer_module, "tq", store)
     made = make_trainer()
-    made._obey(Decisions(algorithm="wapo", options={"truncated": option, "advantage": "none"}))
+    made._obey(Decisions(algorithm="wapo", options={**ALGORITHMS["wapo"].default_options(), "truncated": option}))
     made._compute_advantage(make_batch(keys), {})
     assert made._step is not None
     assert made._step.trains is wins
@@ -326,7 +328,7 @@ def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.Monke
         keys,
         responses=nested([[7, 8, 9], [7, 8, 5], [7], [0]], torch.int64),
         response_mask=nested([[1, 1, 1], [1, 1, 1], [1], [0]], torch.int64),
-        advantages=nested([[1, 1, 1], [0, 0, 0], [0], [0]]),
+        rm_scores=nested([[0, 0, 1], [0, 0, 0], [0], [0]]),
         extra_fields=[{"episode": record()}] * 4,
     )
     monkeypatch.setattr(trainer_module, "tq", store)
@@ -338,7 +340,8 @@ def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.Monke
         overlap = {name: value for name, value in metrics.items() if "overlap" in name}
         assert bool(overlap) is logged
     pair = "taxonomy/overlap/winner_loser"
-    assert overlap == {f"{pair}/divergence": 2.0, f"{pair}/divergence_share": 2 / 3, f"{pair}/jaccard": 0.5}
+    measures = {"divergence": 2.0, "divergence_share": 2 / 3, "contested": 2 / 3, "jaccard": 0.5}
+    assert overlap == {f"{pair}/{name}": value for name, value in measures.items()}
 
 
 def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
