@@ -50,6 +50,8 @@ def actor_config(name: str, low: float, high: float) -> Any:
     actor = {k.removeprefix(f"{ACTOR}."): v for k, v in found.defaults.items() if k.startswith(f"{ACTOR}.")}
     policy = {k.removeprefix("policy_loss."): actor.pop(k) for k in list(actor) if k.startswith("policy_loss.")}
     actor |= {"clip_ratio_low": low, "clip_ratio_high": high}
+    if name == "wapo":  # whose loss and L are functions of the run's configuration
+        policy["loss_mode"], actor["loss_scale_factor"] = "wapo", 64
     return FSDPActorConfig(rollout_n=2, ppo_micro_batch_size_per_gpu=1, policy_loss=PolicyLossConfig(**policy), **actor)
 
 
@@ -337,8 +339,6 @@ def test_kept_tokens_share_a_completions_weight(name: str, bins: bool) -> None:
         collision = [torch.full_like(values, 0.1) for values in log_probs]
         advantages = advantages_from_keys(rows, name, averaging="kept_tokens")
         config = actor_config(name, *clips)
-        if name == "wapo":  # L is another factor that the engine takes out again
-            object.__setattr__(config, "loss_scale_factor", 64)
         found, _ = verl_gradient(rows, split, log_probs, old, advantages, config, plan, collision if bins else None)
         leaves = [values.clone().requires_grad_() for values in log_probs]
         tokens = own_tokens(rows, leaves, old)

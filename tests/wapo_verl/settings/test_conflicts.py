@@ -102,7 +102,7 @@ def test_a_contradiction_stops_the_run(settings: list[tuple[str, Any]], said: st
 
 def test_kept_tokens_are_counted_in_a_row(run: DictConfig) -> None:
     with pytest.raises(SettingsError, match=r"averaging=kept_tokens: divides within a row: set .*sum-norm"):
-        resolved(WAPO, "+wapo.averaging=kept_tokens", f"{ACTOR}.loss_agg_mode=token-mean", "+wapo.winners_only=false")
+        resolved(WAPO, "+wapo.averaging=kept_tokens", f"{ACTOR}.loss_agg_mode=seq-mean-token-sum")
 
 
 @pytest.mark.parametrize("strategy", ["megatron", "veomni"])
