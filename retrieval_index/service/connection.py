@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -11,11 +13,20 @@ HEADER_S = 30.0
 """Seconds that the first header of a connection, and each later one, may take to arrive."""
 
 
+log = logging.getLogger(__name__)
+log.setLevel(logging.ERROR)  # uvicorn warns of each request that is none, so that any caller could fill the log
+
+
 class BoundedConnection(HttpToolsProtocol):
     """Closes a connection whose header is too long or takes too long; the body's bounds are the application's."""
 
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make uvicorn's connection, with a log that callers cannot fill."""
+        super().__init__(*args, **kwargs)
+        self.logger = log
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first header."""
