@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,9 @@ async def test_hostile_records_are_shown_or_refused_in_one_sentence(tmp_path: Pa
 
 
 @pytest.mark.slow
-@settings(max_examples=2000)
+@settings(max_examples=200)
 @given(lines=st.lists(hostile_line(), min_size=1, max_size=3))
-async def test_2000_drawn_records_are_shown_or_refused_in_one_sentence(tmp_path: Path, lines: list[str]) -> None:
+async def test_200_drawn_records_are_shown_or_refused_in_one_sentence(tmp_path: Path, lines: list[str]) -> None:
     await check_records(tmp_path, lines)
 
 
@@ -233,9 +234,15 @@ async def test_drawn_requests_are_survived(application: Any, drawn: tuple[bytes,
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000)
-@given(drawn=REQUEST, cookie=COOKIE)
-async def test_10000_drawn_requests_are_survived(
-    application: Any, drawn: tuple[bytes, bytes, bytes], cookie: str
-) -> None:
-    await check_request(application, drawn, cookie)
+async def test_10000_changed_requests_are_survived(application: Any) -> None:
+    """Known attacks, each changed at random by a fixed seed, with and without the token."""
+    rng = random.Random(13)
+    for _ in range(10_000):
+        path = bytearray(rng.choice(PATHS).encode()[:300])
+        for _ in range(rng.randint(0, 4)):
+            place = rng.randrange(1, len(path) + 1)
+            path[place : place + rng.randint(0, 3)] = rng.choice([b"", b"%00", b"/..", b"?", b"%2f", rng.randbytes(2)])
+        end = rng.choice([b"", b"?token=x", b"&token=", b"%"])
+        await check_request(
+            application, (bytes(path), end, rng.choice([b"GET", b"HEAD"])), rng.choice([TOKEN, "x", ""])
+        )
