@@ -260,8 +260,9 @@ class WapoTrainer(PPOTrainer):
 
     def on_validate_begin(self) -> None:
         """Begin to count a validation's failures."""
-        samples = self.config.actor_rollout_ref.rollout.val_kwargs.n
-        self.failures.begin_validation(len(self.val_dataset) * samples)
+        if self.decisions.failures.leaves_out:
+            samples = self.config.actor_rollout_ref.rollout.val_kwargs.n
+            self.failures.begin_validation(len(self.val_dataset) * samples)
         super().on_validate_begin()
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
@@ -332,7 +333,8 @@ class WapoTrainer(PPOTrainer):
                 raise self._stopped(self.guard)
             self._go_back_to(checkpoint)
             self.guard.went_back(checkpoint)
-        self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
+        if self.decisions.failures.leaves_out:
+            self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
         super().on_step_begin()
 
     def fit(self, agent_loop_manager: Any) -> None:

@@ -194,6 +194,7 @@ class Workers:
 
 def make_trainer(run: Run) -> tuple[WapoTrainerSync, list[Any]]:
     made, calls = object.__new__(WapoTrainerSync), []
+    made._obey(Decisions())
     made.guard, made.global_steps, made.use_critic = run.guard, run.step + 1, False
     made.checkpoint_manager = made.actor_rollout_wg = Workers(calls)
     made._dump_futures, made._dump_executor = [], SimpleNamespace(shutdown=lambda wait: calls.append("dumped"))
