@@ -1,6 +1,6 @@
 """Kill and stop the processes of real runs, fill their disks, and write down what happens: docs/faults.md's table.
 
-    python -m benchmarks.faults FOLDER [NAME ...] [--page docs/faults.md]
+    python -m benchmarks.faults FOLDER [NAME ...]
 
 Each fault is one run of the quickstart's task (veRL, Ray, FSDP2 and vLLM on this machine's CPU), small and with a
 checkpoint at every step. A run takes two to four minutes, most of them its start. What was measured is kept in
@@ -10,6 +10,7 @@ FOLDER as one JSON file a fault; a fault that was not run is in no table.
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,11 @@ from wapo_verl.watch.reaper import SHARED_MEMORY
 SETTINGS = QuickstartSettings(prompts_per_step=8, group_size=4, warm_up_steps=1)
 STEPS = 400
 """More than a run makes before its fault."""
+
+PAGE = Path("docs/faults.md")
+HEAD = """| what is done | the run | what it says | left behind |
+|---|---|---|---|
+"""
 
 START_SECONDS, END_SECONDS = 600.0, 180.0
 OVERRIDES = (
@@ -91,6 +97,10 @@ FAULTS = {
 }
 
 
+DISKS = "small-disks"
+"""The name of the run whose disks are full soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run did.
@@ -99,32 +109,31 @@ class Outcome:
         step: the last step that was logged before the fault.
         ended: seconds from the fault to the end of the main process; None where it did not end.
         status: its exit status.
-        sentence: the last line of ours in its output.
+        sentences: the different lines of ours in its output.
         last_line: the last line of its output.
         cleaned: seconds from its end until no process of the run was left.
         leftovers: processes and files that were left after that.
-        resumed: the step that the same command went on from, None where it was not tried.
     """
 
     step: int
     ended: float | None
     status: int | None
-    sentence: str
+    sentences: list[str]
     last_line: str
     cleaned: float
     leftovers: list[str]
-    resumed: int | None = None
 
 
 class Run:
     """One run of veRL, in a folder with the quickstart's world and model."""
 
-    def __init__(self, folders: Folders, *overrides: str) -> None:
+    def __init__(self, folders: Folders, *overrides: str, metrics: Path | None = None) -> None:
         self.folders = folders
+        self.metrics = folders.metrics if metrics is None else metrics / folders.metrics.name
         command = training_command(
             folders, SETTINGS, 0, [*OVERRIDES, f"trainer.total_training_steps={STEPS}", *overrides]
         )
-        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(folders.metrics), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(self.metrics), "PYTHONUNBUFFERED": "1"}
         folders.log.unlink(missing_ok=True)
         with folders.log.open("wb") as output:
             self.process = psutil.Popen(
@@ -146,7 +155,7 @@ class Run:
     @property
     def last_step(self) -> int:
         """The last step that was logged, 0 before the first."""
-        lines = self.folders.metrics.read_bytes().splitlines() if self.folders.metrics.exists() else []
+        lines = self.metrics.read_bytes().splitlines() if self.metrics.exists() else []
         return max((json.loads(line)["step"] for line in lines), default=0)
 
     def members(self) -> Iterator[tuple[psutil.Process, str]]:
@@ -223,12 +232,12 @@ def observe(run: Run, step: int, before: set[str]) -> Outcome:
         time.sleep(0.2)
     cleaned = time.monotonic() - over
     time.sleep(6)  # the buffers of weights are removed when they are five seconds old
-    ours = [line for line in run.lines if line.startswith("wapo-verl: ")]
+    ours = [line for line in run.lines if line.startswith("wapo-verl: ") or "CheckpointError: " in line]
     return Outcome(
         step=step,
         ended=ended,
         status=status,
-        sentence=ours[-1] if ours else "",
+        sentences=list(dict.fromkeys(ours)),
         last_line=run.lines[-1],
         cleaned=cleaned,
         leftovers=[*run.alive(), *sorted(files_left() - before)],
@@ -248,6 +257,19 @@ def with_fault(folders: Folders, fault: Fault) -> Outcome:
         run.kill()
 
 
+def on_small_disks(folders: Folders) -> Outcome:
+    """Make a run whose fourth checkpoint does not fit on its disk, and whose third dump does not."""
+    before = files_left()
+    with small_disk(folders.out / "checkpoints", "9m"), small_disk(folders.out / "logs", "256k") as logs:
+        run = Run(folders, f"trainer.rollout_data_dir={logs}", "trainer.max_actor_ckpt_to_keep=null", metrics=logs)
+        try:
+            run.wait_for_step(1)
+            run.family = dict(run.family, **{process.pid: process for process, _ in run.members()})
+            return observe(run, run.last_step, before)
+        finally:
+            run.kill()
+
+
 def equal_share(one: Path, other: Path) -> float:
     """Return the share of a dump's completions that another dump has word for word, by their names."""
     first, second = ({row["uid"]: row["output"] for row in read_json_lines(file)} for file in (one, other))
@@ -264,14 +286,14 @@ def fresh(folder: Path, world: Folders) -> Folders:
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a disk of a few megabytes; needs the rights of an administrator."""
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of that size ("9m"); needs the rights of an administrator."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def make_task(folder: Path) -> Folders:
@@ -283,17 +305,43 @@ def make_task(folder: Path) -> Folders:
     return world
 
 
+def write_page(folder: Path, page: Path) -> None:
+    """Write the table of all outcomes in a folder into the page, in the place of the one that is there."""
+    words = {
+        **{name: fault.words for name, fault in FAULTS.items()},
+        DISKS: "the disks of checkpoints and dumps are full",
+    }
+    rows = [
+        _row(words[name], Outcome(**json.loads((folder / f"{name}.json").read_text())))
+        for name in words
+        if (folder / f"{name}.json").is_file()
+    ]
+    before, rest = page.read_text().split(HEAD)
+    after = rest.lstrip("\n").partition("\n\n")[2]
+    page.write_text(f"{before}{HEAD}{''.join(rows)}\n{after}")
+
+
+def _row(words: str, outcome: Outcome) -> str:
+    ended = "goes on" if outcome.ended is None else f"ends after {outcome.ended:.0f} s, status {outcome.status}"
+    left = "nothing" if not outcome.leftovers else ", ".join(outcome.leftovers)
+    said = outcome.sentences[-1] if outcome.sentences else "nothing of ours"
+    short = re.sub(r"(in|resume from) /\S*/(checkpoints)", r"\1 .../\2", said.removeprefix("wapo-verl: "))
+    return f"| {words} | {ended} | {short} | {left}, after {outcome.cleaned:.0f} s |\n"
+
+
 def main(
     folder: Annotated[Path, typer.Argument(help="Where runs and outcomes are kept.")],
     names: Annotated[list[str] | None, typer.Argument(help="Faults; all by default.")] = None,
 ) -> None:
     """Run the faults and write what happened."""
     world = make_task((folder / "world").absolute())
-    for name in names or FAULTS:
+    for name in names or [*FAULTS, DISKS]:
         place = (folder / f"{name}-{time.strftime('%H%M%S')}").absolute()
-        outcome = with_fault(fresh(place, world), FAULTS[name])
+        folders = fresh(place, world)
+        outcome = on_small_disks(folders) if name == DISKS else with_fault(folders, FAULTS[name])
         (folder / f"{name}.json").write_text(json.dumps(asdict(outcome), indent=1))
         print(name, json.dumps(asdict(outcome), indent=1), flush=True)
+    write_page(folder, PAGE)
 
 
 if __name__ == "__main__":

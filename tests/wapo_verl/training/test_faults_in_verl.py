@@ -74,10 +74,11 @@ def test_a_dead_agent_loop_ends_the_run_with_its_name_within_a_minute(story: Sto
     assert story.first.ended is not None
     assert story.first.ended < 60
     assert story.first.status == 1
-    assert story.first.sentence.startswith(
+    said = story.first.sentences[-1]
+    assert said.startswith(
         f"wapo-verl: the run ends, since AgentLoopWorkerTQ (process {story.pid}) has died; the last whole "
     )
-    assert f"is that of step {story.whole}, which the same command resumes from" in story.first.sentence
+    assert f"is that of step {story.whole}, which the same command resumes from" in said
 
 
 @pytest.mark.parametrize("which", ["first", "second"])
