@@ -94,7 +94,12 @@ def watch(config: DictConfig) -> None:
     folder = Path(str(OmegaConf.select(config, "trainer.default_local_dir"))).absolute()
     parts = ["actor", *["critic"] * bool(OmegaConf.select(config, "critic.enable"))]
     checkpoints = _ours("wapo_verl.training.whole_checkpoints")
-    _ours("wapo_verl.watch.watch").begin(lambda: checkpoints.where_to_resume(folder, parts))
+    evaluates = bool(OmegaConf.select(config, "trainer.val_only"))
+
+    def what_is_next() -> str:
+        return "start it again" if evaluates else str(checkpoints.where_to_resume(folder, parts))
+
+    _ours("wapo_verl.watch.watch").begin(what_is_next)
 
 
 def _ours(name: str, config: DictConfig | None = None) -> ModuleType:

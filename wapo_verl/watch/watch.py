@@ -36,7 +36,7 @@ PATIENT_LOOKS = 10
 SURE_LOOKS = 3
 """Looks after which a process that is gone or stopped is taken for the reason that veRL has ended the run."""
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 1.0
 """How long Ray may take to give its table; without an answer the last one counts."""
 
 
