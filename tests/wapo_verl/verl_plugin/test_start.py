@@ -1,5 +1,6 @@
 """What happens to a run that asks for this package before its settings are resolved. No GPU, no Ray started."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,3 +89,16 @@ def test_a_run_needs_of_verl_what_it_asks_for_and_no_more(
 )
 def test_only_what_the_trainer_alone_does_asks_for_the_trainer_by_name(wapo: dict[str, Any], key: str | None) -> None:
     assert fit._names_our_trainer(asked(OmegaConf.create({**ESTIMATOR, "wapo": wapo}))) == key
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [({}, r"there is no whole checkpoint in \S+/checkpoints to resume from"), ({"val_only": True}, "start it again")],
+)
+def test_a_runs_processes_are_watched_and_its_end_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, trainer: dict[str, Any], said: str
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr("wapo_verl.watch.watch.begin", begun.append)
+    start.watch(OmegaConf.create({"trainer": {"default_local_dir": str(tmp_path / "checkpoints"), **trainer}}))
+    assert re.fullmatch(said, begun[0]())
