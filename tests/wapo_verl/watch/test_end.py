@@ -1,0 +1,62 @@
+"""How a watched run ends: a main process of its own with real processes below it; only Ray's table is made up."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.paths import TESTS
+
+Run = tuple[subprocess.Popen[str], list[psutil.Process]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    script = TESTS / "support" / "watched_run.py"
+    command = [sys.executable, script, tmp_path / "table.json", "ray::WorkerDict", "ray::vLLMHttpServer", "a server"]
+    main = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert main.stdout is not None
+    started = [psutil.Process(pid) for pid in json.loads(main.stdout.readline())]
+    yield main, started
+    for process in [main, *started]:
+        process.kill()
+    main.wait()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_stopped_worker_ends_the_run_with_one_sentence_and_all_of_its_processes(run: Run) -> None:
+    main, (worker, server, other) = run
+    time.sleep(0.5)
+    assert main.poll() is None, "all is well"
+    worker.send_signal(signal.SIGSTOP)
+    _, said = main.communicate(timeout=10)
+    assert main.returncode == 1
+    assert said == f"wapo-verl: the run ends, since WorkerDict (process {worker.pid}) is stopped; step 8 is whole\n"
+    wait_until(lambda: not runs(worker) and not runs(server))
+    assert runs(other), "it is none of Ray's"
+
+
+def test_what_a_killed_main_process_leaves_is_ended(run: Run) -> None:
+    """After ten seconds, which Ray may need to end by itself; here they are not waited for."""
+    main, (worker, _, _) = run
+    time.sleep(0.3)
+    (cleaner,) = [child for child in psutil.Process(main.pid).children() if "reaper.py" in " ".join(child.cmdline())]
+    main.kill()
+    time.sleep(0.2)
+    assert runs(worker)
+    assert runs(cleaner)
