@@ -128,13 +128,22 @@ class Asked:
         )
 
     def write(self, sample: Sample) -> None:
-        """Append a sample to the file, whole, whoever else writes to it."""
-        descriptor = os.open(self.column["file"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        """Append a sample to the file, whole or not at all, whoever else writes to it.
+
+        Raises:
+            OSError: where the disk does not take it; the message names the file.
+        """
+        file = self.column["file"]
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            left = memoryview(sample.line())
-            while left:
-                left = left[os.write(descriptor, left) :]
+            before, left = os.fstat(descriptor).st_size, memoryview(sample.line())
+            try:
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            except OSError as error:
+                os.ftruncate(descriptor, before)
+                raise OSError(error.errno, os.strerror(error.errno or 0), file) from error
         finally:
             os.close(descriptor)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import resource
 from pathlib import Path
 from typing import Any
 
+import pytest
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
 
 from wapo_verl.environments.episode import Episode
@@ -91,6 +93,20 @@ def test_what_never_came_to_a_score_is_a_line_too(tmp_path: Path) -> None:
         "retriever",
         "no answer from http://here",
     )
+
+
+def test_a_full_disk_leaves_whole_lines_and_is_told_with_the_files_name(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    question = asked(file)
+    question.write(question.failed(0, "retriever", "short"))
+    whole, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"samples\.jsonl"):
+            question.write(question.failed(1, "retriever", "x" * 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == whole
 
 
 def _write_many(file: Path, letter: str) -> None:
