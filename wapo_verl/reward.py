@@ -2,7 +2,8 @@
 
 `reward.custom_reward_function.path=pkg://wapo_verl.reward` (its `name` defaults to `compute_score`); other weights with
 `+reward.custom_reward_function.reward_kwargs.weights.f1=0.5`, which replace the environment's own altogether, or with
-`...weights.ottqa.table_recall=0.2` those of one environment, where a run mixes several. The mathematics verifier's
+`...weights.ottqa.table_recall=0.2` those of one environment, where a run mixes several, or those that an environment
+has a name for, with `...weights=published`. The mathematics verifier's
 limits are `+...reward_kwargs.verifier.seconds=5`, `workers` and `megabytes`. Nothing here looks for an answer in the
 response's text, where tool results stand too. An exception stops the run (`wapo_verl.rollout.fail_fast`).
 """
@@ -27,7 +28,7 @@ def compute_score(
     solution_str: str,
     ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
-    weights: Mapping[str, float] | None = None,
+    weights: Mapping[str, Any] | str | None = None,
     verifier: Mapping[str, float] | None = None,
     **_: Any,
 ) -> dict[str, float]:
@@ -40,7 +41,8 @@ def compute_score(
             for lists.
         extra_info: the row's, with the agent loop's `extra_fields` merged in by veRL: `episode` is the record.
         weights: reward part -> weight, in place of the environment's; a part not named weighs 0. A name of an
-            environment -> such a mapping is for its rows alone, and wins there over the rest.
+            environment -> such a mapping is for its rows alone, and wins there over the rest. A text is a name in the
+            environment's `named_weights`.
         verifier: limits of the mathematics verifier's processes (`wapo_verl.environments.math.workers.WorkerLimits`),
             by name.
 
@@ -56,7 +58,7 @@ def compute_score(
         pool(WorkerLimits.of(verifier))
     environment_ = _environment(data_source)
     episode = _episode(environment_, solution_str, (extra_info or {}).get("episode"))
-    score = environment_.score(episode, _plain(ground_truth), _weights_for(environment_.name, weights))
+    score = environment_.score(episode, _plain(ground_truth), weights_for(environment_, weights))
     return {name: float(value) for name, value in score.items()}
 
 
@@ -82,10 +84,20 @@ def _episode(environment_: Environment, solution_str: str, record: Any) -> Episo
     return Episode(answer=None, completion=solution_str)
 
 
-def _weights_for(name: str, weights: Mapping[str, Any] | None) -> dict[str, float] | None:
-    """Return the weights for rows of an environment; None where nothing was given for them."""
+def weights_for(environment_: Environment, weights: Mapping[str, Any] | str | None) -> Mapping[str, float] | None:
+    """Return the weights for rows of an environment; None where nothing was given for them.
+
+    Raises:
+        RewardError: for the name of no environment, or of no weights that this one has.
+    """
+    name = environment_.name
     if weights is None:
         return None
+    if isinstance(weights, str):
+        if weights not in environment_.named_weights:
+            known = ", ".join(environment_.named_weights) or "none"
+            raise RewardError(f"{name!r} has no reward weights called {weights!r}; it has {known}")
+        return environment_.named_weights[weights]
     unknown = [key for key, weight in weights.items() if isinstance(weight, Mapping) and key not in names()]
     if unknown:
         raise RewardError(f"reward weights are given for {unknown[0]!r}, but the environments are {', '.join(names())}")

@@ -16,9 +16,9 @@ from wapo_verl.environments.environment import Example
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.from_files import FromFiles
 from wapo_verl.environments.official import FileScores
-from wapo_verl.environments.qa_metrics import hotpotqa_f1
+from wapo_verl.environments.qa_metrics import hotpotqa_f1, ottqa_f1
 from wapo_verl.environments.raw_rows import RawRow
-from wapo_verl.environments.retrieval_qa import RetrievalQA
+from wapo_verl.environments.retrieval_qa import RetrievalQA, published
 
 from .rows import supporting_facts
 
@@ -41,10 +41,15 @@ class HotpotQA(FromFiles, RetrievalQA):
     """HotpotQA with its own F1 (`wapo_verl.environments.qa_metrics.hotpotqa_f1`).
 
     The gold documents are the pages of the supporting facts, so `retrieval_recall` is the share of gold titles that
-    were shown. One more reward part is `supporting_fact_recall`, the share of supporting facts whose page was shown.
+    were shown. Two more reward parts are `supporting_fact_recall`, the share of supporting facts whose page was shown,
+    and `squad_f1`, the F1 without HotpotQA's rule for yes and no, which WAPO's published runs were paid by.
     """
 
     name = "hotpotqa"
+    named_weights: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        **RetrievalQA.named_weights,
+        "published": published("squad_f1"),
+    }
     official_metrics = ("em", "f1", "prec", "recall")
     splits = ("train", "dev")
     unanswered_splits = ("test",)
@@ -85,14 +90,18 @@ class HotpotQA(FromFiles, RetrievalQA):
         return {**super().ground_truth(example), "fact_titles": list(titles)}
 
     def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """Return the parts of every search environment, and `supporting_fact_recall` (1 without facts).
+        """Return the parts of every search environment, `squad_f1`, and `supporting_fact_recall` (1 without facts).
 
         Rows that were written without `fact_titles` have one fact per gold document.
         """
         titles = ground_truth.get("fact_titles", ground_truth["document_ids"])
         found = {title for titles_ in episode.document_ids for title in titles_}
         recall = sum(title in found for title in titles) / len(titles) if len(titles) else 1.0
-        return {**super().parts(episode, ground_truth), "supporting_fact_recall": recall}
+        return {
+            **super().parts(episode, ground_truth),
+            "squad_f1": self.best_of(ottqa_f1, episode, ground_truth["answers"]),
+            "supporting_fact_recall": recall,
+        }
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
         """Compute HotpotQA's official numbers (`wapo_verl.environments.installed.hotpotqa.official`)."""

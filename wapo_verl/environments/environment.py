@@ -67,7 +67,9 @@ class Environment(ABC):
         splits: the splits that have answers.
         agent_name: the agent loop that plays it, one of ``AGENT_NAMES``.
         other_agents: further agent loops that can play it; ``played_by`` takes one of them.
-        reward_weights: weight of each reward part in the score; a part not named weighs 0 and is only logged.
+        reward_weights: weight of each reward part in the score; a part not named weighs 0 and is only logged. The first
+            one is the outcome: above 0 where the answer is right.
+        named_weights: name -> weights that a run may ask for by that name, in place of `reward_weights`.
         options: name -> default of what ``examples`` and ``documents`` take beyond split and source
             (``wapo-verl prepare --set name=value``); values are converted to the default's type.
         least: the least value that an option may have, for those that have one.
@@ -87,6 +89,7 @@ class Environment(ABC):
     agent_name: str = "search_agent"
     other_agents: ClassVar[tuple[str, ...]] = ()
     reward_weights: ClassVar[Mapping[str, float]] = {"exact_match": 1.0}
+    named_weights: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     options: ClassVar[Mapping[str, str | int | float | bool]] = {}
     least: ClassVar[Mapping[str, int]] = {}
     row_options: ClassVar[tuple[str, ...]] = ()
@@ -94,6 +97,11 @@ class Environment(ABC):
     undecided: ClassVar[tuple[str, ...]] = ()
     official_metrics: ClassVar[tuple[str, ...]] = ()
     hub_repo: ClassVar[str | None] = None
+
+    @property
+    def outcome(self) -> str:
+        """The reward part that says whether the answer is right: the first of `reward_weights`."""
+        return next(iter(self.reward_weights))
 
     @abstractmethod
     def examples(self, split: str, source: Path | None, **options: Any) -> Iterator[Example]:

@@ -83,6 +83,8 @@ class Episode:
         completion: the policy's own text, without any retrieved passage (single-turn environments).
         tool_errors: turns whose malformed call was answered with an error.
         repaired_calls: turns whose malformed call was repaired and carried out.
+        well_formed_turns: turns that are exactly a thought and then one action
+            (`wapo_verl.environments.protocol.is_well_formed`); 0 in records of older versions.
         failure: why it says nothing about the policy (``wapo_verl.environments.failures``); None where it does.
 
     Raises:
@@ -98,6 +100,7 @@ class Episode:
     completion: str = ""
     tool_errors: int = 0
     repaired_calls: int = 0
+    well_formed_turns: int = 0
     failure: str | None = None
 
     def __post_init__(self) -> None:

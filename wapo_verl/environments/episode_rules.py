@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from wapo_verl.environments.episode import ANSWERED, Episode
-from wapo_verl.environments.protocol import PROTOCOLS, Answer, Invalid, Protocol, Search
+from wapo_verl.environments.protocol import PROTOCOLS, Answer, Invalid, Protocol, Search, is_well_formed
 
 DEFAULT_MAX_TURNS = 10
 DEFAULT_QUERIES_PER_CALL = 3
@@ -185,4 +185,8 @@ class EpisodeRules:
             completion="\n".join(self.texts),
             tool_errors=self.tool_errors,
             repaired_calls=self.repaired_calls,
+            well_formed_turns=sum(
+                is_well_formed(text, self.protocol.action, last=number == self.turns)
+                for number, text in enumerate(self.texts, start=1)
+            ),
         )

@@ -35,6 +35,9 @@ STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
 _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
 _TOOL_TAG = re.compile(r"<(/?)(think|tool_call|answer|tool_response)>")
 _ANY_TAG = re.compile(r"<(/?)(think|search|answer|information|tool_call|tool_response)>")
+_XML_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*>")
+_ENDS = re.compile(r"(?:<\|\w+\|>\s*)+\Z")
+"""Special tokens at the end of a turn, such as <|im_end|>."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,27 @@ def _actions(text: str, tags: re.Pattern[str], names: tuple[str, ...]) -> list[_
     return actions or Invalid("no_tag")
 
 
+def is_well_formed(text: str, action: str, last: bool) -> bool:
+    """Tell whether a turn is exactly one thought and then one action, as the published reward of WAPO counts it.
+
+    White space around is allowed, and an end-of-turn token after it; both parts hold something, and no tag.
+
+    Args:
+        text: the turn, decoded, special tokens kept or not.
+        action: the tag of a search, "search" or "tool_call".
+        last: whether it is the episode's last turn, which may be an answer too.
+    """
+    thought, closing, rest = _ENDS.sub("", text).strip().partition("</think>")
+    rest = rest.strip()
+    for tag in (action, "answer") if last else (action,):
+        opening, ending = f"<{tag}>", f"</{tag}>"
+        if not (closing and thought.startswith("<think>") and rest.startswith(opening) and rest.endswith(ending)):
+            continue
+        parts = (thought.removeprefix("<think>"), rest.removeprefix(opening).removesuffix(ending))
+        return all(part.strip() and not _XML_TAG.search(part) for part in parts)
+    return False
+
+
 def _unfinished(outcome: str, begun: Sequence[_Action], problem: str) -> Invalid:
     """Return what a turn is whose last action is broken: a malformed call where it does nothing but call."""
     if any(name != "tool_call" for name, _ in begun):
@@ -221,12 +245,14 @@ class Protocol:
         read: a turn's text and the most queries it may have -> what it means.
         write: queries -> a turn that searches for them.
         results: the passages of each query -> what the policy is shown.
+        action: the tag of a search.
     """
 
     ends: tuple[str, ...]
     read: Callable[[str, int], Turn]
     write: Callable[[Sequence[str]], str]
     results: Callable[[Sequence[Sequence[str]]], str]
+    action: str
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -235,7 +261,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
         read=lambda text, _: parse_turn(text),
         write=lambda queries: render_search(queries[0]),
         results=lambda passages: render_information(passages[0]),
+        action="search",
     ),
-    "search_tool_agent": Protocol((), parse_tool_turn, render_tool_search, render_tool_response),
+    "search_tool_agent": Protocol((), parse_tool_turn, render_tool_search, render_tool_response, "tool_call"),
 }
 """The agent loops with several turns, by their name in a row."""

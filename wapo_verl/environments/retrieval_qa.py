@@ -42,11 +42,17 @@ Question: {question}"""
 BUDGET = " After each result you are told how many turns and tokens are left."
 
 
+def published(f1: str) -> dict[str, float]:
+    """Return the weights of WAPO's published runs, (0.3 turn_format + 1.0 F1) / 1.3, with that part for F1."""
+    return {"turn_format": 0.3 / 1.3, f1: 1.0 / 1.3}
+
+
 class RetrievalQA(Environment):
     """Base of the environments that answer a question by searching.
 
     Reward parts: ``exact_match`` (weight 1 by default), ``f1``, ``format`` (1 when the episode ended in a well-formed
-    answer) and ``retrieval_recall`` (share of the gold documents among all that were retrieved).
+    answer), ``turn_format`` (share of the turns that are exactly a thought and an action; 0 in an episode of one turn)
+    and ``retrieval_recall`` (share of the gold documents among all that were retrieved).
     Only the answer that the agent loop recorded is scored: an answer that merely stands in a passage or in the
     policy's reasoning earns nothing. One that is blank, or nothing but punctuation and articles, scores 0 even where
     the gold answer normalises to nothing, unless it is that answer.
@@ -58,6 +64,10 @@ class RetrievalQA(Environment):
     """
 
     ability: ClassVar[str] = "retrieval_qa"
+    named_weights: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "exact_match": {"exact_match": 1.0},
+        "published": published("f1"),
+    }
     other_agents: ClassVar[tuple[str, ...]] = ("search_tool_agent",)
     options: ClassVar[Mapping[str, str | int | float | bool]] = {
         "max_turns": DEFAULT_MAX_TURNS,
@@ -92,15 +102,20 @@ class RetrievalQA(Environment):
         """Score as every environment does; a ground truth may also be Search-R1's, ``{"target": [str]}``."""
         return super().score(episode, _ours(ground_truth), weights)
 
+    def best_of(self, metric: Metric, episode: Episode, golds: Iterable[str]) -> float:
+        """Return what an episode's answer earns by a metric, at its best over the gold answers; 0 without one."""
+        answer = self.given_answer(episode, None)
+        return 0.0 if answer is None else best(_earned(metric), answer, golds)
+
     def parts(self, episode: Episode, ground_truth: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """Return the four reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
-        answer = episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
+        """Return the five reward parts, each in [0, 1], for ``{"answers": [str], "document_ids": [str]}``."""
         golds = ground_truth["answers"]
         found = [[self.document_id(id_) for id_ in ids] for ids in episode.document_ids]
         return {
-            "exact_match": 0.0 if answer is None else best(_earned(exact_match), answer, golds),
-            "f1": 0.0 if answer is None else best(_earned(self.f1), answer, golds),
-            "format": float(answer is not None),
+            "exact_match": self.best_of(exact_match, episode, golds),
+            "f1": self.best_of(self.f1, episode, golds),
+            "format": float(self.given_answer(episode, ground_truth) is not None),
+            "turn_format": episode.well_formed_turns / episode.turns if episode.turns > 1 else 0.0,
             "retrieval_recall": retrieval_recall(found, map(self.document_id, ground_truth["document_ids"])),
         }
 

@@ -21,8 +21,13 @@ ids = st.lists(st.sampled_from("abcdef"), max_size=4)
 def test_parts_are_named_and_weighted() -> None:
     env = environment("hotpotqa")
     episode = Episode("the Island", queries=("maru", "harbour"), document_ids=(("Ilse Maru", "Vesk"), ()), turns=3)
-    parts = {"exact_match": 0.0, "f1": pytest.approx(0.5), "format": 1.0, "retrieval_recall": 0.5}
-    assert env.score(episode, TRUTH) == {"score": 0.0, **parts, "supporting_fact_recall": 0.5}
+    parts = {"exact_match": 0.0, "f1": pytest.approx(0.5), "format": 1.0, "turn_format": 0.0, "retrieval_recall": 0.5}
+    assert env.score(episode, TRUTH) == {
+        "score": 0.0,
+        **parts,
+        "squad_f1": pytest.approx(0.5),
+        "supporting_fact_recall": 0.5,
+    }
     weights = {"exact_match": 1, "f1": 0.5, "format": 0.1, "retrieval_recall": 0.2}
     assert env.score(episode, TRUTH, weights)["score"] == pytest.approx(0.25 + 0.1 + 0.1)
 
