@@ -4,19 +4,16 @@ Errors stop the run before anything is started, warnings are printed. What contr
 that algorithm (`Algorithm.check`).
 """
 
-from collections.abc import Iterator
-
 from omegaconf import OmegaConf
 
 from wapo_verl.algorithms import Conflict
 from wapo_verl.algorithms.algorithm import errors, warnings
 from wapo_verl.algorithms.wapo import TRUNCATED
 from wapo_verl.cpu.where import on_cpu
-from wapo_verl.data.training_files import count_rows, first_ground_truths
-from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.registry import environment
+from wapo_verl.data.training_files import count_rows
 from wapo_verl.rollout.failures import GROUP as FAILURES
 from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode, why_none_is_left_out
+from wapo_verl.settings.outcomes import outcome_conflicts, score_names
 from wapo_verl.settings.plan_conflicts import plan_conflicts
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 
@@ -30,7 +27,7 @@ def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
     """Return everything in a run's settings that contradicts something else."""
     found = [*_trainer(run, decisions), *_asynchronous(run), *_guard(run), *plan_conflicts(run, decisions)]
     found += _sampling(run)
-    found += [*_group_filter(run), *_data(run), *_search(run)]
+    found += [*_group_filter(run), *outcome_conflicts(run), *_data(run), *_search(run)]
     if run.algorithm is not None:
         found += [*_objective(run), *run.algorithm.check(run.config)]
     return found
@@ -41,6 +38,7 @@ def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
     mode, budget = trainer_mode(run.config), None if run.keys.failures is None else run.keys.failures.budget
     obeyed = ["trainer=true"] * bool(run.keys.trainer) + run.keys.planned
     obeyed += [name for name in ("guard", "record") if getattr(run.keys, name) is not None]
+    obeyed += [f"outcome_gate={run.keys.outcome_gate}"] * (run.keys.outcome_gate is not None)
     obeyed += [f"{name}={value}" for name, value in run.options.items() if value != run.default_options[name]]
     return errors(
         (
@@ -237,7 +235,7 @@ def _group_filter(run: Run) -> list[Conflict]:
     if not run.filters_groups:
         return []
     limit, metric = (OmegaConf.select(run.config, f"{FILTER}.{key}") for key in ("max_num_gen_batches", "metric"))
-    missing = {} if metric == "reward" else {of: names for of, names in _score_names(run) if metric not in names}
+    missing = {} if metric == "reward" else {of: names for of, names in score_names(run) if metric not in names}
     return errors(
         (
             not isinstance(limit, int) or limit < 1,
@@ -254,24 +252,6 @@ def _group_filter(run: Run) -> list[Conflict]:
             for of, names in missing.items()
         ),
     )
-
-
-def _score_names(run: Run) -> Iterator[tuple[str, list[str]]]:
-    """Yield whose rewards a run has and what they consist of; nothing where a function of the user's scores.
-
-    An environment tells by scoring an episode that says nothing.
-    """
-    reward = run.config.reward
-    if run.our_reward:
-        for source, gold in first_ground_truths(run.training_files).items():
-            score = environment(source).score(Episode(answer=None, outcome="no_tag"), gold)
-            yield f"rows of {source}", list(score)
-    elif (
-        reward.custom_reward_function.path is None
-        and not reward.reward_model.enable
-        and reward.reward_manager.name == "naive"
-    ):
-        yield "veRL's own rewards", ["acc", "score"]
 
 
 def _data(run: Run) -> list[Conflict]:

@@ -108,8 +108,12 @@ def search_agent(config: DictConfig, keys: WapoKeys) -> SearchAgentConfig | None
     return SearchAgentConfig(**keys.search_agent.model_dump(), max_turns=turns)
 
 
-def decide(run: Run) -> Decisions:
+def decide(run: Run, outcomes: list[str]) -> Decisions:
     """Decide what the trainer obeys.
+
+    Args:
+        run: the run.
+        outcomes: the reward parts that say whether an answer is right, as `outcomes.outcome_parts` gives them.
 
     Raises:
         SettingsError: where the bins' weights contradict each other.
@@ -131,6 +135,8 @@ def decide(run: Run) -> Decisions:
         failures=failures(run),
         filter_batches=limit if run.filters_groups else None,
         parts_are_declared=run.our_reward,
+        outcome_parts=outcomes,
+        outcome_gate=run.keys.outcome_gate is not None,
     )
 
 

@@ -40,6 +40,7 @@ class WapoKeys(BaseModel):
         trainer: whether this project's trainer runs; None leaves it to the algorithm and the other keys.
         winners_only: whether updates leave out the rows without an advantage; None leaves it to the algorithm.
         winners_kl: whether a KL loss leaves out the tokens without an advantage.
+        outcome_gate: the reward part that a group's completions must differ in before any of them wins.
         taxonomy, negative_weights, clip_schedule: what a step's plan is made of.
         guard: the guard's settings; None leaves it out.
         record: what is written of each completion beside veRL's own dump.
@@ -60,6 +61,7 @@ class WapoKeys(BaseModel):
     negative_weights: NegativeWeights | None = None
     clip_schedule: ClipScheduleKeys | None = None
     winners_kl: bool = False
+    outcome_gate: str | None = None
     seeded_sampling: bool | None = None
 
     @property

@@ -28,6 +28,7 @@ from wapo_verl.settings.decide import (
 from wapo_verl.settings.defaults import USER, ResolvedKey, apply_defaults
 from wapo_verl.settings.explicit_keys import explicit_keys, is_explicit
 from wapo_verl.settings.keys import NAMESPACE, read
+from wapo_verl.settings.outcomes import outcome_parts
 from wapo_verl.settings.table import failures_line, plan_lines, report, winners_only_line
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 from wapo_verl.training.decisions import RESOLVED as TRAINING
@@ -67,12 +68,15 @@ def apply(config: DictConfig, console: Console | None = None) -> list[ResolvedKe
     explicit = explicit_keys(config)
     features = list(_features(run))
     resolved = _set_defaults(run, features, explicit)
-    decisions = decide(run)
+    decisions = decide(run, outcome_parts(run))
     resolved += [
         ResolvedKey(f"{NAMESPACE}.{name}", value, USER)
         for name, value in options.items()
         if is_explicit(f"{NAMESPACE}.{name}", explicit)
     ]
+    if keys.outcome_gate is not None:
+        note = "a group has winners only where this part differs in it"
+        resolved.append(ResolvedKey(f"{NAMESPACE}.outcome_gate", keys.outcome_gate, USER, note))
     resolved += [*plan_lines(run, decisions), *winners_only_line(run, decisions), *failures_line(run, decisions)]
     report(resolved, conflicts(run, decisions), [origin for origin, _ in features], console)
     _write(run, decisions)

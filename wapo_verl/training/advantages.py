@@ -1,13 +1,13 @@
 """Compute a training batch's advantages and group counts from what veRL stores of its rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from wapo_verl.algorithms import Algorithm, Batch
-from wapo_verl.algorithms.groups import group_advantages, group_metrics
+from wapo_verl.algorithms.groups import group_advantages, group_metrics, phantom_winner_groups
 from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.rollout.failures import FAILURE
 
@@ -20,11 +20,15 @@ class Rows:
         keys: "{uid}_{session}_{output}" of each row.
         tags: each row's tag; `is_padding` marks rows that veRL added, `failure` those of a failed episode.
         rewards: (R,) float, each row's reward; a failed episode has none, whatever stands there.
+        outcomes: (R,) float, above 0 where the row's answer is right; None where nobody asks.
+        gated: whether completions win only where they differ in these.
     """
 
     keys: Sequence[str]
     tags: Sequence[Mapping[str, Any]]
     rewards: torch.Tensor
+    outcomes: torch.Tensor | None = None
+    gated: bool = False
 
     @property
     def padding(self) -> list[bool]:
@@ -45,7 +49,17 @@ class Rows:
         keys = [f"failed-{key}" if out else key for key, out in zip(self.keys, failed, strict=True)]
         padding = [out or added for out, added in zip(failed, self.padding, strict=True)]
         rewards = self.rewards.masked_fill(torch.tensor(failed, dtype=torch.bool, device=self.rewards.device), 0.0)
-        return Batch.from_keys(keys, rewards, padding, truncated, lengths)
+        return Batch.from_keys(keys, rewards, padding, truncated, lengths, self.outcomes if self.gated else None)
+
+    def phantom_winner_groups(self) -> dict[str, float]:
+        """Count the groups in which a completion wins by its reward though none is right; nothing where nobody asks."""
+        if self.outcomes is None:
+            return {}
+        completions = replace(self, gated=True).batch().completions()
+        assert completions.outcomes is not None
+        plain = group_advantages(completions.rewards, completions.groups)
+        count = phantom_winner_groups(plain, completions.outcomes, completions.groups, completions.real)
+        return {"group/phantom_winner_groups": float(count)}
 
 
 def advantages(
@@ -70,9 +84,10 @@ def advantages(
         The advantages, (R,) float64, and the batch's metrics.
     """
     found = algorithm.advantages(rows.batch(truncated, lengths=mask.sum(dim=-1)), options)
+    metrics = {**found.metrics, **rows.phantom_winner_groups()}
     if with_losers and found.loser_rows is not None:
-        return found.rows + found.loser_rows, found.metrics
-    return found.rows, found.metrics
+        return found.rows + found.loser_rows, metrics
+    return found.rows, metrics
 
 
 def group_counts(rows: Rows) -> dict[str, float]:
@@ -80,6 +95,34 @@ def group_counts(rows: Rows) -> dict[str, float]:
     completions = rows.batch().completions()
     plain = group_advantages(completions.rewards, completions.groups)
     return group_metrics(completions.rewards, (plain > 0) & completions.real, completions.groups, completions.real)
+
+
+def outcomes_of(
+    extra_fields: Sequence[Any], tags: Sequence[Mapping[str, Any]], parts: Sequence[str]
+) -> torch.Tensor | None:
+    """Return each row's outcome, the first of these reward parts that it has: (R,) float64; None where there are none.
+
+    Args:
+        extra_fields: what the agent loop stored of each row.
+        tags: each row's tag; padding and failed episodes have no outcome and get 0.
+        parts: names of reward parts.
+
+    Raises:
+        ValueError: where a row's reward has none of them.
+    """
+    if not parts:
+        return None
+    values = []
+    for extra, tag in zip(extra_fields, tags, strict=True):
+        scores = {} if is_padding(tag) or is_failed(tag) else extra.get("reward_extra_info", {})
+        found = next((part for part in parts if part in scores), None)
+        if found is None and not is_padding(tag) and not is_failed(tag):
+            raise ValueError(
+                f"a row's reward has no part {' or '.join(parts)}, which wapo.outcome_gate asks for; it has "
+                f"{', '.join(scores) or 'none'}"
+            )
+        values.append(0.0 if found is None else float(scores[found]))
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def is_padding(tag: Mapping[str, Any]) -> bool:

@@ -31,6 +31,9 @@ class Decisions(BaseModel):
         record: what is written of each completion beside veRL's own dump.
         failures: which failed episodes are left out, and how many.
         filter_batches: batches of prompts in which the group filter must find one batch; None where it is off.
+        outcome_parts: reward parts that say whether an answer is right, for groups that win without one; none where no
+            reward is shaped.
+        outcome_gate: whether completions win only where they differ in these.
         parts_are_declared: whether every number beside the score is a reward part that an environment declares.
     """
 
@@ -46,6 +49,8 @@ class Decisions(BaseModel):
     failures: FailureBudget = FailureBudget()
     filter_batches: int | None = None
     parts_are_declared: bool = False
+    outcome_parts: list[str] = []
+    outcome_gate: bool = False
 
     @classmethod
     def of(cls, config: DictConfig) -> Self:

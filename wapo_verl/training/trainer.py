@@ -11,6 +11,7 @@
 Every decision is read from the configuration (`Decisions`). A hook is a few lines that call plain functions.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ from wapo_verl.metrics.episodes import batch_metrics
 from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.rollout.seeds import PromptNames
-from wapo_verl.training.advantages import Rows, advantages, group_counts, is_failed, is_padding, truncated_rows
+from wapo_verl.training.advantages import (
+    Rows,
+    advantages,
+    group_counts,
+    is_failed,
+    is_padding,
+    outcomes_of,
+    truncated_rows,
+)
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import dump_columns, whole_dump, without_rewards
@@ -196,7 +205,9 @@ class WapoTrainer(PPOTrainer):
         limit = self.config.actor_rollout_ref.rollout.response_length
         truncated = truncated_rows(list(data["extra_fields"]), batch.tags, limit)
         options, with_losers = self.decisions.options, self.decisions.plans.negatives
-        values, found = advantages(_rows(batch, data), mask, truncated, self.algorithm, options, with_losers)
+        outcomes = outcomes_of(list(data["extra_fields"]), batch.tags, self.decisions.outcome_parts)
+        rows = replace(_rows(batch, data), outcomes=outcomes, gated=self.decisions.outcome_gate)
+        values, found = advantages(rows, mask, truncated, self.algorithm, options, with_losers)
         metrics.update(found)
         nested = response_to_nested(spread(values, mask), data["response_mask"])
         stored = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))

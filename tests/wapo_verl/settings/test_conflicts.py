@@ -22,6 +22,7 @@ BINS = ("wapo.taxonomy.include_bins", ["pos_peak"])
 LINEAR = ("wapo.clip_schedule", {"kind": "linear", "final": 0.2})
 MEASURED = ("wapo.taxonomy.losers", True)
 KEPT = ("wapo.averaging", "kept_tokens")
+GATE = ("wapo.outcome_gate", "exact_match")
 LOSERS = ("wapo.negative_weights.neg_peak", 0.1)
 ROLLBACK = ("wapo.guard.action", "rollback")
 SAVING = ("trainer.save_freq", 5)
@@ -215,6 +216,48 @@ def test_a_data_set_smaller_than_a_batch_is_one_sentence(train: Path, run: DictC
     resolve(changed(config, ("data.train_batch_size", 8)))
     resolve(changed(config, ("data.train_files", [str(train), str(train)])))
     resolve(changed(config, ("data.train_files", "hdfs://somewhere/train.parquet")))
+
+
+REWARD = "reward.custom_reward_function"
+OURS = (f"{REWARD}.path", "pkg://wapo_verl.reward")
+
+
+def test_a_shaped_reward_without_a_gate_is_warned_of(train: Path, run: DictConfig) -> None:
+    files = (("data.train_files", str(train)), ("data.train_batch_size", 4))
+    config = changed(run, *files, OURS, (f"{REWARD}.reward_kwargs.weights", "published"))
+    printed = resolve(config)
+    assert "miniwiki pays for turn_format, f1 beside exact_match, so completions win in groups without" in printed
+    decisions = Decisions.of(config)
+    assert (decisions.outcome_parts, decisions.outcome_gate) == (["exact_match"], False)
+    gated = changed(run, *files, OURS, (f"{REWARD}.reward_kwargs.weights", "published"), GATE)
+    printed = resolve(gated)
+    assert "wapo.outcome_gate" in printed
+    assert "pays for" not in printed
+    decisions = Decisions.of(gated)
+    assert (decisions.outcome_parts, decisions.outcome_gate) == (["exact_match"], True)
+    plain = changed(run, *files, OURS)
+    assert "pays for" not in resolve(plain)
+    assert Decisions.of(plain).outcome_parts == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            [("wapo.outcome_gate", "exactmatch")],
+            "exactmatch: rows of miniwiki have no such reward: choose .*exact_match",
+        ),
+        ([GATE, ("algorithm.adv_estimator", "grpo")], "is veRL's and lets every completion win that beats its group"),
+        ([GATE, ("wapo.trainer", False)], "wapo.outcome_gate=exact_match: only this project's trainer obeys it"),
+    ],
+    ids=str,
+)
+def test_a_gate_that_nobody_obeys_is_refused(
+    settings: list[tuple[str, Any]], said: str, train: Path, run: DictConfig
+) -> None:
+    files = (("data.train_files", str(train)), ("data.train_batch_size", 4))
+    with pytest.raises(SettingsError, match=said):
+        resolve(changed(run, *files, OURS, *settings))
 
 
 def test_a_filter_metric_that_no_completion_has_is_named_at_the_start(train: Path, run: DictConfig) -> None:

@@ -18,6 +18,7 @@ from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
 from wapo_verl.rollout.failures import FailureBudget
 from wapo_verl.training import trainer as trainer_module
+from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.advantages import truncated_rows
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
 from wapo_verl.training.failures import LEDGER
@@ -144,6 +145,34 @@ def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -
     assert made._step is not None
     assert made._step.trains
     assert made._step.own_tokens == 5
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_an_outcome_gates_who_wins_and_phantoms_are_counted(gated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Group a has no right answer, b one; a failed episode and padding have none to look at."""
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "b_2_0", "pad_0_0"]
+    parts = [{"exact_match": value} for value in (0.0, 0.0, 1.0, 0.0)]
+    store = Store(
+        keys,
+        response_mask=nested([[1]] * 6, torch.int64),
+        rm_scores=nested([[0.5], [0.1], [0.9], [0.3], [9.0], [0]]),
+        extra_fields=[*({"episode": record(), "reward_extra_info": each} for each in parts), {}, {}],
+    )
+    monkeypatch.setattr(trainer_module, "tq", store)
+    options = ALGORITHMS["wapo"].default_options()
+    made, metrics = make_trainer(), {}
+    made._obey(Decisions(algorithm="wapo", options=options, outcome_parts=["exact_match"], outcome_gate=gated))
+    tags: list[dict] = [{}, {}, {}, {}, {FAILURE: "retriever"}, {"is_padding": True}]
+    made._compute_advantage(make_batch(keys, tags), metrics)
+    rows = torch.cat(list(store.written["advantages"].unbind()))
+    groups = 1 if gated else 2
+    winners = [0.0 if gated else 0.2, 0.0, 0.3, 0.0, 0.0, 0.0]
+    torch.testing.assert_close(rows, torch.tensor(winners) / 2 / groups * 6)
+    assert metrics["group/phantom_winner_groups"] == 1.0
+    assert metrics["group/with_winner"] == groups
+    del store.fields["extra_fields"][0]["reward_extra_info"]["exact_match"]
+    with pytest.raises(ValueError, match=r"has no part exact_match, which wapo.outcome_gate asks for; it has none"):
+        made._write_advantages(make_batch(keys, tags), {})
 
 
 def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
