@@ -16,9 +16,8 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
-from wapo_verl.rollout.failures import FailureBudget
+from wapo_verl.rollout.failures import FAILURE, FailureBudget
 from wapo_verl.training import trainer as trainer_module
-from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.advantages import truncated_rows
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
 from wapo_verl.training.failures import LEDGER
