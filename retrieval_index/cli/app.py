@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from retrieval_index.backends.analysis import query_terms
 from retrieval_index.cli.build import IndexPath, build, info
-from retrieval_index.cli.console import err, one_sentence
+from retrieval_index.cli.console import err, one_sentence, printable
 from retrieval_index.cli.coverage import coverage_command
 from retrieval_index.cli.serve import serve
 from retrieval_index.index import open_index
@@ -40,9 +39,9 @@ def search(
                 sys.stdout.write(json.dumps({"score": hit.score, **asdict(hit.document)}, ensure_ascii=False) + "\n")
             return
         for rank, hit in enumerate(hits, start=1):
-            head = f"[bold]{rank}. {escape(hit.document.title or hit.document.id)}[/bold]"
-            out.print(f"{head}  {escape(hit.document.id)}  {hit.score:.2f}", highlight=False)
-            out.print(escape(shortened(hit.document.text)), highlight=False)
+            head = f"[bold]{rank}. {printable(hit.document.title or hit.document.id)}[/bold]"
+            out.print(f"{head}  {printable(hit.document.id)}  {hit.score:.2f}", highlight=False)
+            out.print(printable(shortened(hit.document.text)), highlight=False)
         if not hits:
             out.print("Nothing found: no word of the query is in the index.")
         if query_terms(query).only_stopwords:

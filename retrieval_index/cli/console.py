@@ -24,3 +24,8 @@ def one_sentence() -> Iterator[None]:
         for note in getattr(error, "__notes__", []):
             err.print(escape(note), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def printable(text: str) -> str:
+    """Return a text of a corpus for the terminal: control characters, which could drive it, by their numbers."""
+    return escape("".join(c if c.isprintable() or c in "\n\t" else f"<{ord(c):x}>" for c in text))

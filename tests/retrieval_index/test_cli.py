@@ -52,6 +52,15 @@ def test_a_query_of_stopwords_is_called_one(tmp_path: Path) -> None:
     assert word.stderr == ""
 
 
+def test_a_terminal_is_not_driven_by_a_corpus(tmp_path: Path) -> None:
+    row = {"id": "\x1b]0;x\x07", "title": "Otter \u202e", "text": "otter \x1b[2J [red]not red[/red]"}
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(row))
+    assert run("build", tmp_path / "index", tmp_path / "corpus.jsonl", "--corpus", "jsonl").exit_code == 0
+    shown = run("search", tmp_path / "index", "otter").stdout
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+    assert "[red]not red[/red]" in shown
+
+
 def test_skip_existing_builds_only_when_something_changed(tmp_path: Path, corpus: Path) -> None:
     build = ("build", tmp_path / "index", corpus, "--corpus", "jsonl", "--skip-existing", "--overwrite")
     assert "indexed" in run(*build).output

@@ -6,12 +6,14 @@ gzipped. Nothing here knows a dataset's fields.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from wapo_verl.environments.environment import RowError
 
@@ -82,21 +84,27 @@ def _parquet(file: Path) -> Iterator[Any]:
 
 
 def _text(file: Path, lines: bool) -> Iterator[Any]:
-    open_text = gzip.open if file.suffix == ".gz" else open
+    open_file: Any = gzip.open if file.suffix == ".gz" else open
     try:
-        with open_text(file, "rt", encoding="utf-8") as stream:
-            yield from _lines(stream, file) if lines else _array(stream, file)
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        if lines:
+            with open_file(file, "rb") as stream:
+                yield from _lines(stream, file)
+        else:
+            with open_file(file, "rt", encoding="utf-8-sig") as stream:
+                yield from _array(stream, file)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file} is damaged ({error}); download it again") from error
 
 
-def _lines(stream: TextIO, file: Path) -> Iterator[Any]:
+def _lines(stream: BinaryIO, file: Path) -> Iterator[Any]:
     rows = (line for line in stream if line.strip())
     for index, line in enumerate(rows):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RowError(file, index, WHOLE_ROW, f"is not JSON ({error.msg}); fix or remove the line") from error
+            yield json.loads(line.removeprefix(codecs.BOM_UTF8 if index == 0 else b"").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise RowError(file, index, WHOLE_ROW, f"is not UTF-8 text ({error}); convert the file to UTF-8") from error
+        except (ValueError, RecursionError) as error:
+            raise RowError(file, index, WHOLE_ROW, f"is not JSON ({error}); fix or remove the line") from error
 
 
 def _array(stream: TextIO, file: Path) -> Iterator[Any]:
@@ -109,8 +117,8 @@ def _array(stream: TextIO, file: Path) -> Iterator[Any]:
     while not closing:
         try:
             yield reader.next_value()
-        except json.JSONDecodeError as error:
-            problem = f"is not JSON ({error.msg}); fix the row, or download the file again if it was cut off"
+        except (ValueError, RecursionError) as error:
+            problem = f"is not JSON ({error}); fix the row, or download the file again if it was cut off"
             raise RowError(file, index, WHOLE_ROW, problem) from error
         index += 1
         separator = reader.next_character()

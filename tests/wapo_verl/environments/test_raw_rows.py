@@ -91,6 +91,32 @@ def test_a_broken_line_names_its_row(tmp_path: Path) -> None:
         list(read_rows(file))
 
 
+def test_a_line_in_another_encoding_names_its_row(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes('{"id": 1}\n{"id": "café"}\n'.encode("latin-1"))
+    with pytest.raises(RowError, match=r"rows\.jsonl, row 1, .*: is not UTF-8 text .*; convert the file to UTF-8"):
+        list(read_rows(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("rows.jsonl", '{"id": 1}\n{"id": 2}\n'), ("rows.json", '[{"id": 1}, {"id": 2}]')]
+)
+def test_a_byte_order_mark_is_ignored(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert [raw.values for raw in read_rows(tmp_path / name)] == [{"id": 1}, {"id": 2}]
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 10_000])
+def test_a_value_without_bounds_names_its_row(value: str, tmp_path: Path) -> None:
+    for name, text in (
+        ("rows.jsonl", f'{{"id": 1}}\n{{"id": {value}}}'),
+        ("rows.json", f'[{{"id": 1}}, {{"id": {value}}}]'),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(RowError, match=r"row 1, .* is not JSON"):
+            list(read_rows(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [
@@ -100,6 +126,7 @@ def test_a_broken_line_names_its_row(tmp_path: Path) -> None:
         ("rows.json", b'[{"id": "\xff"}]', "is damaged"),
         ("rows.json.gz", b"no gzip", "is damaged"),
         ("rows.json.gz", gzip.compress(b'[{"id": "aaaaaaaa"}]' * 20, mtime=0)[:-12], "is damaged"),
+        ("rows.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 99)[:15] + b"\xff" * 20, "is damaged"),
         ("rows.parquet", b"no parquet", "cannot be read as parquet"),
     ],
 )
