@@ -30,7 +30,11 @@ def serve(
     max_batch: Annotated[int, typer.Option(help="Queries a thread takes at a time.")] = 32,
     drain_s: Annotated[float, typer.Option(help="Seconds for requests under way at shutdown.")] = 30.0,
     token_from_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the token callers must send.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable that holds the token callers must send; RETRIEVAL_TOKEN if it is set.",
+        ),
     ] = None,
 ) -> None:
     """Serve an index over HTTP until SIGTERM."""

@@ -6,7 +6,8 @@ counts; `description` says, before a run, what an address serves. On the wire th
 alone. Proxies named in the environment are not used.
 """
 
-from retrieval_index.client.connecting import TOKEN_VARIABLE, connect, is_http, parts_of
+from retrieval_index.authorization import TOKEN_VARIABLE
+from retrieval_index.client.connecting import connect, is_http, parts_of
 from retrieval_index.client.counters import Attempts
 from retrieval_index.client.description import Description, describe
 from retrieval_index.client.retriever import Retriever

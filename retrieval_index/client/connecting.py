@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrieval_index.authorization import TOKEN_VARIABLE
 from retrieval_index.client.places import Place
 from retrieval_index.client.retriever import Retriever
 from retrieval_index.client.rotation import Rotation
-
-TOKEN_VARIABLE = "RETRIEVAL_TOKEN"
-"""The environment variable with a server's token, unless another one is named."""
 
 Address = Path | str | Sequence[str]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from retrieval_index.authorization import TOKEN_VARIABLE
 from retrieval_index.client.answers import read_error
-from retrieval_index.client.connecting import TOKEN_VARIABLE, Address, is_http, parts_of, token_in
+from retrieval_index.client.connecting import Address, is_http, parts_of, token_in
 from retrieval_index.errors import IndexStateError, RetrievalError
 from retrieval_index.index import inspect_index
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from retrieval_index.authorization import TOKEN_VARIABLE
 from retrieval_index.errors import RetrievalError
 
 CORES = len(os.sched_getaffinity(0))
@@ -69,8 +70,8 @@ class ServiceSettings:
             )
         if self.token is None and not is_loopback(self.host):
             raise RetrievalError(
-                f"--host {self.host} lets other machines in: give a token (--token-from-env NAME, the variable "
-                "holding it), or listen on 127.0.0.1"
+                f"--host {self.host} lets other machines in: give a token (in RETRIEVAL_TOKEN, or in the "
+                "variable that --token-from-env names), or listen on 127.0.0.1"
             )
 
     @property
@@ -93,16 +94,23 @@ def is_loopback(host: str) -> bool:
 
 
 def token_from(variable: str | None) -> str | None:
-    """Return the token in an environment variable, None if no variable is named.
+    """Return the token in the environment.
+
+    Args:
+        variable: The variable that must hold it; None for `TOKEN_VARIABLE`, which may be missing.
+
+    Returns:
+        The token, None if no variable is named and `TOKEN_VARIABLE` is not set.
 
     Raises:
-        RetrievalError: If the variable is empty or not set, or its value cannot be part of a header.
+        RetrievalError: If the named variable is empty or not set, or its value cannot be part of a header.
     """
-    if variable is None:
+    name = variable or TOKEN_VARIABLE
+    token = os.environ.get(name, "")
+    if not token and variable is None:
         return None
-    token = os.environ.get(variable, "")
     if not token:
-        raise RetrievalError(f"--token-from-env {variable}: the environment has no {variable}, or an empty one: set it")
+        raise RetrievalError(f"--token-from-env {name}: the environment has no {name}, or an empty one: set it")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise RetrievalError(f"--token-from-env {variable}: a token has ASCII letters, digits and signs, no spaces")
+        raise RetrievalError(f"the token in {name} must have ASCII letters, digits and signs, and no spaces: change it")
     return token

@@ -199,10 +199,19 @@ def test_loopback_needs_no_token(host: str) -> None:
     assert ServiceSettings(Path("index"), host=host).token is None
 
 
+def test_the_clients_variable_asks_for_a_token_without_any_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RETRIEVAL_TOKEN", raising=False)
+    assert token_from(None) is None
+    monkeypatch.setenv("RETRIEVAL_TOKEN", "s3cret")
+    assert token_from(None) == "s3cret"
+    monkeypatch.setenv("RETRIEVAL_TOKEN", "two words")
+    with pytest.raises(RetrievalError, match="the token in RETRIEVAL_TOKEN must have ASCII"):
+        token_from(None)
+
+
 def test_others_may_come_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     assert ServiceSettings(Path("index"), host="0.0.0.0", token=token_from("TOKEN")).token == "s3cret"
-    assert token_from(None) is None
     for value, said in (("", "has no TOKEN"), ("ü", "ASCII"), ("two words", "no spaces")):
         monkeypatch.setenv("TOKEN", value)
         with pytest.raises(RetrievalError, match=said):
