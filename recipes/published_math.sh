@@ -1,9 +1,8 @@
 # What WAPO's published mathematics runs add; sourced after common.sh. A recipe sets MAX_LENGTH before, the tokens that WAPO's
 # normaliser counts (L: 4096 for MATH, 8192 for NuminaMath-LEAN).
 #
-# Published: at most 4096 tokens, 500 steps. Ours: how they are split into prompt and response.
+# Published: 500 steps. A recipe sets MAX_RESPONSE_LENGTH too, the tokens that may be written.
 
-MAX_PROMPT_LENGTH="${MAX_PROMPT_LENGTH:-1024}"
 STEPS="${STEPS:-500}"
 
 source "$(dirname "${BASH_SOURCE[0]}")/published.sh"

@@ -2,7 +2,8 @@
 
 It is published as one split. Rows are kept whose ``question_type`` is "math-word-problem" or "MCQ" and whose answer is
 a whole number, a decimal or a fraction; after a seeded shuffle the first 1,000 are held out to test on. The formal
-statements are left out.
+statements are left out. `published_split` makes the split of WAPO's published runs, so that nobody trains on their test
+rows: their rule for a number, and the shuffle of the package `datasets` with seed 42.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from wapo_verl.environments.environment import Example
 from wapo_verl.environments.math.environment import MathEnvironment
 from wapo_verl.environments.raw_rows import RawRow, read_rows
@@ -22,6 +25,7 @@ KINDS = ("math-word-problem", "MCQ")
 OTHER_KIND, NO_NUMBER = "other_question_type", "answer_no_plain_number"
 _FILES = ("data/train-*.parquet", "train-*.parquet", "train.jsonl", "train.json", "train.parquet")
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]*\.[0-9]+|[0-9]+/0*[1-9][0-9]*)")
+_THEIR_NUMBER = re.compile(r"[+-]?(?:\d+|\d+\.\d+|\d+/\d+)")
 
 
 class NuminaMathLean(MathEnvironment):
@@ -30,11 +34,17 @@ class NuminaMathLean(MathEnvironment):
     Options, beside those of all mathematics environments:
         seed: of the shuffle.
         held_out: rows of the test split; half of the rows where there are fewer than twice as many.
+        published_split: whether the rows are split as in WAPO's published runs, in which `seed` says nothing.
     """
 
     name = "numinamath_lean"
     splits = ("train", "test")
-    options: ClassVar[Mapping[str, Any]] = {**MathEnvironment.options, "seed": 0, "held_out": 1_000}
+    options: ClassVar[Mapping[str, Any]] = {
+        **MathEnvironment.options,
+        "seed": 0,
+        "held_out": 1_000,
+        "published_split": False,
+    }
     least: ClassVar[Mapping[str, int]] = {"held_out": 1}
     hub_repo = "AI-MO/NuminaMath-LEAN"
     upstream = "the data set AI-MO/NuminaMath-LEAN on the Hugging Face hub"
@@ -42,21 +52,27 @@ class NuminaMathLean(MathEnvironment):
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
         """Read the split's part of all kept rows, in shuffled order."""
-        kept = [self.example_of(raw) for raw in self._rows(split, source) if left_out_as(raw) is None]
-        random.Random(options["seed"]).shuffle(kept)
-        held_out = min(options["held_out"], len(kept) // 2)
-        yield from kept[:held_out] if split == "test" else kept[held_out:]
+        published = options["published_split"]
+        keeps = is_in_the_published_rows if published else lambda raw: left_out_as(raw) is None
+        rows = [raw for raw in self._rows(split, source) if keeps(raw)]
+        if published:  # as `datasets.Dataset.shuffle(seed=42)` orders them
+            rows = [rows[place] for place in np.random.default_rng(42).permutation(len(rows))]
+        else:
+            random.Random(options["seed"]).shuffle(rows)
+        held_out = min(options["held_out"], len(rows) // 2)
+        chosen = rows[:held_out] if split == "test" else rows[held_out:]
+        yield from (self.example_of(raw) for raw in chosen if left_out_as(raw) is None)
 
     def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
         """Rows that were read, those left out by reason, and those of the rest that are held out."""
-        held_out = self.resolve_options(options)["held_out"]
+        test = sum(1 for _ in self.problems("test", source, self.resolve_options(options)))
         reasons = Counter(left_out_as(raw) for raw in self._rows(split, source))
         return {
             "kept": f"question_type {' or '.join(KINDS)}, answer a plain number",
             "rows_read": reasons.total(),
             OTHER_KIND: reasons[OTHER_KIND],
             NO_NUMBER: reasons[NO_NUMBER],
-            "held_out": min(held_out, reasons[None] // 2),
+            "held_out": test,
         }
 
     def _rows(self, split: str, source: Path | None) -> Iterator[RawRow]:
@@ -66,6 +82,14 @@ class NuminaMathLean(MathEnvironment):
         """Read one problem; ``extra``: its ``id`` and ``kind`` (the question's type)."""
         extra = {"id": raw.text("uuid"), "kind": raw.text("question_type")}
         return Example(question=raw.text("problem"), answers=(plain_answer(raw) or raw.text("answer"),), extra=extra)
+
+
+def is_in_the_published_rows(raw: RawRow) -> bool:
+    """Tell whether WAPO's published runs kept a row: a number, whatever commas and spaces stand in it."""
+    problem, answer = raw.values.get("problem"), raw.values.get("answer")
+    text = "" if answer is None else str(answer).strip().replace(",", "").replace(" ", "")
+    kind = raw.values.get("question_type")
+    return kind in KINDS and isinstance(problem, str) and bool(problem.strip()) and bool(_THEIR_NUMBER.fullmatch(text))
 
 
 def left_out_as(raw: RawRow) -> str | None:

@@ -11,6 +11,7 @@
 # STEPS, LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings follow as arguments.
 
 MAX_LENGTH="${MAX_LENGTH:-4096}" # the model's own limit as well
+MAX_RESPONSE_LENGTH="${MAX_RESPONSE_LENGTH:-2048}"
 
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../published_math.sh"

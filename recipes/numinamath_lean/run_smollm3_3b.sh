@@ -3,7 +3,7 @@
 # veRL's own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
 #
 # NUMINAMATH_LEAN is the data set on the hub (hub, hub@revision) or a folder with its parquet files. 1,000 of the rows whose
-# answer is a number are held out to test on. A second start resumes from the last checkpoint.
+# answer is a number are held out to test on, the same as in the published runs. A second start resumes from the last checkpoint.
 #
 # Knobs: NUMINAMATH_LEAN, OUT, MODEL, those of recipes/published.sh and published_math.sh (ADV_ESTIMATOR, N_GPUS_PER_NODE, STEPS,
 # LOGGER, ...) and of recipes/common.sh (NNODES, RAY_ADDRESS). Further veRL settings follow as arguments.
@@ -23,6 +23,7 @@ fi
 MODEL="${MODEL:-HuggingFaceTB/SmolLM3-3B}"
 OUT="$(realpath -m "${OUT:-runs/numinamath-lean-smollm3-3b-$ADV_ESTIMATOR}")"
 
+ROW_OPTIONS+=(--set published_split=true)
 prepare_rows numinamath_lean "$OUT/data" "$NUMINAMATH_LEAN" train test
 published_math_settings "$OUT"
 

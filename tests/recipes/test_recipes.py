@@ -30,10 +30,13 @@ SEARCHING = [script for script in SCRIPTS if script.parent.name in ("hotpotqa", 
 PUBLISHED = {
     "hotpotqa": (8192, 1000, 8192),
     "ottqa": (8192, 1000, 8192),
-    "math500": (4096, 500, 4096),
-    "numinamath_lean": (8192, 500, 1024 + 4096),
+    "math500": (4096, 500, 512 + 2048),
+    "numinamath_lean": (8192, 500, 512 + 4096),
 }
 """L, steps, longest sequence."""
+
+KEY_ROW = re.compile(r"^\| `(?P<key>[\w.]+)` \| [^|]* \| (?P<ours>[^|]*) \| [^|]*\|$", re.MULTILINE)
+"""A line of docs/paper.md's table of settings: the key, the authors' value, ours, why they differ."""
 
 BASELINES = ("grpo_ref", "dapo", "gspo_ref", "raft_pp", "cpgd")
 PACKAGED = str(Path(verl.trainer.config.__file__).parent)
@@ -41,7 +44,7 @@ TRAIN = ["-m", "verl.trainer.main_ppo"]
 OPEN_KEYS = (
     "+wapo.trainer",
     "+wapo.search_agent.",
-    "+reward.custom_reward_function.reward_kwargs.weights.",
+    "+reward.custom_reward_function.reward_kwargs.weights",
     "+ray_kwargs.ray_init.address",
     "+ray_kwargs.ray_init.runtime_env.env_vars.",
 )
@@ -239,15 +242,58 @@ def test_the_published_numbers_arrive(script: Path, tmp_path: Path) -> None:
     assert rollout.max_model_len == config.data.max_prompt_length + config.data.max_response_length == longest
     assert (actor.policy_loss.loss_mode, actor.clip_ratio_high) == ("wapo", 9.0)
     assert actor.loss_agg_mode == "seq-mean-token-sum-norm"
-    assert (actor.optim.lr, actor.optim.lr_warmup_steps, actor.optim.lr_scheduler_type) == (1e-5, 10, "constant")
+    assert (actor.optim.lr, actor.optim.lr_warmup_steps, actor.optim.lr_scheduler_type) == (1e-5, 0, "constant")
     assert (actor.grad_clip, rollout.temperature) == (1.0, 1.0)
-    assert model.lora_rank > 0
+    assert (model.lora_rank, model.lora_alpha) == (8, 32)
     assert model.target_modules == "all-linear"
     assert config.trainer.total_training_steps == steps
     assert config.trainer.device == "cuda"
     if script in SEARCHING:
         agent = SearchAgentConfig.from_config(config)
         assert (agent.top_k, agent.max_turns, agent.max_turn_tokens) == (3, 10, 1024)
+
+
+@pytest.mark.parametrize("script", [script for script in SEARCHING if script in GPU_SCRIPTS], ids=name)
+def test_the_reward_is_the_published_one_or_exact_match(script: Path, tmp_path: Path) -> None:
+    key = "+reward.custom_reward_function.reward_kwargs.weights"
+    assert f"{key}=published" in commands(script, tmp_path)[-1]
+    assert f"{key}=exact_match" in commands(script, tmp_path, REWARD="exact_match")[-1]
+    finished = run(script, tmp_path, REWARD="f1")
+    assert (finished.returncode, finished.stderr.strip()) == (
+        1,
+        "error: REWARD=f1 is no reward of these runs: choose published or exact_match",
+    )
+
+
+@pytest.mark.parametrize(("temperature", "samples"), [("0", "False"), ("0.0", "False"), ("0.6", "True"), ("1", "True")])
+def test_a_validation_is_greedy_where_its_temperature_is_zero(temperature: str, samples: str, tmp_path: Path) -> None:
+    training = commands(GPU_SCRIPTS[0], tmp_path, VAL_TEMPERATURE=temperature)[-1]
+    assert f"actor_rollout_ref.rollout.val_kwargs.temperature={temperature}" in training
+    assert f"actor_rollout_ref.rollout.val_kwargs.do_sample={samples}" in training
+
+
+def told_by_the_paper_page() -> dict[str, dict[str, str]]:
+    """Return each key of docs/paper.md's table of settings with our value for each benchmark that has one."""
+    table = (ROOT / "docs" / "paper.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    benchmarks = [script.parent.name for script in GPU_SCRIPTS]
+    told: dict[str, dict[str, str]] = {}
+    for row in KEY_ROW.finditer(table):
+        assert row["key"] not in told
+        values = re.findall(r"`([^`]+)`(?: \(([\w, ]+)\))?", row["ours"])
+        told[row["key"]] = {
+            benchmark: value for value, named in values for benchmark in (named.split(", ") if named else benchmarks)
+        }
+        assert told[row["key"]].keys() <= set(benchmarks)
+    assert len(told) > 30
+    return told
+
+
+@pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)
+@pytest.mark.usefixtures("on_gpus")
+def test_the_recipe_sets_what_the_papers_page_says(script: Path, tmp_path: Path) -> None:
+    config, benchmark = validated(script, tmp_path), script.parent.name
+    told = {key: values[benchmark] for key, values in told_by_the_paper_page().items() if benchmark in values}
+    assert {key: str(OmegaConf.select(config, key)) for key in told} == told
 
 
 def test_qwens_mathematics_model_is_asked_for_a_box(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -412,6 +413,21 @@ def test_numinamath_holds_the_first_thousand_of_a_seeded_shuffle_out(tmp_path: P
         example.question for example in test
     }
     assert len(read("numinamath_lean", "test", tmp_path, held_out=10)) == 10
+
+
+def test_the_published_split_is_that_of_the_authors_code(tmp_path: Path) -> None:
+    """Their rows: a number once commas and spaces are gone, shuffled by `datasets`, the first to test on."""
+    rows = lean_rows(40)
+    for number, answer in ((3, "1, 2"), (7, ".5"), (9, "x"), (11, "1,000")):  # the last is a number to both
+        rows[number]["answer"] = answer
+    write_lines(rows, tmp_path / "train.jsonl")
+    theirs = [row for row in rows if row["answer"] not in (".5", "x")]
+    order = datasets.Dataset.from_list([{"id": row["uuid"]} for row in theirs]).shuffle(seed=42)["id"][:]
+    for split, expected in (("test", order[:10]), ("train", order[10:])):
+        found = read("numinamath_lean", split, tmp_path, published_split=True, held_out=10)
+        assert [example.extra["id"] for example in found] == [
+            id_ for id_ in expected if id_ != "3"
+        ]  # ours has no answer
 
 
 def test_numinamath_says_what_it_left_out(tmp_path: Path) -> None:
