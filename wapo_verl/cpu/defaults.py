@@ -65,6 +65,8 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     f"{_ROLLOUT}.dtype": "float32",
     f"{_ROLLOUT}.enforce_eager": True,
     f"{_ROLLOUT}.free_cache_engine": False,
+    # vLLM takes a seeded request's random number back where it has read a part of the prompt alone; on a CPU it cannot.
+    f"{_ROLLOUT}.enable_chunked_prefill": False,
     f"{_ROLLOUT}.enable_sleep_mode": False,
     f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 16,
     f"{_ROLLOUT}.agent.num_workers": 1,
