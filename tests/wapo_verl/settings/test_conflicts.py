@@ -85,10 +85,6 @@ def run() -> DictConfig:
             "full_determinism=True: needs vLLM's batch-invariant kernels, .* leave it out on a CPU",
         ),
         (
-            [("trainer.device", "cpu"), (f"{ROLLOUT}.enable_chunked_prefill", True)],
-            "enable_chunked_prefill=True: ends vLLM's CPU build .* leave it out",
-        ),
-        (
             [("wapo.seeded_sampling", True), (f"{ROLLOUT}.name", "sglang")],
             "wapo.seeded_sampling=true: is for vLLM, and .*rollout.name=sglang: leave it out",
         ),

@@ -190,6 +190,14 @@ def test_a_baseline_with_another_loss_is_told_so() -> None:
     assert "the algorithm is defined with seq-mean-token-sum-norm" in printed
 
 
+def test_prompts_read_in_parts_are_refused_on_a_cpu_where_the_user_asks_for_them() -> None:
+    """veRL's own default asks for them too, which on a CPU is replaced in silence."""
+    parts = f"{ROLLOUT}.enable_chunked_prefill"
+    assert applied(WAPO, "trainer.device=cpu")[0].actor_rollout_ref.rollout.enable_chunked_prefill is False
+    with pytest.raises(SettingsError, match=f"{parts}=True: ends vLLM's CPU build .* leave it out"):
+        applied(WAPO, "trainer.device=cpu", f"{parts}=True")
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
