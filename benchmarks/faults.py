@@ -69,16 +69,16 @@ class Fault:
     moment: str = ""
 
 
+AGENT_LOOPS = "ray::FailFastAgentLoopWorker"
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP
 UPDATE, SAMPLING = "update_actor", "!generate_sequences"
 
 FAULTS = {
-    "agent-loop-killed": Fault(
-        "ray::FailFastAgentLoopWorker", KILL, "the agent loops' worker is killed while it plays", SAMPLING
+    "agent-loop-killed": Fault(AGENT_LOOPS, KILL, "the agent loops' worker is killed while it plays", SAMPLING),
+    "agent-loop-killed-between": Fault(
+        AGENT_LOOPS, KILL, "the agent loops' worker is killed before it is asked to play"
     ),
-    "agent-loop-stopped": Fault(
-        "ray::FailFastAgentLoopWorker", STOP, "the agent loops' worker is stopped while it plays", SAMPLING
-    ),
+    "agent-loop-stopped": Fault(AGENT_LOOPS, STOP, "the agent loops' worker is stopped while it plays", SAMPLING),
     "engine-killed-in-update": Fault("VLLM::", KILL, "vLLM's engine is killed while the actor updates", UPDATE),
     "engine-stopped": Fault("VLLM::", STOP, "vLLM's engine is stopped while it samples", SAMPLING),
     "server-killed": Fault("ray::vLLMHttpServer", KILL, "the rollout server is killed"),
