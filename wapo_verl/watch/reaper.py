@@ -104,7 +104,8 @@ def main() -> None:
             known = json.loads(line)
     family = [(int(pid), int(start)) for pid, start in known.get("family", [])]
     end_family(family, 0.0 if known.get("at_once") else PATIENCE_SECONDS)
-    time.sleep(0.5)
+    if glob.glob(SHARED_MEMORY):
+        time.sleep(YOUNG_SECONDS)  # then those of this run are old enough
     remove_leftovers(str(known.get("sockets", "")))
 
 
