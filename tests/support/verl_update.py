@@ -85,13 +85,24 @@ def padded(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
     return rewards, mask
 
 
-def advantages_from_keys(rows: list[Row], name: str, with_losers: bool = False, **options: str) -> torch.Tensor:
-    """Compute an algorithm's advantages as the plugin's trainer does, from the rows' keys: (R, T) float64."""
+def advantages_from_keys(
+    rows: list[Row],
+    name: str,
+    with_losers: bool = False,
+    cut: list[bool] | None = None,
+    outcomes: list[int] | None = None,
+    **options: str,
+) -> torch.Tensor:
+    """Compute an algorithm's advantages as the plugin's trainer does, from the rows' keys: (R, T) float64.
+
+    `cut` tells of each row whether a length limit cut it, `outcomes` have what gates who wins.
+    """
     rewards, mask = padded(rows)
     keys = [f"{row.group}_{row.completion}_{row.output}" for row in rows]
     tags = [{"is_padding": row.padding, **({FAILURE: "retriever"} if row.failed else {})} for row in rows]
-    found, cut = ALGORITHMS[name], [False] * len(rows)
-    stored = Rows(keys, tags, rewards.sum(dim=-1))
+    found, cut = ALGORITHMS[name], cut or [False] * len(rows)
+    gate = None if outcomes is None else torch.tensor(outcomes, dtype=torch.float64)
+    stored = Rows(keys, tags, rewards.sum(dim=-1), gate, gated=gate is not None)
     values, _ = advantages(stored, mask, cut, found, found.default_options() | options, with_losers)
     return spread(values, mask, torch.float64)
 

@@ -5,6 +5,7 @@ session).
 """
 
 import math
+import random
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -49,13 +50,18 @@ def reference_weights(rows: list[Row], length: int) -> list[Fraction]:
 
 
 def reference_gradient(
-    rows: list[Row], split: Split, log_probs: list[torch.Tensor], old: list[torch.Tensor], eps: float, length: int
+    rows: list[Row],
+    split: Split,
+    log_probs: list[torch.Tensor],
+    old: list[torch.Tensor],
+    eps: float,
+    weights: list[Fraction],
 ) -> list[torch.Tensor]:
     """Differentiate the batch loss as the formula has it, each mini-batch multiplied by their number."""
     leaves = [values.clone().requires_grad_() for values in log_probs]
     mini_batches = len(rows) // split.mini_batch
     loss = torch.zeros((), dtype=torch.float64)
-    for row, leaf, before, weight in zip(rows, leaves, old, reference_weights(rows, length), strict=True):
+    for row, leaf, before, weight in zip(rows, leaves, old, weights, strict=True):
         for token, shown in enumerate(row.mask):
             if shown and weight > 0:
                 advantage = float(weight) * mini_batches
@@ -111,8 +117,9 @@ def test_the_gradient_is_the_formulas(outputs: int, route: Callable[[list[Row]],
         rows, split = drawn
         log_probs, old = drawn_log_probs(rows, seed)
         found, _ = verl_gradient(rows, split, log_probs, old, route(rows), actor_config("wapo", eps, length))
-        expected = reference_gradient(rows, split, log_probs, old, eps, length)
-        for got, wanted, weight in zip(found, expected, reference_weights(rows, length), strict=True):
+        weights = reference_weights(rows, length)
+        expected = reference_gradient(rows, split, log_probs, old, eps, weights)
+        for got, wanted, weight in zip(found, expected, weights, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
             assert weight > 0 or not got.any(), "a row that is no winner's has a gradient"
 
@@ -152,6 +159,47 @@ def test_truncated_weights_bound_the_ratio_and_keep_the_gradient(
         wanted, own = torch.zeros_like(got), slice(row.prompt - 1, row.prompt - 1 + len(row.mask))
         ratios = torch.exp(now[own] - before).clamp(max=1 + eps)
         wanted[own] = -float(weight) * mini_batches * ratios * torch.tensor(row.mask, dtype=torch.float64)
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
+
+
+@QUICK
+@given(drawn=batches(2), seed=st.integers(0, 2**31))
+def test_a_dropped_completion_has_no_gradient_and_counts_in_the_normaliser(
+    drawn: tuple[list[Row], Split], seed: int, verl: None
+) -> None:
+    rows, split = drawn
+    log_probs, old = drawn_log_probs(rows, seed)
+    cut = [random.Random(f"{seed} {row.group} {row.completion}").random() < 0.4 for row in rows]
+    advantages = advantages_from_keys(rows, "wapo", cut=cut, truncated="drop")
+    found, _ = verl_gradient(rows, split, log_probs, old, advantages, actor_config("wapo", 9.0, 64))
+    weights = [Fraction(0) if out else weight for out, weight in zip(cut, reference_weights(rows, 64), strict=True)]
+    expected = reference_gradient(rows, split, log_probs, old, 9.0, weights)
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
+
+
+@QUICK
+@given(drawn=batches(), seed=st.integers(0, 2**31))
+def test_a_gate_lets_the_right_answers_of_a_group_with_both_win(
+    drawn: tuple[list[Row], Split], seed: int, verl: None
+) -> None:
+    rows, split = drawn
+    log_probs, old = drawn_log_probs(rows, seed)
+    right = [random.Random(f"{seed} {row.group} {row.completion}").randrange(2) for row in rows]
+    both = {
+        group
+        for group in {row.group for row in rows if row.counts}
+        if len({value for row, value in zip(rows, right, strict=True) if row.counts and row.group == group}) == 2
+    }
+    plain = reference_weights(rows, 64)
+    wins = [bool(weight and value and row.group in both) for row, weight, value in zip(rows, plain, right, strict=True)]
+    before = len({row.group for row, weight in zip(rows, plain, strict=True) if weight})
+    after = len({row.group for row, won in zip(rows, wins, strict=True) if won})
+    weights = [weight * before / max(after, 1) if won else Fraction(0) for weight, won in zip(plain, wins, strict=True)]
+    advantages = advantages_from_keys(rows, "wapo", outcomes=right)
+    found, _ = verl_gradient(rows, split, log_probs, old, advantages, actor_config("wapo", 9.0, 64))
+    expected = reference_gradient(rows, split, log_probs, old, 9.0, weights)
+    for got, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=0.0)
 
 

@@ -80,6 +80,7 @@ def test_training_ids_are_the_conversation_that_the_template_renders(index: str)
         queries=("novel Nimbus", "Ada Vale born"),
         document_ids=(("d1",), ("d2",)),
         turns=3,
+        well_formed_turns=2,
         outcome="answered",
         completion="\n".join([FIRST, SECOND, LAST]),
     )
