@@ -95,7 +95,9 @@ def run_verl(folders: Folders) -> tuple[Training, str]:
     return training, "\n".join(plain(line) for line in folders.log.read_text(errors="replace").splitlines())
 
 
-def test_two_nodes_train_as_one_process(cluster: None, tmp_path: Path, warm_model: Path) -> None:
+def test_two_nodes_train_as_one_process(
+    cluster: None, tmp_path: Path, warm_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two ranks on the winners alone, one rank on every row."""
     folders = Folders(tmp_path)
     make_world(folders, QuickstartSettings(), 0, Stages(Console(quiet=True)))
@@ -107,6 +109,7 @@ def test_two_nodes_train_as_one_process(cluster: None, tmp_path: Path, warm_mode
     for row in training.rows:
         assert row.values[ROLLOUT_GAP] < 1e-5
         assert 0 < row.values["actor/trained_rows/fraction"] < 1
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")  # which the run itself was not told
     run_ranks(WORKER, [str(folders.model), str(tmp_path / "sampled"), str(STEPS), str(tmp_path / "one.pt")], ranks=1)
     one, before = torch.load(tmp_path / "one.pt"), load_file(folders.model / "model.safetensors")
     saved = folders.out / "checkpoints" / f"global_step_{STEPS}" / "actor" / "huggingface" / "model.safetensors"
