@@ -31,7 +31,7 @@ from wapo_verl.evaluation.verl_process import plain
 STEPS = 3
 WORKER = Path(__file__).with_name("two_nodes_worker.py")
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.nightly]
 
 RAY = Path(sys.executable).parent / "ray"
 

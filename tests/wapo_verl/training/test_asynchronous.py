@@ -72,6 +72,7 @@ def test_on_the_same_devices_stale_rows_train_the_winners_alone(folders: Folders
     trained(folders, COLOCATED, oldest=2)
 
 
+@pytest.mark.nightly
 def test_on_devices_apart_they_do_and_the_weights_arrive(folders: Folders) -> None:
     """Rows of the current weights come every other step; were these not new, their gap would grow like the others'."""
     rows = trained(folders, APART, oldest=1)[1:]
