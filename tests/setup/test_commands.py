@@ -61,7 +61,7 @@ def test_make_test_lints_and_tests_in_the_same_environment(machine, quickstart):
         "ruff ran ['check', '.']",
         "mypy ran []",
         "mkdocs ran ['build', '--strict'",
-        "__main__.py ran ['-m', 'ray']",
+        "__main__.py ran ['-m', 'ray and not nightly', ",
     ):
         assert ran in done.stdout
     assert "set-up 1/4" not in done.stdout

@@ -210,7 +210,7 @@ def _sampling(run: Run) -> list[Conflict]:
             "where each completion has a seed of its own anyway (docs/faults.md says how equal two runs are)",
         ),
         (
-            bool(rollout.get("enable_chunked_prefill")) and on_cpu(run.config) and rollout.get("name") == "vllm",
+            bool(run.keys.seeded_sampling) and bool(rollout.get("enable_chunked_prefill")) and on_cpu(run.config),
             f"{ROLLOUT}.enable_chunked_prefill=True",
             "ends vLLM's CPU build at the first prompt of a seeded request that it reads in parts: leave it out",
         ),

@@ -197,10 +197,12 @@ def sampling_seed(run: Run) -> int | None:
     """Decide the seed that each completion's own is made from, None where vLLM draws for all from one generator.
 
     On a GPU vLLM draws for seeded requests one by one, which costs time in every token, so there it has to be asked
-    for. With veRL's `full_determinism`, which gives all requests one seed, a group's completions would be the same.
+    for. On a CPU vLLM would end at a seeded request whose prompt it reads in parts. With veRL's `full_determinism`,
+    which gives all requests one seed, a group's completions would be the same.
     """
     rollout, asked = run.config.actor_rollout_ref.rollout, run.keys.seeded_sampling
-    wanted = on_cpu(run.config) or bool(rollout.get("full_determinism", False)) if asked is None else asked
+    by_default = on_cpu(run.config) and not rollout.get("enable_chunked_prefill", False)
+    wanted = by_default or bool(rollout.get("full_determinism", False)) if asked is None else asked
     return int(rollout.get("seed", 0)) if wanted and rollout.get("name") == "vllm" else None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.full_disk import files_end_at
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
 
 from wapo_verl.environments.episode import Episode
@@ -99,13 +99,9 @@ def test_a_full_disk_leaves_whole_lines_and_is_told_with_the_files_name(tmp_path
     file = tmp_path / "samples.jsonl"
     question = asked(file)
     question.write(question.failed(0, "retriever", "short"))
-    whole, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"samples\.jsonl"):
-            question.write(question.failed(1, "retriever", "x" * 1000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    whole = file.read_bytes()
+    with files_end_at(len(whole) + 100), pytest.raises(OSError, match=r"samples\.jsonl"):
+        question.write(question.failed(1, "retriever", "x" * 1000))
     assert file.read_bytes() == whole
 
 

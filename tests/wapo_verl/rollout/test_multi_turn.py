@@ -278,11 +278,18 @@ def test_llamas_other_end_of_a_call_stands_for_the_first(index: str) -> None:
     )
 
 
+def behind_the_call(protocol: str, written: Any) -> Any:
+    """Return what a turn keeps of what was written behind its call: nothing where that ends with a stop string."""
+    return written[:0] if protocol == "search_agent" else written
+
+
 @each_protocol
 def test_a_control_token_that_ends_no_turn_stands_for_no_end(protocol: str, index: str) -> None:
-    texts = [ASK[protocol]("zzz") + "<|im_start|>", ANSWER[protocol]]
-    output, _ = play_turns(protocol, QWEN3, texts, index)
-    assert f"{texts[0]}<|im_end|>\n<|im_start|>user\n" in trained(QWEN3, output)
+    """Behind a stop string, where the engine goes on in asynchronous modes alone, it is cut off."""
+    asked = ASK[protocol]("zzz")
+    output, _ = play_turns(protocol, QWEN3, [asked + "<|im_start|>", ANSWER[protocol]], index)
+    kept = asked + behind_the_call(protocol, "<|im_start|>")
+    assert f"{kept}<|im_end|>\n<|im_start|>user\n" in trained(QWEN3, output)
 
 
 @each_protocol
@@ -318,7 +325,7 @@ def test_a_letter_may_stand_across_tokens_and_a_torn_one_is_kept(index: str) -> 
         for protocol in PROTOCOLS:
             smile = ids(family, " 😀")
             assert len(smile) > 1
-            first = smile + ids(family, ASK[protocol]("novel Nimbus")) + smile[:-1]
+            first = smile + ids(family, ASK[protocol]("novel Nimbus")) + behind_the_call(protocol, smile[:-1])
             output, engine = play(protocol, family, [first, ids(family, ANSWER[protocol])], [QUESTION], index=index)
             assert_trained_on_what_was_written(output, engine, 4096)
             assert output.response_ids[: len(first)] == first
@@ -335,7 +342,7 @@ def scripts(draw: st.DrawFn) -> tuple[Family, str, list[list[int]]]:
     turns = [
         draw(noise)
         + ids(family, ASK[protocol](query))
-        + draw(noise)
+        + behind_the_call(protocol, draw(noise))
         + draw(st.sampled_from([[], ids(family, family.end)]))
         for query in calls
     ]

@@ -10,6 +10,7 @@ from rich.console import Console
 from support.hydra_runs import compose_run
 
 from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.rollout.seeds import SEED
 from wapo_verl.settings import run
 from wapo_verl.settings.defaults import ResolvedKey, apply_defaults
 from wapo_verl.settings.explicit_keys import explicit_keys, is_explicit, override_keys
@@ -190,12 +191,13 @@ def test_a_baseline_with_another_loss_is_told_so() -> None:
     assert "the algorithm is defined with seq-mean-token-sum-norm" in printed
 
 
-def test_prompts_read_in_parts_are_refused_on_a_cpu_where_the_user_asks_for_them() -> None:
+def test_prompts_are_read_whole_on_a_cpu_where_completions_have_seeds() -> None:
     """veRL's own default asks for them too, which on a CPU is replaced in silence."""
     parts = f"{ROLLOUT}.enable_chunked_prefill"
     assert applied(WAPO, "trainer.device=cpu")[0].actor_rollout_ref.rollout.enable_chunked_prefill is False
     with pytest.raises(SettingsError, match=f"{parts}=True: ends vLLM's CPU build .* leave it out"):
-        applied(WAPO, "trainer.device=cpu", f"{parts}=True")
+        applied(WAPO, "trainer.device=cpu", f"{parts}=True", "+wapo.seeded_sampling=true")
+    assert OmegaConf.select(applied(WAPO, "trainer.device=cpu", f"{parts}=True")[0], SEED) is None
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """veRL's own file logger under our patches: over a resume, and where the disk takes no more."""
 
 import json
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.full_disk import files_end_at
 from verl.utils.tracking import FileLogger
 
 from wapo_verl.training import dump, metrics_file
@@ -55,29 +55,20 @@ def test_it_is_the_file_that_verl_writes(tmp_path: Path, monkeypatch: pytest.Mon
     assert metrics_file.metrics_file("project", "experiment") == Path(logger.filepath)
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond a few bytes, as on a full disk; the system cuts a write short there, too."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (80, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_is_said_once_and_leaves_whole_lines(
-    file: Path, small_files: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log(1, 2, 3, 4, 5, 6)
+def test_a_full_disk_is_said_once_and_leaves_whole_lines(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with files_end_at(80):
+        log(1, 2, 3, 4, 5, 6)
     said = capsys.readouterr().out
     assert steps(file) == [1, 2]
     assert said.count("the metrics of a step could not be written, and the run goes on without such lines") == 1
 
 
 def test_a_dump_that_the_disk_does_not_take_is_said_once_and_taken_away(
-    file: Path, small_files: None, capsys: pytest.CaptureFixture[str]
+    file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (1, 2):
-        with dump.whole_dump(file.with_name(f"{step}.jsonl")), file.with_name(f"{step}.jsonl").open("w") as stream:
+        place = file.with_name(f"{step}.jsonl")
+        with files_end_at(80), dump.whole_dump(place), place.open("w") as stream:
             stream.write("x" * 1000)
     assert not list(file.parent.glob("*.jsonl"))
     assert capsys.readouterr().out.count("1.jsonl could not be written; training goes on without such dumps") == 1
