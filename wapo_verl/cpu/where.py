@@ -82,9 +82,13 @@ def _nodes(address: str) -> list[dict[str, Any]]:
     except OSError:
         return []
     # By "auto" and not by its address, for which Ray would not take the token that `ray start` has taken.
-    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     try:
-        return list(ray.nodes())
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError:
+        return []  # what answers there is no Ray
+    try:
+        is_that_one = ray.get_runtime_context().gcs_address == address  # "auto" may find another one on this machine
+        return list(ray.nodes()) if is_that_one else []
     finally:
         ray.shutdown()
 
