@@ -29,7 +29,7 @@ APART = [
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,6 @@ def test_on_the_same_devices_stale_rows_train_the_winners_alone(folders: Folders
     trained(folders, COLOCATED, oldest=2)
 
 
-@pytest.mark.nightly
 def test_on_devices_apart_they_do_and_the_weights_arrive(folders: Folders) -> None:
     """Rows of the current weights come every other step; were these not new, their gap would grow like the others'."""
     rows = trained(folders, APART, oldest=1)[1:]
