@@ -119,11 +119,21 @@ def config(folder: Path) -> Iterator[Any]:
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
+def end(workers: list[Any]) -> None:
+    """Kill actors and wait until they are gone: one that still writes rows would write them among the next step's."""
+    import ray
+
+    for worker in workers:
+        ray.kill(worker)
+    for worker in workers:
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(worker.__ray_ready__.remote(), timeout=60)
+
+
 def sample_step(
     config: Any, folder: Path, agent: str = "search_agent", aborted: int = 0, ledger: Any = None
 ) -> tuple[Any, list[dict[str, Any]], list[float]]:
     """One step's episodes, the way V1's trainer asks for them: keys and tags, extra fields, scores of completions."""
-    import ray
     import torch
     import transfer_queue as tq
     from verl.experimental.reward_loop.reward_loop import RewardLoopManager
@@ -155,9 +165,8 @@ def sample_step(
         found, _ = buffer.sample(global_steps=1, partition_id="train", batch_size=PROMPTS)
         data = tq.kv_batch_get(keys=found.keys, partition_id="train")  # every field: a failed row lacks none
     finally:
+        end([*manager.agent_loop_workers, *reward_workers])  # their names are fixed: the next step makes its own
         tq.kv_clear(partition_id="train", keys=list(tq.kv_list("train")["train"]))
-        for worker in [*manager.agent_loop_workers, *reward_workers]:
-            ray.kill(worker)  # their names are fixed, the next step of this test makes its own
     return found, list(data["extra_fields"]), [float(scores.sum()) for scores in data["rm_scores"].unbind()]
 
 
