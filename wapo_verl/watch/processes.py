@@ -5,7 +5,7 @@ storage). An engine is a process below a rollout server, no actor. Actors that a
 looked at: whoever made them knows what their death means.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,14 +137,16 @@ def ray_itself() -> dict[int, str]:
     return {child.pid: name for child in psutil.Process().children() if (name := _name(child)) in RAY_ITSELF}
 
 
-def family(actors: Sequence[Actor], here: str) -> set[int]:
-    """Return every process of a run on this machine but this one: Ray's that this one started, actors, engines."""
+def family(actors: Sequence[Actor], here: str, engines: Iterable[int]) -> set[int]:
+    """Return every process of a run on this machine but this one: Ray's that this one started, actors, engines.
+
+    Args:
+        actors: the run's.
+        here: the id of this machine.
+        engines: the processes of the engines that `engines_below` finds now.
+    """
     own = {child.pid for child in descendants(None) if is_rays(child)}
-    return (
-        own
-        | {actor.pid for actor in actors if actor.node == here and not actor.is_over}
-        | {*engines_below(actors, here)}
-    )
+    return own | {actor.pid for actor in actors if actor.node == here and not actor.is_over} | {*engines}
 
 
 def troubles(

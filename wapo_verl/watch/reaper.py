@@ -29,21 +29,23 @@ YOUNG_SECONDS = 5.0
 
 def start_of(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot, None where there is none: with its id, its identity."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    fields = _state_of(pid)
+    return None if fields is None else int(fields[19])
 
 
 def is_alive(pid: int, start: int) -> bool:
     """Tell whether the process that started then still runs; one that has ended and was not waited for does not."""
+    fields = _state_of(pid)
+    return fields is not None and int(fields[19]) == start and fields[0] not in "ZX"
+
+
+def _state_of(pid: int) -> list[str] | None:
+    """Return what /proc tells of a process behind its name, the letter of its state first, None where there is none."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(fields[19]) == start and fields[0] not in "ZX"
+        return None
 
 
 def end_family(family: list[tuple[int, int]], patience: float) -> None:

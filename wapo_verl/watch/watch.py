@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from wapo_verl.watch import reaper
@@ -103,9 +103,10 @@ class Watch(threading.Thread):
         actors = run_of(actors_of(self._table))
         if not actors:
             return None
-        self._engines |= engines_below(actors, here)
+        engines = engines_below(actors, here)
+        self._engines |= engines
         self._ray |= ray_itself()
-        self._tell(actors, here)
+        self._tell(actors, here, engines)
         return self._patience.see(list(troubles(actors, here, self._engines, self._ray)))
 
     def _ask(self) -> None:
@@ -125,7 +126,7 @@ class Watch(threading.Thread):
         except (ray.exceptions.RayError, RuntimeError, AttributeError):
             return  # Ray is shutting down
 
-    def _tell(self, actors: list[Actor], here: str, at_once: bool = False) -> None:
+    def _tell(self, actors: list[Actor], here: str, engines: Iterable[int], at_once: bool = False) -> None:
         """Tell the process that cleans up behind this one what there is to clean up."""
         if self._reaper is None:
             command = [sys.executable, "-I", "-S", reaper.__file__]
@@ -133,7 +134,7 @@ class Watch(threading.Thread):
             self._reaper = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True, text=True
             )
-        members = {pid: start for pid in family(actors, here) if (start := reaper.start_of(pid)) is not None}
+        members = {pid: start for pid in family(actors, here, engines) if (start := reaper.start_of(pid)) is not None}
         news = {"family": sorted(members.items()), "sockets": _sockets(), "at_once": at_once}
         if news != self._told and self._reaper.poll() is None:
             assert self._reaper.stdin is not None
@@ -145,7 +146,8 @@ class Watch(threading.Thread):
         """Say which process it is, and end this one; what is left of the run is killed then."""
         self._say(trouble)
         actors = run_of(actors_of(self._table))
-        self._tell(actors, actors[0].node, at_once=True)
+        here = actors[0].node
+        self._tell(actors, here, engines_below(actors, here), at_once=True)
         os._exit(1)
 
     def _say(self, trouble: Trouble) -> None:

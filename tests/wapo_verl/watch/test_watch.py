@@ -142,7 +142,7 @@ def test_what_verl_ended_the_run_for_is_named_and_an_ordinary_end_is_not() -> No
 
 def test_the_family_is_rays_and_not_what_else_this_process_started(start: Callable[..., Any]) -> None:
     worker, others = start("ray::Worker"), start("a users server")
-    members = processes.family([RUNNER], HERE)
+    members = processes.family([RUNNER], HERE, ())
     assert worker.pid in members
     assert others.pid not in members
 
