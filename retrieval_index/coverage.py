@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,7 @@ def _until_all_read(row: GoldRow, ids: dict[str, set[str]], named: dict[str, set
     return None
 
 
+@lru_cache(maxsize=20_000)  # a document is looked at for each question and title that finds it
 def words(text: str) -> str:
     """Return a text's words in small letters without accents, one space between two of them."""
     folded = "".join(each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each))
