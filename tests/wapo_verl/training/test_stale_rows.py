@@ -9,16 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from support.bare_trainer import bare_trainer, replaced_queue, sampled_row
 from support.stored_rows import Queue
 from support.verl_update import Row, Split, micro_batch_loss
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1 import trainer_base
 from verl.workers.config import FSDPActorConfig, PolicyLossConfig
 
-from wapo_verl.algorithms import ALGORITHMS
-from wapo_verl.training import trainer as trainer_module
-from wapo_verl.training.decisions import Decisions
 from wapo_verl.training.trainer import (
     WapoTrainer,
     WapoTrainerColocateAsync,
@@ -80,19 +76,11 @@ class Workers:
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    made = Queue()
-    for module in (trainer_module, trainer_base):
-        monkeypatch.setattr(module, "tq", made)
+    made = replaced_queue(monkeypatch)
     for number, (key, length) in enumerate(zip(KEYS, LENGTHS, strict=True)):
         first, last = VERSIONS[number % len(VERSIONS)]
-        made.rows[key] = {
-            "response_mask": torch.ones(length, dtype=torch.int64),
-            "responses": torch.ones(length, dtype=torch.int64),
-            "rm_scores": torch.tensor([0.0] * (length - 1) + [REWARDS[number]]),
-            "rollout_log_probs": sampled_log_probs(number, length),
-            "extra_fields": {},
-            "tag": {"seq_len": PROMPT + length, "min_global_steps": first, "max_global_steps": last},
-        }
+        tag = {"seq_len": PROMPT + length, "min_global_steps": first, "max_global_steps": last}
+        made.rows[key] = sampled_row(length, REWARDS[number], sampled_log_probs(number, length), **tag)
     return made
 
 
@@ -103,37 +91,9 @@ def batches(queue: Queue, count: int) -> list[tuple[KVBatchMeta, dict]]:
 
 
 def make_trainer(kind: type[WapoTrainer], queue: Queue, loss_mode: str, winners_only: bool) -> WapoTrainer:
-    made = object.__new__(kind)
-    made.config = OmegaConf.create(
-        {
-            "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
-            "data": {"train_batch_size": GROUPS},
-            "trainer": {"critic_warmup": 0},
-            "actor_rollout_ref": {
-                "rollout": {"response_length": 99, "n": GROUP, "temperature": 1.0, "calculate_log_probs": True},
-                "actor": {
-                    "loss_agg_mode": "seq-mean-token-sum-norm",
-                    "loss_scale_factor": 8,
-                    "ppo_mini_batch_size": MINI_BATCH,
-                    "ppo_epochs": 1,
-                    "use_dynamic_bsz": False,
-                    "ppo_micro_batch_size_per_gpu": 1,
-                    "calculate_entropy": True,
-                    "entropy_coeff": 0,
-                    "data_loader_seed": 42,
-                    "shuffle": False,
-                },
-            },
-        }
-    )
-    options = ALGORITHMS["wapo"].default_options()
-    made._obey(Decisions(algorithm="wapo", options=options, winners_only=winners_only))
-    made.global_steps, made.total_training_steps = 4, 11
-    made.use_critic = made.use_reference_policy = made.ref_in_actor = made.curr_step_profile = False
-    made.tokenizer = SimpleNamespace(eos_token_id=0)
-    made.actor_rollout_wg = Workers(queue, loss_mode)
-    made.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
-    made.checkpoint_manager = SimpleNamespace(sleep_replicas=lambda: None, abort_replicas=lambda: None)
+    actor = {"ppo_mini_batch_size": MINI_BATCH, "ppo_micro_batch_size_per_gpu": 1}
+    made = bare_trainer(kind, Workers(queue, loss_mode), winners_only, 4, {"n": GROUP}, actor)
+    made.config.data = {"train_batch_size": GROUPS}
     made.hybrid_rollout_config, made._step_sample_wait_seconds = SimpleNamespace(enable_switch=False), 0.0
     made.parameter_sync_step = GROUPS // MINI_BATCH if kind is WapoTrainerSeparateAsync else 1
     sampled = iter(batches(queue, made.parameter_sync_step))

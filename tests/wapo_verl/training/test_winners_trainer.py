@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from support.bare_trainer import bare_trainer, replaced_queue, sampled_row
 from support.stored_rows import Queue
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1 import trainer_base
 from verl.utils.metric import AggregationType, Metric
 
-from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
-from wapo_verl.training import trainer as trainer_module
-from wapo_verl.training.decisions import Decisions
 from wapo_verl.training.trainer import WapoTrainerSync
 
 LENGTHS = (3, 1, 2, 4, 2, 3, 1, 2)  # response tokens of the rows of groups a, a, b, b, c, c, d, d
@@ -67,67 +63,25 @@ class Workers:
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    made = Queue()
-    for module in (trainer_module, trainer_base):
-        monkeypatch.setattr(module, "tq", made)
-    return made
+    return replaced_queue(monkeypatch)
 
 
 def make_trainer(queue: Queue, ranks: int = 1, winners_only: bool = True, **actor: Any) -> WapoTrainerSync:
-    made = object.__new__(WapoTrainerSync)
-    made.config = OmegaConf.create(
-        {
-            "algorithm": {"adv_estimator": "wapo", "rollout_correction": {"bypass_mode": True}},
-            "trainer": {"critic_warmup": 0},
-            "actor_rollout_ref": {
-                "rollout": {
-                    "response_length": 9,
-                    "n": 2,
-                    "temperature": 0.9,
-                    "calculate_log_probs": True,
-                    "log_prob_use_dynamic_bsz": False,
-                    "log_prob_micro_batch_size_per_gpu": 2,
-                },
-                "actor": {
-                    "loss_agg_mode": "seq-mean-token-sum-norm",
-                    "loss_scale_factor": 8,
-                    "strategy": "fsdp2",
-                    "clip_ratio_high": 9.0,
-                    "ppo_mini_batch_size": 2,
-                    "ppo_epochs": 1,
-                    "use_dynamic_bsz": False,
-                    "ppo_micro_batch_size_per_gpu": 2,
-                    "calculate_entropy": True,
-                    "entropy_coeff": 0,
-                    "data_loader_seed": 42,
-                    "shuffle": False,
-                    **actor,
-                },
-            },
-        }
-    )
-    options = ALGORITHMS["wapo"].default_options()
-    made._obey(Decisions(algorithm="wapo", options=options, winners_only=winners_only))
-    made.global_steps, made.total_training_steps = 1, 11
-    made.use_critic = made.use_reference_policy = made.ref_in_actor = made.curr_step_profile = False
-    made.tokenizer = SimpleNamespace(eos_token_id=0)
-    made.actor_rollout_wg = Workers(queue, ranks)
-    made.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
-    made.checkpoint_manager = SimpleNamespace(sleep_replicas=lambda: None)
-    return made
+    rollout = {
+        "response_length": 9,
+        "temperature": 0.9,
+        "log_prob_use_dynamic_bsz": False,
+        "log_prob_micro_batch_size_per_gpu": 2,
+    }
+    actor = {"strategy": "fsdp2", "clip_ratio_high": 9.0, "ppo_micro_batch_size_per_gpu": 2, **actor}
+    return bare_trainer(WapoTrainerSync, Workers(queue, ranks), winners_only, 1, rollout, actor)
 
 
 def step(made: WapoTrainerSync, queue: Queue, rewards: tuple[float, ...] = SPREAD) -> tuple[KVBatchMeta, dict]:
     """Take one step on a batch with these rewards; return the batch that the step hands back, and its metrics."""
     for key, length, reward in zip(KEYS, LENGTHS, rewards, strict=True):
-        queue.rows[key] = {
-            "response_mask": torch.ones(length, dtype=torch.int64),
-            "responses": torch.ones(length, dtype=torch.int64),
-            "rm_scores": torch.tensor([0.0] * (length - 1) + [reward]),
-            "rollout_log_probs": torch.full((length,), -float(length)),
-            "extra_fields": {},
-            "tag": {"seq_len": PROMPT + length, "response_len": length},
-        }
+        log_probs = torch.full((length,), -float(length))
+        queue.rows[key] = sampled_row(length, reward, log_probs, seq_len=PROMPT + length, response_len=length)
     batch = KVBatchMeta(partition_id="train", keys=list(KEYS), tags=[queue.rows[key]["tag"] for key in KEYS])
     made.replay_buffer = SimpleNamespace(sample=lambda **_: (batch, {}))
     metrics: dict[str, Any] = {}
