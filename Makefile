@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
-	@echo "make test         set up, then lint, types and every test, the real training loop included"
+	@echo "make test         set up, then lint, types and the tests, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make test-nightly the training runs that are too long for that"
 	@echo "make docs         build the documentation site into build/site; a broken link or docstring fails"
