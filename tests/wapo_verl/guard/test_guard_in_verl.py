@@ -130,6 +130,7 @@ def test_going_back_gives_actor_and_rollout_the_good_weights(collapsed: tuple[Tr
     assert rows[back]["actor/lr"] == pytest.approx(rows[source + 1]["actor/lr"])
 
 
+@pytest.mark.nightly
 def test_the_good_checkpoint_evaluates_as_it_did(
     folders: Folders, collapsed: tuple[Training, list[str]], good: Path
 ) -> None:

@@ -14,7 +14,7 @@ from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.data.json_lines import read_json_lines
 
 PROMPTS, COMPLETIONS = 16, 8
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.nightly]
 
 
 def test_the_filter_leaves_a_whole_batch_of_groups_that_differ(tmp_path: Path, warm_model: Path) -> None:

@@ -97,10 +97,10 @@ def test_an_episode_that_failed_is_no_member_of_its_group(
     kind: type[ReplayBuffer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal but for a failure, or with one member left: thrown away. Unequal without the failure: kept."""
-    world = World([[1, 1, None], [1, None, None], [None, None, None], [1, 0, None], [0, 1, 1]])
+    world = World([[1, 1, None], [1, None, None], [None, None, None], [0, 0, 0], [1, 0, None]])
     keys, metrics = sample(make(kind, world, 10, monkeypatch))
-    assert metrics["training/filter_groups/evicted_samples"] == 3
-    assert {key for key in keys if key.startswith("p0003")} == {"p0003_0_0", "p0003_1_0", "p0003_2_0"}
+    assert metrics["training/filter_groups/evicted_samples"] == 4
+    assert keys == [f"p{prompt:04}_{session}_0" for prompt in range(4, 8) for session in range(3)]
 
 
 @KINDS
