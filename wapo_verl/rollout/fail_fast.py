@@ -30,6 +30,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 from wapo_verl.environments.failures import VERIFIER, failure_of
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.rollout.failures import FAILURE, Failure, FailureBudget, reason_for
+from wapo_verl.rollout.one_server import without_the_balancer
 from wapo_verl.rollout.seeds import SEED, SampleSeed, row_name, seed_of
 from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
 
@@ -64,9 +65,12 @@ class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class)
     (Ray's actor class cannot be subclassed, its class can.)
     """
 
+    llm_client: Any  # set by veRL's constructor
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.budget = FailureBudget.of(self.config)
+        self.llm_client = without_the_balancer(self.llm_client, self.config)
         play_tool_agent_by_the_template()
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:

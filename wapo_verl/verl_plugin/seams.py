@@ -209,6 +209,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "AgentLoopMetrics",
             "AgentLoopOutput",
             "AgentLoopWorker.config",
+            "AgentLoopWorker.llm_client",
             "AgentLoopWorker.rollout_config",
             "AgentLoopWorker.tokenizer",
             "ToolListWrap",
@@ -274,7 +275,13 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         ),
         *_of(
             "verl.workers.rollout.llm_server",
+            "LLMServerClient",
+            "LLMServerClient._load_balancer",
+            "LLMServerClient.config",
             replaced=[
+                "LLMServerClient.__init__(self, config, load_balancer_handle=, **kwargs)",
+                "LLMServerClient._acquire_server(self, request_id, **extra)",
+                "LLMServerClient._release_server(self, server_id, request_id=)",
                 "LLMServerClient.generate(self, request_id, prompt_ids, sampling_params, image_data=, video_data=, "
                 "audio_data=, mm_processor_kwargs=, **kwargs)",
             ],
