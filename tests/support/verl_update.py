@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis import settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
+from wapo_verl.algorithms.objective import ACTOR
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.planned_loss import PlannedLoss
 from wapo_verl.engine.step_plan import StepPlan
@@ -107,6 +109,19 @@ def advantages_from_keys(
     return spread(values, mask, torch.float64)
 
 
+def actor_config(name: str, low: float, high: float) -> Any:
+    """The algorithm's own actor settings, as veRL's dataclass, with these clips."""
+    from verl.workers.config import FSDPActorConfig, PolicyLossConfig
+
+    found = ALGORITHMS[name]
+    actor = {k.removeprefix(f"{ACTOR}."): v for k, v in found.defaults.items() if k.startswith(f"{ACTOR}.")}
+    policy = {k.removeprefix("policy_loss."): actor.pop(k) for k in list(actor) if k.startswith("policy_loss.")}
+    actor |= {"clip_ratio_low": low, "clip_ratio_high": high}
+    if name == "wapo":  # whose loss and L are functions of the run's configuration
+        policy["loss_mode"], actor["loss_scale_factor"] = "wapo", 64
+    return FSDPActorConfig(rollout_n=2, ppo_micro_batch_size_per_gpu=1, policy_loss=PolicyLossConfig(**policy), **actor)
+
+
 def micro_batch_loss(
     rows: list[Row],
     leaves: list[torch.Tensor],
@@ -129,11 +144,12 @@ def micro_batch_loss(
     def nested(values: list[torch.Tensor]) -> torch.Tensor:
         return torch.nested.as_nested_tensor(values, layout=torch.jagged)
 
+    device = leaves[0].device
     data = TensorDict(
         {
-            "prompts": nested([torch.zeros(row.prompt, dtype=torch.int64) for row in rows]),
-            "responses": nested([torch.zeros(len(row.mask), dtype=torch.int64) for row in rows]),
-            "response_mask": nested([torch.tensor(row.mask) for row in rows]),
+            "prompts": nested([torch.zeros(row.prompt, dtype=torch.int64, device=device) for row in rows]),
+            "responses": nested([torch.zeros(len(row.mask), dtype=torch.int64, device=device) for row in rows]),
+            "response_mask": nested([torch.tensor(row.mask, device=device) for row in rows]),
             "old_log_probs": nested(old),
             "advantages": nested([values[: len(row.mask)] for row, values in zip(rows, advantages, strict=True)]),
         },

@@ -13,6 +13,7 @@ from support.verl_update import (
     QUICK,
     Row,
     Split,
+    actor_config,
     advantages_from_keys,
     batches,
     drawn_log_probs,
@@ -21,7 +22,6 @@ from support.verl_update import (
 )
 
 from wapo_verl.algorithms import ALGORITHMS
-from wapo_verl.algorithms.objective import ACTOR
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.taxonomy.bins import bin_weights
 from wapo_verl.verl_plugin.algorithms import register_all
@@ -40,19 +40,6 @@ Tokens = Callable[[int], list[tuple[torch.Tensor, torch.Tensor]]]
 @pytest.fixture(scope="module", autouse=True)
 def verl() -> None:
     register_all()
-
-
-def actor_config(name: str, low: float, high: float) -> Any:
-    """The algorithm's own actor settings, as veRL's dataclass, with these clips."""
-    from verl.workers.config import FSDPActorConfig, PolicyLossConfig
-
-    found = ALGORITHMS[name]
-    actor = {k.removeprefix(f"{ACTOR}."): v for k, v in found.defaults.items() if k.startswith(f"{ACTOR}.")}
-    policy = {k.removeprefix("policy_loss."): actor.pop(k) for k in list(actor) if k.startswith("policy_loss.")}
-    actor |= {"clip_ratio_low": low, "clip_ratio_high": high}
-    if name == "wapo":  # whose loss and L are functions of the run's configuration
-        policy["loss_mode"], actor["loss_scale_factor"] = "wapo", 64
-    return FSDPActorConfig(rollout_n=2, ppo_micro_batch_size_per_gpu=1, policy_loss=PolicyLossConfig(**policy), **actor)
 
 
 def grouped(rows: list[Row]) -> dict[str, dict[int, Completion]]:
