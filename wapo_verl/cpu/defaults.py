@@ -5,13 +5,20 @@ log-probs are the actor's; FSDP2, since FSDP1 refuses CPU modules; no kernels th
 mixed precision has to be named: without it veRL computes in bfloat16 whatever the weights' dtype.
 """
 
+import json
+import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Default
 from wapo_verl.cpu.where import NAME, PLATFORM_VARIABLE, joined_cluster
+
+
+LEAST_BUCKET_MEGABYTES, VERL_BUCKET_MEGABYTES = 16, 2048
+"""Shared memory in which weights go to vLLM, in 2^20 bytes: for tiny models, and veRL's own default."""
 
 
 def threads_per_process() -> int:
@@ -31,6 +38,19 @@ def _devices(config: DictConfig) -> int:
 def _is_separate(config: DictConfig) -> bool:
     """Tell whether trainer and rollout have devices of their own, in veRL's trainer or in ours."""
     return str(OmegaConf.select(config, "trainer.v1.trainer_mode")).endswith("separate_async")
+
+
+def _bucket_megabytes(config: DictConfig) -> int:
+    """Return a bucket that holds the largest weight, the embedding in float32: a CPU's veRL cuts no weight in two.
+
+    A model that is no folder here, such as one on the hub, gets veRL's own size.
+    """
+    file = Path(str(config.actor_rollout_ref.model.path)).expanduser() / "config.json"
+    sizes = json.loads(file.read_text()) if file.is_file() else {}
+    sizes = sizes.get("text_config", sizes)
+    if not {"vocab_size", "hidden_size"} <= sizes.keys():
+        return VERL_BUCKET_MEGABYTES
+    return max(LEAST_BUCKET_MEGABYTES, math.ceil(sizes["vocab_size"] * sizes["hidden_size"] * 4 / 2**20))
 
 
 _ROLLOUT = "actor_rollout_ref.rollout"
@@ -68,7 +88,7 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     # vLLM takes a seeded request's random number back where it has read a part of the prompt alone; on a CPU it cannot.
     f"{_ROLLOUT}.enable_chunked_prefill": False,
     f"{_ROLLOUT}.enable_sleep_mode": False,
-    f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 16,
+    f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": _bucket_megabytes,
     f"{_ROLLOUT}.agent.num_workers": 1,
     f"{_ROLLOUT}.engine_kwargs.vllm.worker_extension_cls": "wapo_verl.cpu.vllm_worker.CPUWorkerExtension",
     # By its name: for "uni" vLLM's CPU platform takes "mp", one more process, since it wants to set its threads.
