@@ -21,9 +21,9 @@ class SmolLM2Settings(RunSettings):
     max_response_tokens: int = 10
     prompts_per_step: int = 8
     group_size: int = 8
-    micro_batch_rows: int = 16
+    micro_batch_rows: int = 8
     learning_rate: float = 2e-5
     warm_up_steps: int = 2
     steps: int = 30
-    validate_every: int = 15
+    validate_every: int = 10
     validation_questions: int = 240
