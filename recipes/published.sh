@@ -40,7 +40,7 @@ LOGGER="${LOGGER:-[console,wandb,tensorboard]}"
 
 OBJECTIVE=()
 case "$ADV_ESTIMATOR" in
-    wapo | grpo_ref | dr_grpo | dapo | dr_dapo | gspo_ref | raft | raft_pp | cpgd) ;;
+    wapo | grpo_ref | dr_grpo | dapo | dr_dapo | gspo_ref | raft | raft_pp | cpgd | psr | nsr | w_reinforce | topr | asymre) ;;
     grpo)
         OBJECTIVE=(
             actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean
@@ -51,7 +51,7 @@ case "$ADV_ESTIMATOR" in
         ;;
     *)
         stop "ADV_ESTIMATOR=$ADV_ESTIMATOR has no recipe: choose wapo, grpo_ref, dapo, gspo_ref, raft_pp, cpgd, dr_grpo," \
-            "dr_dapo, raft or grpo"
+            "dr_dapo, raft, psr, nsr, w_reinforce, topr, asymre or grpo"
         ;;
 esac
 

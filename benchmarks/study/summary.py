@@ -13,7 +13,22 @@ from benchmarks.study.records import ENTROPY, HELD_OUT, REWARD, Record
 LEARNED = 0.8
 """The training exact match, averaged over three steps, whose first step is reported."""
 
-ORDER = ("wapo", "grpo_ref", "dr_grpo", "dapo", "dr_dapo", "gspo_ref", "cpgd", "raft", "raft_pp")
+ORDER = (
+    "wapo",
+    "grpo_ref",
+    "dr_grpo",
+    "dapo",
+    "dr_dapo",
+    "gspo_ref",
+    "cpgd",
+    "raft",
+    "raft_pp",
+    "psr",
+    "nsr",
+    "w_reinforce",
+    "topr",
+    "asymre",
+)
 """How tables and legends list the algorithms; others follow by the alphabet."""
 
 

@@ -1,7 +1,7 @@
 """Policy-gradient algorithms as pure functions on tensors. This package needs torch alone.
 
 `ALGORITHMS` is the table of all of them. An algorithm with parts of its own (`wapo`, `cpgd`) is a file; a baseline that
-consists of shared parts is a row of the table in `baselines`. To add one, write it and name it here.
+consists of shared parts is a row of the table in `baselines` or `polarity`. To add one, write it and name it here.
 `wapo_verl.verl_plugin.algorithms` registers the algorithms with veRL.
 
 Examples:
@@ -21,6 +21,7 @@ from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Conflict, Defa
 from wapo_verl.algorithms.baselines import BASELINES
 from wapo_verl.algorithms.batch import Batch
 from wapo_verl.algorithms.cpgd import CPGD
+from wapo_verl.algorithms.polarity import POLARITY
 from wapo_verl.algorithms.wapo import WAPO
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
     "own_losses",
 ]
 
-ALGORITHMS: Mapping[str, Algorithm] = {each.name: each for each in (WAPO, CPGD, *BASELINES)}
+ALGORITHMS: Mapping[str, Algorithm] = {each.name: each for each in (WAPO, CPGD, *BASELINES, *POLARITY)}
 """Name as `algorithm.adv_estimator` -> the algorithm. Every other name is veRL's own, or unknown."""
 
 

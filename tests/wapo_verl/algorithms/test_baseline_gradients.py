@@ -21,7 +21,7 @@ from support.verl_update import (
     verl_gradient,
 )
 
-from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.taxonomy.bins import bin_weights
 from wapo_verl.verl_plugin.algorithms import register_all
@@ -105,6 +105,10 @@ def by_the_longest(lengths: Lengths, rewards: Rewards) -> Weight:
     return lambda group, member: 1 / (count * longest)
 
 
+def above_a_lowered_mean(rewards: list[float]) -> list[float]:
+    return [value + 0.1 for value in centred(rewards)]
+
+
 FORMULAS = {
     "grpo_ref": (standardised, clipped, per_completion),
     "dr_grpo": (centred, clipped, by_the_longest),
@@ -112,6 +116,7 @@ FORMULAS = {
     "dr_dapo": (centred, clipped, per_group),
     "raft": (chosen, likelihood, per_positive_completion),
     "raft_pp": (positive, upper_clipped, per_positive_completion),
+    "asymre": (above_a_lowered_mean, likelihood, by_the_longest),
 }
 
 
@@ -187,6 +192,43 @@ def cpgd_loss(rows: list[Row], split: Split, tokens: Tokens, low: float, high: f
     return loss
 
 
+POLARITIES: dict[str, Callable[[float], float]] = {
+    "psr": lambda share: share,
+    "nsr": lambda share: share - 1,
+    "w_reinforce": lambda share: 0.1 * share + share - 1,
+}
+
+
+def polarity_loss(name: str, rows: list[Row], split: Split, tokens: Tokens, low: float, high: float) -> torch.Tensor:
+    """Each mini-batch's mean over tokens of PPO's clipped loss, the advantage a function of the reward alone."""
+    advantage_of: dict[int, float] = {}
+    for group in grouped(rows).values():
+        for completion in group.values():
+            advantage_of |= dict.fromkeys(completion, POLARITIES[name](reward(rows, completion)))
+    loss = torch.zeros((), dtype=torch.float64)
+    for members in mini_batches(rows, split):
+        total = sum(len(tokens(number)) for number in members)
+        for number in members:
+            for new, before in tokens(number):
+                loss = loss + clipped(new, before, advantage_of.get(number, 0.0), low, high) / total
+    return loss
+
+
+def topr_loss(rows: list[Row], tokens: Tokens) -> torch.Tensor:
+    """Minus the sum of w (2 r - 1) log p(row), w the row's ratio cut at 1 where r < 1/2, over N * the longest."""
+    groups = [list(group.values()) for group in grouped(rows).values()]
+    lengths = [[sum(len(tokens(n)) for n in completion) for completion in group] for group in groups]
+    scale = by_the_longest(lengths, [])(0, 0) if any(map(any, lengths)) else 0.0
+    loss = torch.zeros((), dtype=torch.float64)
+    for completion in [each for group in groups for each in group]:
+        advantage = 2 * reward(rows, completion) - 1
+        for pairs in [tokens(number) for number in completion if tokens(number)]:
+            new, before = (torch.stack(column).sum() for column in zip(*pairs, strict=True))
+            taper = min(math.exp(float(new.detach() - before)), 1.0) if advantage < 0 else 1.0
+            loss = loss - scale * taper * advantage * new
+    return loss
+
+
 def held_to(
     name: str,
     drawn: tuple[list[Row], Split],
@@ -239,6 +281,35 @@ def test_gspo_has_one_ratio_a_completion(drawn: tuple[list[Row], Split], seed: i
             count_of(rows, split) * gspo_loss(rows, tokens, *clips)
         )
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(POLARITIES))
+def test_right_and_wrong_answers_have_weights_of_their_own(name: str) -> None:
+    @QUICK
+    @given(drawn=batches(2), seed=st.integers(0, 2**31), clips=CLIPS)
+    def check(drawn: tuple[list[Row], Split], seed: int, clips: tuple[float, float]) -> None:
+        held_to(
+            name, drawn, seed, clips, lambda rows, split, tokens: polarity_loss(name, rows, split, tokens, *clips)
+        )  # fmt: skip
+
+    check()
+
+
+@QUICK
+@given(drawn=batches(2), seed=st.integers(0, 2**31))
+def test_topr_tapers_wrong_answers_by_the_ratio_of_the_row(drawn: tuple[list[Row], Split], seed: int) -> None:
+    held_to(
+        "topr", drawn, seed, (0.2, 0.2),
+        lambda rows, split, tokens: count_of(rows, split) * topr_loss(rows, tokens),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*sorted(POLARITIES), "topr"])
+@pytest.mark.parametrize("wrong", [-0.5, 1.5])
+def test_a_reward_that_is_no_share_of_a_right_answer_is_refused(name: str, wrong: float) -> None:
+    batch = Batch(rewards=torch.tensor([1.0, wrong]), group_ids=torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=rf"has the reward {wrong}: .* must be between 0 and 1; scale it"):
+        ALGORITHMS[name].advantages(batch, {})
 
 
 @pytest.mark.parametrize("weight", ["std", "clip_filter", "clip_filter_by_groups", "equal"])
@@ -341,4 +412,6 @@ def test_kept_tokens_share_a_completions_weight(name: str, bins: bool) -> None:
 
 
 def test_every_algorithm_is_held_to_a_formula() -> None:
-    assert set(ALGORITHMS) == {*FORMULAS, "gspo_ref", "cpgd", "wapo"}, "add the new one's formula here"
+    assert set(ALGORITHMS) == {*FORMULAS, *POLARITIES, "topr", "gspo_ref", "cpgd", "wapo"}, (
+        "add the new one's formula here"
+    )

@@ -36,7 +36,7 @@ def test_the_table_holds_ours_by_name() -> None:
 
 def test_of_our_losses_only_cpgds_acts_without_an_advantage() -> None:
     assert own_losses(acts_without_advantage=True) == {"cpgd"}
-    assert own_losses(acts_without_advantage=False) == {"wapo", "wapo_truncated", "wapo_reinforce"}
+    assert own_losses(acts_without_advantage=False) == {"wapo", "wapo_truncated", "wapo_reinforce", "topr"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

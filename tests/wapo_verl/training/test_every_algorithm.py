@@ -1,4 +1,4 @@
-"""Slow: every algorithm trains miniwiki in veRL for ten steps, off policy, with Ray, FSDP2 and vLLM, and learns.
+"""Slow: every algorithm trains miniwiki in veRL for six steps, off policy, with Ray, FSDP2 and vLLM, and learns.
 
 One run for all of them (`support.relay_trainer`), each from the same warm-started weights with its own settings.
 """
@@ -27,7 +27,7 @@ from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.settings import run as run_settings
 
 NAMES = sorted(ALGORITHMS)
-STEPS = 10
+STEPS = 6
 PROMPTS = 8
 CONFIG = str(Path(verl.trainer.__file__).parent / "config")
 
@@ -89,9 +89,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory, warm_model: Path) -> dict[st
 
 
 def rise(steps: list[dict[str, Any]]) -> float:
-    """How much more reward the last four steps had than the first two."""
+    """How much more reward the last three steps had than the first two."""
     scores = [step["critic/score/mean"] for step in steps]
-    return statistics.fmean(scores[-4:]) - statistics.fmean(scores[:2])
+    return statistics.fmean(scores[-3:]) - statistics.fmean(scores[:2])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +108,7 @@ def test_it_trains(name: str, steps: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def test_together_they_learn(steps: dict[str, list[dict[str, Any]]]) -> None:
-    assert statistics.fmean(rise(steps[name]) for name in NAMES) > 0.05
+    assert statistics.fmean(rise(steps[name]) for name in NAMES) > 0.03
 
 
 def test_each_starts_from_the_same_weights(steps: dict[str, list[dict[str, Any]]]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.algorithms.objective import ACTOR
 from wapo_verl.environments.failures import REASONS
 from wapo_verl.evaluation.verl_dumps import read_dump
 from wapo_verl.rollout.failures import FAILURE, MESSAGE, FailureBudget
@@ -53,7 +54,7 @@ def asked(rows: Rows, name: str, **options: str) -> tuple[dict[str, float], dict
     found, mask = ALGORITHMS[name], torch.tensor([[int(FAILURE not in tag)] * 2 for tag in rows.tags])
     given = found.default_options() | options
     values, metrics = advantages(rows, mask, [False] * len(mask), found, given, with_losers=True)
-    if name != "cpgd":  # its average is over the tokens of a mini-batch
+    if found.defaults[f"{ACTOR}.loss_agg_mode"] != "token-mean":  # which divides by the tokens of a mini-batch
         values = values / len(mask)
     return dict(zip(rows.keys, values.tolist(), strict=True)), metrics
 
