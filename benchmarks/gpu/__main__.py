@@ -6,6 +6,7 @@ python -m benchmarks.gpu [PIECE ...] [--device cpu --small]
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,7 @@ def main(
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     small: Annotated[bool, typer.Option("--small", help="Sizes that show the code's path alone.")] = False,
     minutes: Annotated[float, typer.Option(help="For all pieces together.")] = 8.0,
+    patience: Annotated[float, typer.Option(help="Times each piece's limit; more than 1 for a slow machine.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Folder for logs and files.")] = Path("runs/gpu"),
     write: Annotated[Path | None, typer.Option(help="The page; by default benchmarks/gpu.md, on a GPU alone.")] = None,
 ) -> None:
@@ -43,7 +45,7 @@ def main(
     setting.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]])
     end = time.monotonic() + 60 * minutes
-    for piece in pieces:
+    for piece in (replace(each, limit=patience * each.limit) for each in pieces):
         console.print(
             f"{piece.name}: at most {piece.limit:.0f} s, output in {setting.out / piece.name}.log", highlight=False
         )
