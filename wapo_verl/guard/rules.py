@@ -6,9 +6,12 @@
 | `entropy_floor`, `entropy_ceiling` | the entropy is below, above its multiple of the run's own start |
 | `reward_fall` | the smoothed reward is further below its best than both margins allow |
 | `reward_constant` | every completion has the same reward: none beats another, so nothing is learned any more |
+| `no_winner` | within no group do rewards differ, though they differ between groups |
 | `length_floor`, `length_ceiling` | the mean response length is below, above its multiple of the run's own start |
 | `repetition` | completions repeat their own n-grams more than at the start, by the margin |
 | `answer_fall` | the smoothed answer rate is further below its best than the margin |
+| `search_floor` | episodes search less than the floor's multiple of the run's own start |
+| `mismatch` | the gap between rollout and actor is above its multiple of the start's, and above the least that counts |
 | `grad_norm` | the gradient norm is above its multiple of its running median, or of the start's where that is larger |
 
 A rule alarms when its condition held for its patience of steps in a row. A step without the rule's metric says nothing:
@@ -30,6 +33,9 @@ GRAD_NORM = "actor/grad_norm"
 LENGTH = "response_length/mean"
 ANSWERS = "episode/answer_rate"
 REPETITION = "episode/repetition_rate"
+SEARCHES = "episode/searches/mean"
+WITH_WINNER = "group/with_winner"
+MISMATCH = "training/rollout_probs_diff_mean"
 
 MUST_BE_FINITE = ("actor/", "critic/score/", "response_length/", "episode/", "group/")
 """How the metrics' names begin that `not_finite` reads. A correlation elsewhere may be NaN in a good run."""
@@ -167,6 +173,27 @@ def repetition(look: Look) -> Breach | None:
     return Breach(look.value, limit, words)
 
 
+def no_winner(look: Look) -> Breach | None:
+    """Find a step whose groups have no winner; where all rewards are the same `reward_constant` judges it."""
+    least, most = look.metrics.get(LEAST_REWARD), look.metrics.get(MOST_REWARD)
+    all_the_same = least is not None and least == most
+    if look.value > 0 or all_the_same:
+        return None
+    return Breach(look.value, 0.0, "no group has a winner, so nothing can be learned")
+
+
+def mismatch(look: Look) -> Breach | None:
+    """Find a gap between the probabilities of rollout and actor far above the start's."""
+    start = look.track.start(look.thresholds)
+    if start is None:
+        return None
+    limit = max(look.thresholds.mismatch_factor * start, look.thresholds.mismatch_least)
+    if look.value <= limit:
+        return None
+    words = f"the rollout's probabilities are {look.value:.4g} from the actor's, at the start it was {start:.4g}"
+    return Breach(look.value, limit, words)
+
+
 def grad_norm(look: Look) -> Breach | None:
     """Find a gradient norm far above the usual; a run near its optimum has tiny ones, so the start's counts as well."""
     before = look.track.recent[:-1][-look.thresholds.grad_norm_window :]
@@ -185,9 +212,12 @@ RULES: tuple[Rule, ...] = (
     Rule("entropy_ceiling", ENTROPY, _above_start("the entropy", lambda t: t.entropy_ceiling)),
     Rule("reward_fall", REWARD, _fall("the reward", reward_margin)),
     Rule("reward_constant", REWARD, reward_constant, lambda t: t.constant_reward_steps),
+    Rule("no_winner", WITH_WINNER, no_winner, lambda t: t.no_winner_steps),
     Rule("length_floor", LENGTH, _below_start("the response length", lambda t: t.length_floor)),
     Rule("length_ceiling", LENGTH, _above_start("the response length", lambda t: t.length_ceiling)),
     Rule("repetition", REPETITION, repetition),
     Rule("answer_fall", ANSWERS, _fall("the answer rate", lambda t, best: t.answer_fall)),
+    Rule("search_floor", SEARCHES, _below_start("the number of searches of an episode", lambda t: t.search_floor)),
+    Rule("mismatch", MISMATCH, mismatch),
     Rule("grad_norm", GRAD_NORM, grad_norm),
 )

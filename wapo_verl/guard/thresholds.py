@@ -27,6 +27,11 @@ class Thresholds(BaseModel):
         repetition_rise: how far the repetition rate may be above the start's, a share of n-grams.
         grad_norm_factor: multiple of the running median gradient norm, or of the start's where that is larger.
         grad_norm_window: steps of the running median, the present one not among them.
+        search_floor: multiple of the start's mean number of searches of an episode.
+        mismatch_factor: multiple of the start's mean gap between the probabilities of rollout and actor.
+        mismatch_least: gap, a difference of probabilities, up to which no multiple counts: between engines that agree
+            to rounding it is 1e-7, and ten times that is nothing.
+        no_winner_steps: steps in a row without a winner in any group; in place of `patience`.
         constant_reward_steps: steps in a row whose completions all have one reward; in place of `patience`.
         not_finite_steps: steps in a row with a number that is not finite; in place of `patience`.
     """
@@ -46,6 +51,10 @@ class Thresholds(BaseModel):
     repetition_rise: Amount = 0.2
     grad_norm_factor: Amount = 20.0
     grad_norm_window: Steps = 20
+    search_floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    mismatch_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 10.0
+    mismatch_least: Amount = 0.02
+    no_winner_steps: Steps = 5
     constant_reward_steps: Steps = 8
     not_finite_steps: Steps = 2
 

@@ -19,14 +19,17 @@ from wapo_verl.guard.rules import (
     GRAD_NORM,
     LEAST_REWARD,
     LENGTH,
+    MISMATCH,
     MOST_REWARD,
     REPETITION,
     REWARD,
     RULES,
+    SEARCHES,
+    WITH_WINNER,
 )
 from wapo_verl.guard.thresholds import Thresholds
 
-QUICK = Thresholds(baseline_steps=2, patience=2, smoothing_steps=1, constant_reward_steps=3)
+QUICK = Thresholds(baseline_steps=2, patience=2, smoothing_steps=1, constant_reward_steps=3, no_winner_steps=2)
 
 
 def play(values: Iterable[Mapping[str, float]], thresholds: Thresholds = QUICK) -> dict[str, int]:
@@ -52,6 +55,9 @@ def of(metric: str, *values: float) -> list[dict[str, float]]:
         ("length_ceiling", LENGTH, 2.9, 3.1),
         ("repetition", REPETITION, 1.19, 1.21),
         ("answer_fall", ANSWERS, 0.76, 0.74),
+        ("search_floor", SEARCHES, 0.11, 0.09),
+        ("mismatch", MISMATCH, 9.9, 10.1),
+        ("no_winner", WITH_WINNER, 1.0, 0.0),
         ("grad_norm", GRAD_NORM, 19.0, 21.0),
     ],
 )
@@ -64,6 +70,7 @@ def test_a_rule_alarms_beyond_its_limit_and_only_there(rule: str, metric: str, g
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
 def test_one_noisy_step_does_not_alarm(rule: str) -> None:
     bad = {ENTROPY: 0.0, REWARD: 0.0, LENGTH: 0.0, REPETITION: 9.0, ANSWERS: 0.0, GRAD_NORM: math.nan}
+    bad |= {SEARCHES: 0.0, WITH_WINNER: 0.0, MISMATCH: 99.0}
     plain = dict.fromkeys(bad, 1.0)
     assert rule not in play([plain, plain, plain, bad, plain, bad, plain])
 
@@ -92,6 +99,20 @@ def test_a_solved_task_is_no_collapse_and_a_fallen_one_is() -> None:
     assert play(rewards(*start, *solved)) == {}
     assert play(rewards(*start, *solved, *[(0.9, 0.9, 0.9)] * 3)) == {"reward_constant": 15}
     assert play(rewards(*[(-1.0, -0.5, 0.0)] * 3, *[(0.0, 0.0, 0.0)] * 3)) == {"reward_constant": 6}
+
+
+def test_groups_without_a_winner_alarm_unless_all_rewards_are_the_same() -> None:
+    assert play([{WITH_WINNER: 0.0, LEAST_REWARD: 0.0, MOST_REWARD: 1.0}] * 2) == {"no_winner": 2}
+    assert play([{WITH_WINNER: 0.0, LEAST_REWARD: 1.0, MOST_REWARD: 1.0}] * 9) == {}
+
+
+def test_engines_that_agree_to_rounding_have_no_mismatch() -> None:
+    assert play(of(MISMATCH, 1e-7, 1e-7, 1e-7, 0.019, 0.019)) == {}
+    assert play(of(MISMATCH, 1e-7, 1e-7, 1e-7, 0.021, 0.021)) == {"mismatch": 5}
+
+
+def test_a_run_that_never_searched_cannot_stop() -> None:
+    assert play(of(SEARCHES, *[0.0] * 9)) == {}
 
 
 def test_both_reward_margins_must_be_passed() -> None:
