@@ -16,6 +16,8 @@ PIECES = (
     _piece("winners", 60, "updates of the winners alone move the weights as the full batch's"),
     _piece("quickstart", 120, "the sync trainer, Ray, FSDP2 and vLLM: ten steps of the quickstart, with the taxonomy"),
     _piece("checkpoints", 150, "the guard's rollback and stop, checkpoints, and a resumed run"),
+    _piece("timings", 90, "what an update of 1.5B weights takes: with the taxonomy, and by the share of winners"),
+    _piece("rollout", 90, "tokens a second of vLLM with 1.5B weights, with searches between turns and without"),
     _piece("smollm2", 100, "a pretrained model: ten steps of examples/smollm2"),
     _piece("asynchronous", 90, "the asynchronous modes that fit on the cards that are there"),
 )

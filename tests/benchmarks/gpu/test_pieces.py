@@ -13,7 +13,7 @@ NAMES = {piece.name: piece for piece in PIECES}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["algorithms", "engine", "winners"])
+@pytest.mark.parametrize("name", ["algorithms", "engine", "winners", "timings"])
 def test_a_piece_runs_on_a_cpu(name: str, tmp_path: Path) -> None:
     patient = replace(NAMES[name], limit=600)  # its limit is a GPU's
     outcome = run_piece(patient, Setting("cpu", True, tmp_path), 600)
