@@ -55,7 +55,8 @@ def main(
             wanted = lacking(needed, target.image)
             print(f"{len(needed)} packages are needed, {len(wanted)} of them lack; they are fetched", flush=True)
             download(wanted, target, wheels)
-            parts = pack(wheels, out, size(part))
+            relied_on = {name: version for name, version in needed.items() if name not in wanted}
+            parts = pack(wheels, out, size(part), relied_on)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

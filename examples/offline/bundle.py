@@ -152,8 +152,18 @@ def _fits(wheel: str, target: Target) -> bool:
     return abi in ("none", "abi3") or f"cp{target.python.replace('.', '')}" in python.split(".")
 
 
-def pack(wheels: Path, out: Path, part: int) -> list[Path]:
-    """Write the wheels as one archive, cut into parts of at most `part` bytes, with their hashes and the installer."""
+def pack(wheels: Path, out: Path, part: int, relied_on: Mapping[str, str]) -> list[Path]:
+    """Write the wheels as one archive, cut into parts, with their hashes and the installer.
+
+    Args:
+        wheels: the folder of the wheels.
+        out: the folder for the bundle.
+        part: the size of a part in bytes; the last one may be smaller.
+        relied_on: name -> version of what the image has and the bundle needs.
+
+    Returns:
+        The parts.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob(f"{NAME}.*"):
         old.unlink()
@@ -164,6 +174,7 @@ def pack(wheels: Path, out: Path, part: int) -> list[Path]:
     parts = cutter.close()
     sums = "".join(f"{digest}  {file.name}\n" for file, digest in parts.items())
     (out / install.SUMS).write_text(sums)
+    (out / install.RELIED_ON).write_text("".join(f"{name}=={version}\n" for name, version in relied_on.items()))
     shutil.copy(Path(install.__file__), out / "install.py")
     return list(parts)
 

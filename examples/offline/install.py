@@ -22,6 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
+RELIED_ON = "on_the_machine.txt"
+"""What the bundle leaves to the machine, as name==version."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,19 +53,24 @@ def install(bundle: Path, into: Path) -> list[str]:
         into: the folder for the packages.
 
     Raises:
-        ValueError: where a part is missing or damaged, or pip fails.
+        ValueError: where a part is missing or damaged, the machine lacks what the bundle leaves to it, or pip fails.
     """
     parts = whole_parts(bundle)
+    if lacking := [pin for pin in (bundle / RELIED_ON).read_text().split() if not is_there(*pin.split("=="))]:
+        raise ValueError(
+            f"this machine lacks {', '.join(lacking)}, which the bundle's image file named: make the bundle with what "
+            f"`{sys.executable} -m pip freeze` writes here"
+        )
     with tempfile.TemporaryDirectory(dir=bundle) as folder:
         with tarfile.open(fileobj=io.BufferedReader(Joined(parts)), mode="r|") as archive:
             archive.extractall(folder, filter="data")
-        lacking = [wheel for wheel in sorted(Path(folder).glob("*.whl")) if not is_there(wheel)]
+        new = [wheel for wheel in sorted(Path(folder).glob("*.whl")) if not is_there(*wheel.name.split("-")[:2])]
         command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-compile", "--quiet"]
-        command += ["--disable-pip-version-check", "--upgrade", "--target", str(into), *map(str, lacking)]
-        if lacking and subprocess.run(command, check=False).returncode:
+        command += ["--disable-pip-version-check", "--upgrade", "--target", str(into), *map(str, new)]
+        if new and subprocess.run(command, check=False).returncode:
             raise ValueError("pip could not install the wheels; its reason stands above")
     compileall.compile_dir(into, quiet=2, workers=0)  # by all cores; else every process of a first run does it again
-    return [wheel.name for wheel in lacking]
+    return [wheel.name for wheel in new]
 
 
 def whole_parts(bundle: Path) -> list[Path]:
@@ -91,9 +98,8 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def is_there(wheel: Path) -> bool:
-    """Tell whether the package of a wheel is installed in the wheel's version, as far as its public part goes."""
-    name, number = wheel.name.split("-")[:2]
+def is_there(name: str, number: str) -> bool:
+    """Tell whether a package is installed in a version, as far as the version's public part goes."""
     try:
         return version(name).partition("+")[0] == number.partition("+")[0]
     except PackageNotFoundError:

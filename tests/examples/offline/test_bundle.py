@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def run_installer(out: Path, *arguments: str, python: Path | None = None) -> sub
 
 
 def test_parts_have_the_size_and_are_the_archive(wheels: Path, tmp_path: Path) -> None:
-    parts = pack(wheels, tmp_path / "out", 3000)
+    parts = pack(wheels, tmp_path / "out", 3000, {})
     sizes = [part.stat().st_size for part in parts]
     assert len(parts) > 3
     assert set(sizes[:-1]) == {3000}
@@ -52,14 +53,14 @@ def test_parts_have_the_size_and_are_the_archive(wheels: Path, tmp_path: Path) -
 
 
 def test_parts_of_an_earlier_bundle_go(wheels: Path, tmp_path: Path) -> None:
-    many = pack(wheels, tmp_path / "out", 3000)
-    (one,) = pack(wheels, tmp_path / "out", 10**6)
+    many = pack(wheels, tmp_path / "out", 3000, {})
+    (one,) = pack(wheels, tmp_path / "out", 10**6, {})
     assert [part for part in many if part.exists()] == [one]
 
 
 def test_missing_and_damaged_parts_are_all_named_before_anything_is_written(wheels: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    parts = pack(wheels, out, 3000)
+    parts = pack(wheels, out, 3000, {})
     parts[0].unlink()
     parts[1].write_bytes(parts[1].read_bytes()[:-1] + b"!")
     parts[2].write_bytes(parts[2].read_bytes()[:-1])
@@ -72,7 +73,7 @@ def test_missing_and_damaged_parts_are_all_named_before_anything_is_written(whee
 
 
 def test_what_the_machine_has_in_that_version_is_not_installed(wheels: Path, tmp_path: Path) -> None:
-    pack(wheels, tmp_path / "out", 3000)
+    pack(wheels, tmp_path / "out", 3000, {})
     machine = tmp_path / "machine"
     with_one = wheels / "one-1.0-py3-none-any.whl"
     shutil.unpack_archive(with_one, machine, "zip")
@@ -80,8 +81,16 @@ def test_what_the_machine_has_in_that_version_is_not_installed(wheels: Path, tmp
     (machine / "two-0.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: two\nVersion: 0.9\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(machine))
-        there = {wheel.name.split("-")[0]: install.is_there(wheel) for wheel in wheels.iterdir()}
+        there = {name: install.is_there(name, "1.0") for name in ("one", "two", "three")}
     assert there == {"one": True, "two": False, "three": False}
+
+
+def test_a_machine_that_lacks_what_the_image_file_named_is_refused(wheels: Path, tmp_path: Path) -> None:
+    pack(wheels, tmp_path / "out", 3000, {"packaging": version("packaging"), "no-such-package": "1.0"})
+    done = run_installer(tmp_path / "out", "--into", str(tmp_path / "site"))
+    assert done.returncode == 1
+    assert "this machine lacks no-such-package==1.0, which the bundle's image file named" in done.stderr
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_damaged_image_file_says_what_to_do(tmp_path: Path) -> None:
@@ -117,8 +126,8 @@ def test_from_an_index_to_a_command_on_the_machine(tmp_path: Path, monkeypatch: 
     add_wheel(index, "torch", "2.11.0", {"torch.py": ""}, ("nvidia-blas==1",))
     add_wheel(index, "app", "1.0", {"app.py": "import helper, old_parser\nprint('app with helper', helper.VERSION)\n"},
               ("torch>=2", "helper>=1", "old-parser", "heavy"))  # fmt: skip
-    for version in ("1.0", "2.0"):
-        add_wheel(index, "helper", version, {"helper.py": f"VERSION = {version!r}\n"})
+    for number in ("1.0", "2.0"):
+        add_wheel(index, "helper", number, {"helper.py": f"VERSION = {number!r}\n"})
     add_wheel(index, "heavy", "1.0", {"heavy.py": ""})
     _add_source(index, tmp_path)
     ours = tmp_path / "ours"
@@ -145,7 +154,7 @@ def test_from_an_index_to_a_command_on_the_machine(tmp_path: Path, monkeypatch: 
         "old_parser",
         "ours",
     ]
-    pack(tmp_path / "wheels", tmp_path / "out", 1000)
+    pack(tmp_path / "wheels", tmp_path / "out", 1000, {"packaging": version("packaging")})
 
     machine = tmp_path / "machine"
     add_wheel(machine, "helper", "1.0", {"helper.py": "VERSION = '1.0'\n"})
