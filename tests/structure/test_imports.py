@@ -20,6 +20,7 @@ NOT_INSTALLED = ("examples", "benchmarks", "tests")
 ROOMS: dict[str, str] = {
     "cli": "the commands",
     "viewer": "shows records in a browser",
+    "estimate": "says what memory and time a run needs",
     "verl_plugin": "connects the rooms below it to veRL",
     "settings": "reads and decides a run's settings, with the models that lie beside each feature",
     "training": "the trainer: it obeys decisions",

@@ -12,6 +12,7 @@ import typer
 
 from wapo_verl.cli.check_env import check_env
 from wapo_verl.cli.compare import compare
+from wapo_verl.cli.estimate import estimate
 from wapo_verl.cli.evaluate import evaluate
 from wapo_verl.cli.new_env import new_env
 from wapo_verl.cli.rescore import rescore
@@ -88,5 +89,6 @@ app.command()(score)
 app.command()(new_env)
 app.command()(check_env)
 app.command()(try_env)
+app.command()(estimate)
 app.command()(view)
 app.command()(show)

@@ -1,0 +1,68 @@
+"""`wapo-verl estimate`: the run's own overrides, composed on veRL's real configuration."""
+
+import pytest
+from typer.testing import CliRunner
+
+from wapo_verl.cli.app import app
+from wapo_verl.estimate.run import compose, job_of
+
+RUN = (
+    "algorithm.adv_estimator=wapo",
+    "actor_rollout_ref.model.path=Qwen/Qwen2.5-1.5B",
+    "actor_rollout_ref.rollout.name=vllm",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size=1",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
+    "actor_rollout_ref.actor.strategy=fsdp2",
+    "data.train_batch_size=32",
+    "data.max_response_length=2048",
+    "trainer.n_gpus_per_node=2",
+    "trainer.total_training_steps=100",
+    "+wapo.trainer=true",
+)
+runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_the_runs_settings_arrive() -> None:
+    job = job_of(compose(RUN))
+    assert (job.devices, job.shards, job.tokens, job.completions) == (2, 2, 2 * 2560, 256)
+    assert (job.master, job.compute, job.rollout) == (4, 2, 2)
+    assert job.packed
+    assert job.entropy, "the algorithm's default"
+    assert job.extra_forwards == 0, "old log-probs are the rollout's own"
+
+
+def test_a_run_on_the_cpu_has_its_defaults() -> None:
+    job = job_of(compose([*RUN[:-3], "trainer.device=cpu"]))
+    assert (job.devices, job.compute, job.packed, job.checkpointing, job.utilization) == (1, 4, False, False, None)
+
+
+def test_verls_own_grpo_computes_old_log_probs() -> None:
+    job = job_of(compose(["algorithm.adv_estimator=grpo", *RUN[1:], "actor_rollout_ref.actor.use_kl_loss=True"]))
+    assert job.extra_forwards == 2
+
+
+def test_the_command_prints_and_says_what_does_not_fit() -> None:
+    done = runner.invoke(app, ["estimate", "--gpu", "h100", "--", *RUN])
+    assert done.exit_code == 0, done.output
+    assert "1,543.7 M weights" in done.output
+    assert "100 steps" in done.output
+    done = runner.invoke(app, ["estimate", "--gpu", "l4", "--", *RUN, "trainer.n_gpus_per_node=1"])
+    assert done.exit_code == 1
+    assert "an update needs" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gpu", "tpu"], "choose rtx4090"),
+        (["--", *RUN, "actor_rollout_ref.model.path=who/knows"], "config.json"),
+        (["--", *RUN, "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=null"], "use_dynamic_bsz"),
+        (["--", "data.nothing=1"], "nothing"),
+        (["--", *RUN, "actor_rollout_ref.actor.strategy=megatron"], "megatron"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], said: str) -> None:
+    done = runner.invoke(app, ["estimate", *arguments] if "--" in arguments else ["estimate", *arguments, "--", *RUN])
+    assert done.exit_code == 1
+    assert done.output.startswith("error: ")
+    assert said in done.output
