@@ -60,7 +60,7 @@ def _save_model(folder: Path, asked: argparse.Namespace) -> None:
         intermediate_size=asked.hidden * 10 // 3,
         num_hidden_layers=asked.layers,
         num_attention_heads=asked.hidden // 64,
-        num_key_value_heads=asked.hidden // 256 + 1,
+        num_key_value_heads=asked.hidden // 256,
         head_dim=64,
         tie_word_embeddings=True,
     )

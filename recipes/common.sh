@@ -1,6 +1,6 @@
 # What every recipe starts with; sourced, not run. Relative paths are taken from the folder a recipe is started in.
 #
-# Knobs: PYTHON (default: the checkout's .venv where there is one, else python), NNODES and RAY_ADDRESS (below).
+# Knobs: PYTHON (default: the checkout's .venv where there is one, else python), NNODES, RAY_ADDRESS and ESTIMATE (below).
 
 set -euo pipefail
 
@@ -58,3 +58,14 @@ if [[ "$NNODES" != 1 && -z "${RAY_ADDRESS:-}" ]]; then
 fi
 RAY_SETTINGS=(trainer.nnodes="$NNODES")
 if [[ -n "${RAY_ADDRESS:-}" ]]; then RAY_SETTINGS+=(+ray_kwargs.ray_init.address="$RAY_ADDRESS"); fi
+
+# ESTIMATE=h100 (or another GPU of `wapo-verl estimate`): say what memory and time the run would take, and do nothing else.
+if [[ -n "${ESTIMATE:-}" ]]; then
+    CALCULATOR="$PYTHON"
+    estimate_only() {
+        if [[ "$2" == verl.trainer.main_ppo ]]; then
+            "$CALCULATOR" -m wapo_verl.cli estimate --gpu "$ESTIMATE" -- "${@:3}"
+        fi
+    }
+    PYTHON=estimate_only
+fi

@@ -28,6 +28,20 @@ MAX_RESPONSE_LENGTH="${MAX_RESPONSE_LENGTH:-$((MAX_LENGTH - MAX_PROMPT_LENGTH))}
 SHUFFLE="${SHUFFLE:-False}"                      # the rows' order in training
 VAL_TEMPERATURE="${VAL_TEMPERATURE:-1.0}"        # 0 validates greedily
 
+# ONE_GPU=24 or 80: one GPU with so many GiB. Weights and moments wait in the host's memory while the GPU samples, and a
+# micro-batch is one longest sequence on 24 GiB. Each knob still wins where it is set.
+OFFLOAD=False
+case "${ONE_GPU:-}" in
+    "") ;;
+    24 | 80)
+        OFFLOAD=True
+        N_GPUS_PER_NODE="${N_GPUS_PER_NODE:-1}"
+        if [[ "$ONE_GPU" == 24 ]]; then
+            MAX_TOKENS_PER_GPU="${MAX_TOKENS_PER_GPU:-$((MAX_PROMPT_LENGTH + MAX_RESPONSE_LENGTH))}"
+        fi
+        ;;
+    *) stop "ONE_GPU=$ONE_GPU has no settings: choose 24 or 80 (GiB)" ;;
+esac
 N_GPUS_PER_NODE="${N_GPUS_PER_NODE:-8}"
 TENSOR_PARALLEL="${TENSOR_PARALLEL:-1}"
 GPU_MEMORY_UTILIZATION="${GPU_MEMORY_UTILIZATION:-0.6}"
@@ -85,6 +99,8 @@ published_settings() {
         actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS_PER_MINI_BATCH"
         actor_rollout_ref.actor.use_dynamic_bsz=True
         actor_rollout_ref.actor.ppo_max_token_len_per_gpu="$MAX_TOKENS_PER_GPU"
+        actor_rollout_ref.actor.fsdp_config.param_offload="$OFFLOAD"
+        actor_rollout_ref.actor.fsdp_config.optimizer_offload="$OFFLOAD"
         actor_rollout_ref.actor.grad_clip=1.0
         actor_rollout_ref.actor.optim.lr="$LR"
         actor_rollout_ref.actor.optim.lr_warmup_steps="$LR_WARMUP_STEPS"

@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
 # SmolLM3-3B on HotpotQA with the published settings of WAPO. NOT YET RUN ON A GPU: a test composes these settings on
-# veRL's own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
+# veRL's own configuration and validates them, nothing more. Says nothing about the score that comes out.
+#
+# Computed, not measured: memory of a GPU, and time if every completion has full length, searches aside (ESTIMATE=h100 as a
+# knob computes it again):
+#   8 h100: 14.6 GiB in an update, 48.0 GiB in the rollout, 22 h for 1,000 steps
+#   ONE_GPU=80, h100: 24.8 GiB in an update, 48.0 GiB in the rollout, 152 h for 1,000 steps
+#   ONE_GPU=24, rtx4090: 18.6 GiB in an update, 14.4 GiB in the rollout, 931 h for 1,000 steps
 #
 # HOTPOTQA_DIR must hold the questions (the official JSON files, or the parquet files of hotpotqa/hotpot_qa), ABSTRACTS the
 # 5.2 million abstracts of 2017's Wikipedia: the archive (.tar.bz2) or its unpacked folder. The first start indexes them (1.8

@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Qwen2.5-Math-1.5B-Instruct on MATH, tested on MATH-500, with the published settings of WAPO. NOT YET RUN ON A GPU: a test
-# composes these settings on veRL's own configuration and validates them, nothing more. Says nothing about memory, speed or
+# composes these settings on veRL's own configuration and validates them, nothing more. Says nothing about
 # the score that comes out.
+#
+# Computed, not measured: memory of a GPU, and time if every completion has full length, searches aside (ESTIMATE=h100 as a
+# knob computes it again):
+#   8 h100: 13.7 GiB in an update, 48.0 GiB in the rollout, 1 h for 500 steps
+#   ONE_GPU=80, h100: 18.8 GiB in an update, 48.0 GiB in the rollout, 5 h for 500 steps
+#   ONE_GPU=24, rtx4090: 8.4 GiB in an update, 14.4 GiB in the rollout, 24 h for 500 steps
 #
 # MATH_DIR must hold MATH's training problems (the unpacked archive: train/SUBJECT/N.json, or parquet or JSON lines with
 # problem and solution); MATH500 is MATH-500's folder or a data set on the hub. Problems of MATH-500 that MATH_DIR has too

@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
 # SmolLM3-3B on NuminaMath-LEAN with the published settings of WAPO. NOT YET RUN ON A GPU: a test composes these settings on
-# veRL's own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
+# veRL's own configuration and validates them, nothing more. Says nothing about the score that comes out.
+#
+# Computed, not measured: memory of a GPU, and time if every completion has full length, searches aside (ESTIMATE=h100 as a
+# knob computes it again):
+#   8 h100: 14.6 GiB in an update, 48.0 GiB in the rollout, 5 h for 500 steps
+#   ONE_GPU=80, h100: 24.8 GiB in an update, 48.0 GiB in the rollout, 27 h for 500 steps
+#   ONE_GPU=24, rtx4090: 15.9 GiB in an update, 14.4 GiB in the rollout, 164 h for 500 steps
 #
 # NUMINAMATH_LEAN is the data set on the hub (hub, hub@revision) or a folder with its parquet files. 1,000 of the rows whose
 # answer is a number are held out to test on, the same as in the published runs. A second start resumes from the last checkpoint.

@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
 # Qwen3-4B on OTT-QA with the published settings of WAPO. NOT YET RUN ON A GPU: a test composes these settings on veRL's
-# own configuration and validates them, nothing more. Says nothing about memory, speed or the score that comes out.
+# own configuration and validates them, nothing more. Says nothing about the score that comes out.
+#
+# Computed, not measured: memory of a GPU, and time if every completion has full length, searches aside (ESTIMATE=h100 as a
+# knob computes it again):
+#   8 h100: 18.0 GiB in an update, 48.0 GiB in the rollout, 37 h for 1,000 steps
+#   ONE_GPU=80, h100: 31.3 GiB in an update, 48.0 GiB in the rollout, 300 h for 1,000 steps
+#   ONE_GPU=24, rtx4090: does not fit: 23.8 GiB in an update, 14.4 GiB in the rollout, 2,145 h for 1,000 steps
 #
 # OTTQA_DIR must hold OTT-QA's passages, tables and questions (train and dev). For the benchmark's own collection use all
 # its tables (all_plain_tables.json). The first start indexes them; a second start resumes from the last checkpoint.

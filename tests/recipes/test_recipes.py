@@ -20,6 +20,9 @@ from support.paths import ROOT
 from retrieval_index import Document, build_index
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
+from wapo_verl.estimate.duration import DEVICES
+from wapo_verl.estimate.report import headline, problems
+from wapo_verl.estimate.run import job_of, steps_of
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import run as run_settings
 
@@ -294,6 +297,37 @@ def test_the_recipe_sets_what_the_papers_page_says(script: Path, tmp_path: Path)
     config, benchmark = validated(script, tmp_path), script.parent.name
     told = {key: values[benchmark] for key, values in told_by_the_paper_page().items() if benchmark in values}
     assert {key: str(OmegaConf.select(config, key)) for key in told} == told
+
+
+ONE_GPU_ROWS = {"24": "rtx4090", "80": "h100"}
+"""ONE_GPU -> a GPU of that size."""
+
+
+@pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)
+@pytest.mark.usefixtures("on_gpus")
+def test_the_head_of_a_recipe_says_what_is_computed(script: Path, tmp_path: Path) -> None:
+    """Memory and time, on the published number of GPUs and on one."""
+    head = script.read_text().partition("\nsource ")[0]
+    config = validated(script, tmp_path)
+    assert f"#   8 h100: {headline(job_of(config), DEVICES['h100'], steps_of(config) or 0)}\n" in head
+    for size, gpu in ONE_GPU_ROWS.items():
+        config = validated(script, tmp_path, ONE_GPU=size)
+        job = job_of(config)
+        wanted = f"#   ONE_GPU={size}, {gpu}: {headline(job, DEVICES[gpu], steps_of(config) or 0)}\n"
+        assert wanted in head
+        assert job.devices == 1
+        assert (problems(job, DEVICES[gpu]) == []) == ((script.parent.name, size) != ("ottqa", "24")), "4B on 24 GiB"
+
+
+def test_a_gpu_of_another_size_is_refused(tmp_path: Path) -> None:
+    finished = run(GPU_SCRIPTS[0], tmp_path, ONE_GPU="16")
+    assert (finished.returncode, finished.stderr) == (1, "error: ONE_GPU=16 has no settings: choose 24 or 80 (GiB)\n")
+
+
+def test_a_recipe_can_be_asked_for_its_estimate_alone(tmp_path: Path) -> None:
+    (recorded,) = commands(GPU_SCRIPTS[0], tmp_path, "trainer.total_epochs=7", ESTIMATE="a100")
+    assert recorded[:6] == ["-m", "wapo_verl.cli", "estimate", "--gpu", "a100", "--"]
+    assert recorded[-1] == "trainer.total_epochs=7"
 
 
 def test_qwens_mathematics_model_is_asked_for_a_box(tmp_path: Path) -> None:

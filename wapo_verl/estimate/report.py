@@ -65,7 +65,8 @@ def headline(job: Job, device: Device, steps: int) -> str:
     """Return a recipe's line: the memory of an update and of the rollout, and the time at full length."""
     hours = steps * step_time(job, device).step / 3600
     update, share = trainer_memory(job).update, rollout_memory(job, device.memory).share
-    return f"{gib(update)} in an update, {gib(share)} in the rollout, {hours:,.0f} h at full length for {steps:,} steps"
+    fits = "does not fit: " if problems(job, device) else ""
+    return f"{fits}{gib(update)} in an update, {gib(share)} in the rollout, {hours:,.0f} h for {steps:,} steps"
 
 
 def gib(size: float) -> str:
