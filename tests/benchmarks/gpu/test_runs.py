@@ -11,8 +11,10 @@ from benchmarks.gpu import asynchronous, checkpoints, quickstart, smollm2
 from benchmarks.gpu.cases import Setting
 from benchmarks.gpu.pieces import PIECES
 from benchmarks.gpu.runs import checked, command, device_settings
-from examples.quickstart.command import Folders
+from examples.quickstart.command import Folders, command_of, run_values
 from examples.quickstart.metrics import Row
+from examples.smollm2.run import micro_batches
+from examples.smollm2.settings import SmolLM2Settings
 from retrieval_index import Document, build_index
 from wapo_verl.settings import run as run_settings
 from wapo_verl.training.decisions import Decisions
@@ -65,8 +67,15 @@ def test_veRL_accepts_a_run(name: str, tmp_path: Path, resolved: Callable[[list[
     assert config.trainer.val_before_train is False
 
 
-def test_the_other_example_gets_the_devices_settings_too() -> None:
-    assert set(device_settings("cuda")) < set(smollm2.overrides("cuda", 10))
+def test_veRL_accepts_the_pretrained_models_run(tmp_path: Path, resolved: Callable[[list[str]], DictConfig]) -> None:
+    settings = SmolLM2Settings()
+    values = {**run_values("smollm2", Folders(tmp_path), settings, 0), **micro_batches(settings)}
+    config = resolved(command_of(values, smollm2.overrides("cuda", 10))[3:])
+    assert config.trainer.total_training_steps == 10
+    assert config.trainer.device == "cuda"
+
+
+def test_a_cpu_gets_its_settings_from_the_plugin() -> None:
     assert device_settings("cpu") == []
 
 

@@ -13,7 +13,7 @@ from support.dummy_index import add_wheel
 
 from examples.offline import bundle, install
 from examples.offline.__main__ import size
-from examples.offline.bundle import Target, download, lacking, pack, read_image, resolve
+from examples.offline.bundle import Target, download, lacking, pack, read_image, read_pins, resolve
 
 OLD_SOURCE = "from setuptools import setup\nsetup(name='old-parser', version='4.9', py_modules=['old_parser'])\n"
 OURS = "[project]\nname = 'ours'\nversion = '0.1'\n[tool.setuptools]\npy-modules = ['ours']\n"
@@ -103,6 +103,11 @@ def test_a_damaged_image_file_says_what_to_do(tmp_path: Path) -> None:
     image.write_text("\n")
     with pytest.raises(ValueError, match="write it with `pip freeze` on the machine"):
         read_image(image)
+
+
+def test_pins_with_hashes_are_read(tmp_path: Path) -> None:
+    (tmp_path / "pins.txt").write_text("# two\nOne_Package==1.0 \\\n    --hash=sha256:00\ntwo==2.0\n")
+    assert read_pins(tmp_path / "pins.txt") == {"one-package": "1.0", "two": "2.0"}
 
 
 def test_sizes() -> None:
