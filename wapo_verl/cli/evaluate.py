@@ -54,7 +54,7 @@ def evaluate(
     from wapo_verl.evaluation.comparison import compare
     from wapo_verl.evaluation.official import official_scores
     from wapo_verl.evaluation.reading import read_evaluation
-    from wapo_verl.evaluation.report import print_comparison, write
+    from wapo_verl.evaluation.report import official_lines, print_comparison, write
     from wapo_verl.evaluation.rows import wanted_rows
     from wapo_verl.evaluation.run import Settings
     from wapo_verl.evaluation.suites import suite as data_sets
@@ -82,10 +82,10 @@ def evaluate(
         _run(settings, errors)
         found = compare([read_evaluation(out)], ks, failures_as_zero=failed == "zero")
         print_comparison(found, Console())
-        write(found, out, "summary")
-        for name, numbers in official_scores(out).items():
-            line = ", ".join(f"{metric} {number:.4f}" for metric, number in numbers.items())
-            typer.echo(f"{name}, as its official script computes it: {line}")
+        official = official_scores(out)
+        write(found, out, "summary", official)
+        for line in official_lines(official):
+            typer.echo(line)
         errors.print(f"samples: {out / 'samples.jsonl'}", highlight=False, soft_wrap=True)
 
 

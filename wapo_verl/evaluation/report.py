@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -213,9 +213,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def as_json(comparison: Comparison) -> str:
-    """Return everything as JSON; what there is none of is null."""
-    return json.dumps(_plain(asdict(comparison)), indent=2, ensure_ascii=False) + "\n"
+def as_json(comparison: Comparison, official: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """Return everything as JSON; what there is none of is null. `official` is a key where there is any."""
+    found = _plain(asdict(comparison)) | ({"official": official} if official else {})
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -226,13 +227,35 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write(comparison: Comparison, folder: Path, name: str = "comparison") -> list[Path]:
-    """Write `NAME.md`, `NAME.json` and `NAME.png` into a folder, and return the files."""
+def official_lines(official: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a line for each data source that has upstream's numbers (`official_scores`)."""
+    return [
+        f"{source}, as its official script computes it: "
+        + ", ".join(f"{metric} {number:.4f}" for metric, number in numbers.items())
+        for source, numbers in official.items()
+    ]
+
+
+def write(
+    comparison: Comparison,
+    folder: Path,
+    name: str = "comparison",
+    official: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Path]:
+    """Write `NAME.md`, `NAME.json` and `NAME.png` into a folder, and return the files.
+
+    Args:
+        comparison: what was computed.
+        folder: where to write.
+        name: of the files.
+        official: upstream's numbers by data source; they become lines of the Markdown and a key of the JSON.
+    """
     from wapo_verl.evaluation.figure import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.{kind}" for kind in ("md", "json", "png")]
-    files[0].write_text(markdown(comparison), encoding="utf-8")
-    files[1].write_text(as_json(comparison), encoding="utf-8")
+    text = markdown(comparison) + "".join(f"\n{line}.\n" for line in official_lines(official or {}))
+    files[0].write_text(text, encoding="utf-8")
+    files[1].write_text(as_json(comparison, official), encoding="utf-8")
     draw(comparison, files[2])
     return files

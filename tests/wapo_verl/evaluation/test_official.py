@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from wapo_verl.evaluation.comparison import compare
 from wapo_verl.evaluation.official import official_scores
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, Question, write_questions
 from wapo_verl.evaluation.reading import read_evaluation
+from wapo_verl.evaluation.report import write
 
 ANSWERS = {
     "hotpotqa": [["The Red Keel", "red keel!"], ["Vale", "Ada Lovelace Vale"], ["yes", None], ["no it is", "no"]],
@@ -76,6 +78,14 @@ def test_the_files_are_those_of_score(tmp_path: Path) -> None:
     official_scores(folder)
     files = [folder / "official" / f"hotpotqa.{kind}.json" for kind in ("predictions.0", "reference")]
     assert environment("hotpotqa").score_files(*files).metrics["em"] == 0.5
+
+
+def test_the_summary_holds_them(tmp_path: Path) -> None:
+    folder = evaluated(tmp_path / "a", "hotpotqa")
+    official = official_scores(folder)
+    markdown, numbers, _ = write(compare([read_evaluation(folder)]), folder, "summary", official)
+    assert json.loads(numbers.read_text())["official"] == official
+    assert "hotpotqa, as its official script computes it: em 0.5000, f1" in markdown.read_text()
 
 
 def test_a_benchmark_without_a_script_has_none(tmp_path: Path) -> None:
