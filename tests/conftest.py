@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, settings
 
@@ -23,9 +22,15 @@ os.environ.setdefault("VERL_PLATFORM", "cpu")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests that need a GPU out where there is none."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if on_gpu and not torch.cuda.is_available():
+    if on_gpu and not _has_gpu():
         config.hook.pytest_deselected(items=on_gpu)
         items[:] = [item for item in items if item not in on_gpu]
+
+
+def _has_gpu() -> bool:
+    import torch  # seconds, which no other test run has to wait for
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(autouse=True)

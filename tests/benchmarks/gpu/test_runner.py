@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.gpu import __main__ as suite
+from benchmarks.gpu import runner
 from benchmarks.gpu.cases import MARK, Case, Setting
 from benchmarks.gpu.page import Machine, page, table
 from benchmarks.gpu.pieces import PIECES
@@ -59,6 +60,13 @@ def test_a_piece_that_hangs_is_killed_with_its_children_and_keeps_its_cases(tmp_
 
 def test_a_piece_that_prints_no_case_has_not_passed(tmp_path: Path) -> None:
     assert run(tmp_path, "says nothing").result == "no result"
+
+
+def test_a_piece_for_a_gpu_is_not_told_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests' own process has veRL compute on the CPU."""
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
+    assert "VERL_PLATFORM" not in runner._environment("cuda")
+    assert runner._environment("cpu")["VERL_PLATFORM"] == "cpu"
 
 
 def test_no_piece_is_started_when_the_suites_time_is_over(tmp_path: Path) -> None:
