@@ -59,7 +59,8 @@ def _print(each: dict[str, Any], where: str, console: Console) -> None:
         body.append(f"\nmissed documents: {printable(', '.join(each['missed']))}", "red")
     parts = ", ".join(f"{name} {value:g}" for name, value in each["parts"].items())
     reward = "none" if each["score"] is None else f"{each['score']:g}"
-    ended = f"failed ({each['failure']})" if each["failure"] else f"reward {reward}, {each['outcome']}"
+    outcome = f", {each['outcome']}" if each["outcome"] else ""  # an episode of one turn has none
+    ended = f"failed ({each['failure']})" if each["failure"] else f"reward {reward}{outcome}"
     title = printable(f"{where}: {ended}")
     console.print(Panel(body, title=Text(title), subtitle=Text(printable(parts))))
 

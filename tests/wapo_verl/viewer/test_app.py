@@ -144,6 +144,16 @@ def test_a_terminal_is_not_driven_by_a_policy(tmp_path: Path) -> None:
     assert "\u202e" not in done.output
 
 
+def test_an_episode_of_one_turn_has_no_outcome(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=1)
+    file = run / "rollouts" / "1.jsonl"
+    lines = [json.dumps(json.loads(line) | {"episode": None}) for line in file.read_text().splitlines()]
+    file.write_text("\n".join(lines) + "\n")
+    done = CliRunner().invoke(command, ["show", str(run), "--worst", "1"])
+    assert done.exit_code == 0, done.output
+    assert "rollouts step 1: reward 0 " in done.stdout
+
+
 def test_a_failed_episode_is_shown_as_failed_and_is_neither_best_nor_worst(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=1)
     file = run / "rollouts" / "1.jsonl"
