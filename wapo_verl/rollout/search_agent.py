@@ -9,7 +9,8 @@ makes the run stop then is in `fail_fast`. There are no images, and no engine bu
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -43,7 +44,16 @@ class _State:
     rules: EpisodeRules
     engine_fields: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    turn_seconds: list[float] = field(default_factory=list)  # of each turn: generation and search by turns
     routed_experts: Any = None
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a turn: its seconds, and their sum over the episode's turns under veRL's name."""
+        before = self.metrics.get(name, 0.0)
+        with simple_timer(name, self.metrics):
+            yield
+        self.turn_seconds.append(self.metrics[name] - before)
 
 
 @register(AGENT_NAME)
@@ -134,7 +144,7 @@ class SearchAgentLoop(AgentLoopBase):
         if not isinstance(step, Search):
             assert isinstance(step, Episode), "the text protocol has no call that could be malformed"
             return step
-        with simple_timer("tool_calls", state.metrics):
+        with state.timed("tool_calls"):
             results = await state.search.ask(step.queries)
         information = self._information(state, results)
         ended = rules.show(
@@ -159,7 +169,7 @@ class SearchAgentLoop(AgentLoopBase):
     async def _generate(self, state: _State, sampling_params: dict[str, Any], limit: int) -> tuple[list[int], str]:
         """Have the engine write a turn of at most `limit` tokens; return its ids and its text."""
         trajectory = state.trajectory
-        with simple_timer("generate_sequences", state.metrics):
+        with state.timed("generate_sequences"):
             output = await self.server_manager.generate(
                 request_id=state.request_id,
                 prompt_ids=trajectory.prompt + trajectory.ids,
@@ -229,6 +239,7 @@ class SearchAgentLoop(AgentLoopBase):
                 **state.engine_fields,
                 "episode": episode.to_record(),
                 "search_attempts": asdict(state.search.attempts),
+                "turn_seconds": state.turn_seconds,
                 "turn_scores": [],
                 "tool_rewards": [],
             },

@@ -55,12 +55,13 @@ class RecordWriter:
         self._keys = keys
         self._texts: dict[int, str] = {}
 
-    def columns(self, fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def columns(self, fields: Mapping[str, Any], extra_fields: Sequence[Any] = ()) -> dict[str, list[Any]]:
         """Return the columns that a record adds to veRL's dump.
 
         Args:
             fields: nested tensors of N rows by veRL's names: `responses` and `response_mask`, and those of
                 `TOKEN_FIELDS` that the run has, each (N, T) with rows of their own lengths.
+            extra_fields: what the agent loop stored of each row; `turn_seconds` is read, where a loop has it.
 
         Returns:
             `schema`, `turns`, `advantage` (the first token's, which all tokens of a completion share), and `tokens`
@@ -73,6 +74,10 @@ class RecordWriter:
             "schema": [SCHEMA] * len(ids),
             "turns": [turns(one, mask, self._tokenizer.decode) for one, mask in zip(ids, masks, strict=True)],
         }
+        for each, extra in zip(found["turns"], extra_fields, strict=False):
+            seconds = extra.get("turn_seconds") if isinstance(extra, Mapping) else None
+            for turn, value in zip(each, seconds or (), strict=False):  # results that did not fit are no turn
+                turn["seconds"] = round(value, 3)
         if "advantages" in rows:
             found["advantage"] = [_largest(row) for row in rows["advantages"]]
         if self._keys.tokens:

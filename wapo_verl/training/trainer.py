@@ -285,7 +285,7 @@ class WapoTrainer(PPOTrainer):
             tokens = ["responses", "response_mask", *recorded_fields(self.config, self.decisions.winners_only)]
             fields = ["prompts", "rm_scores", "reward_model", "extra_fields", "data_source", *tokens]
             data = _stored(batch.select_keys(keys), *fields)
-            record = self._records.columns({name: data[name] for name in tokens})
+            record = self._records.columns({name: data[name] for name in tokens}, list(data["extra_fields"]))
             responses = data["responses"].unbind()
             columns = dump_columns(
                 keys,

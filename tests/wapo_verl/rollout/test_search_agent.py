@@ -217,10 +217,20 @@ def test_extra_fields_have_the_same_keys_however_an_episode_ends(index: str) -> 
     outputs = [play(make_config(index), turns)[0] for turns in ([LAST], [FIRST, LAST], ["nothing<|im_end|>"])]
     keys = {tuple(sorted(output.extra_fields)) for output in outputs}
     assert keys == {
-        ("episode", "max_global_steps", "min_global_steps", "search_attempts", "tool_rewards", "turn_scores")
+        (
+            *("episode", "max_global_steps", "min_global_steps", "search_attempts"),
+            *("tool_rewards", "turn_scores", "turn_seconds"),
+        )
     }
     assert [output.extra_fields["search_attempts"]["calls"] for output in outputs] == [0, 1, 0]
     assert len({tuple(output.extra_fields["episode"]) for output in outputs}) == 1
+
+
+def test_every_turn_has_its_seconds_and_they_add_up_to_verls_metrics(index: str) -> None:
+    output, _ = play(make_config(index), [FIRST, LAST])
+    generated, searched, answered = output.extra_fields["turn_seconds"]
+    assert searched == output.metrics.tool_calls > 0
+    assert generated + answered == pytest.approx(output.metrics.generate_sequences)
 
 
 def test_a_failing_search_raises_with_its_reason_and_is_no_empty_result(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_turns_and_advantages() -> None:
     assert "tokens" not in found
 
 
+def test_turns_have_their_seconds_where_the_agent_loop_knows_them() -> None:
+    given = [{"turn_seconds": [0.5, 0.01234, 0.25, 9.0]}, {}]  # results of the last search did not fit
+    found = RecordWriter(Letters(), RecordKeys()).columns(fields(), given)
+    assert [turn["seconds"] for turn in found["turns"][0]] == [0.5, 0.012, 0.25]
+    assert "seconds" not in found["turns"][1][0]
+
+
 def test_tokens_where_they_are_asked_for() -> None:
     letters = Letters()
     writer = RecordWriter(letters, RecordKeys(tokens=True))

@@ -3,6 +3,8 @@
 Slow: starts Chromium (Debian's package `chromium`), which a machine without it skips.
 """
 
+import json
+import os
 import shutil
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.paths import ROOT
 from support.ports import free_port
 from support.recorded_run import write_run
 
@@ -214,3 +217,50 @@ def test_no_serious_finding_of_accessibility_and_nothing_wider_than_the_screen(
             ] == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width, address
         context.close()
+
+
+PICTURES = {
+    "run": "#run=0",
+    "step": "#run=0&set=rollouts&step={step}",
+    "group": "#run=0&set=rollouts&step={step}&group={group}",
+    "completion": "#run=0&set=rollouts&step={step}&group={group}&key={key}",
+}
+"""Name of a picture in docs/viewer.md -> its address."""
+
+
+def mixed_group(run: Path) -> dict[str, str]:
+    """The middle step of a run: its first group with winners and losers, and a loser of it that searched."""
+    steps = sorted(int(file.stem) for file in (run / "rollouts").glob("*.jsonl"))
+    step = steps[len(steps) // 2]
+    groups: dict[str, list[dict]] = {}
+    for line in (run / "rollouts" / f"{step}.jsonl").read_text().splitlines():
+        completion = json.loads(line)
+        groups.setdefault(completion["uid"].rsplit("_", 2)[0], []).append(completion)
+    group, rows = next((group, rows) for group, rows in groups.items() if len({row["score"] for row in rows}) > 1)
+    key = next(row["uid"] for row in rows if row["score"] == 0 and row["episode"]["queries"])
+    return {"step": str(step), "group": group, "key": key}
+
+
+def test_the_pictures_of_the_docs(page: Page, tmp_path: Path) -> None:
+    """Write docs/viewer_NAME.png of the run that WAPO_VERL_PICTURES names; without it, of a made one, and keep none."""
+    real = os.environ.get("WAPO_VERL_PICTURES")
+    run, out = (Path(real), ROOT / "docs") if real else (write_run(tmp_path / "run"), tmp_path)
+    served, places = Served(run), mixed_group(run)
+    page.set_viewport_size({"width": WIDE[0], "height": 700})
+    try:
+        for name, address in PICTURES.items():
+            page.goto("about:blank")
+            page.goto(served.address + address.format(**places))
+            expect(page.locator("h1")).to_be_visible(timeout=20_000)
+            file = out / f"viewer_{name}.png"
+            file.write_bytes(page.screenshot(full_page=name == "completion"))
+            assert file.stat().st_size > 10_000, "more than an empty page"
+    finally:
+        served.stop()
+
+
+def test_the_docs_show_every_picture() -> None:
+    text = (ROOT / "docs" / "viewer.md").read_text()
+    for name in PICTURES:
+        assert f"(viewer_{name}.png)" in text
+        assert (ROOT / "docs" / f"viewer_{name}.png").is_file()

@@ -10,7 +10,7 @@ export async function episodeScreen(where) {
     "section",
     {},
     h("h1", {}, each.failure ? `Completion that failed: ${each.failure}` : `Completion: reward ${number(each.score)}`),
-    h("p", {}, each.outcome ? `It ended as ${each.outcome}` : "How it ended was not recorded", each.answer === null || each.answer === undefined ? "." : ` with the answer `, each.answer ? h("b", {}, visible(each.answer)) : null, ". Right: ", h("b", {}, visible(each.answers.join(" | ") || "unknown")), "."),
+    h("p", {}, each.outcome ? `It ended as ${each.outcome}` : "How it ended was not recorded", each.answer === null || each.answer === undefined ? null : ` with the answer `, each.answer ? h("b", {}, visible(each.answer)) : null, ". Right: ", h("b", {}, visible(each.answers.join(" | ") || "unknown")), "."),
     h("p", {}, h("a", { href: address({ run: where.run, set: where.set, step: where.step, group: where.group ?? each.group }), "data-up": "" }, "its group"), " ", h("a", { href: address({ compare: "1", run: where.run, set: where.set, step: where.step, question: each.question }) }, "the same question elsewhere")),
     partsTable(each),
     h("h2", {}, "Conversation"),
