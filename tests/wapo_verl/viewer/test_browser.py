@@ -131,6 +131,25 @@ def test_sorting_filtering_and_searching_stand_in_the_address(served: Served, pa
     expect(page.locator(".group")).to_have_count(0)
 
 
+def test_verls_own_lines_of_a_validation_are_shown(page: Page, tmp_path: Path) -> None:
+    """They have no episode's record: neither turns nor searches, and nothing says how they ended."""
+    uid = "00eda1a0-c93f-4456-81b8-a426b81f9f66"
+    line = {"input": "Who?", "output": "<answer> Ada </answer>", "gts": {"answers": ["Ada"]}, "score": 1.0, "step": 3}
+    folder = write_run(tmp_path / "run") / "validation"
+    folder.mkdir()
+    (folder / "3.jsonl").write_text(json.dumps({**line, "exact_match": 1.0, "uid": f"{uid}_0_0"}) + "\n")
+    served = Served(tmp_path / "run")
+    try:
+        open_at(page, f"{served.address}#run=0&set=validation&step=3", "validation, step 3")
+        page.get_by_role("link", name="Who?").click()
+        page.locator(".card").first.get_by_role("link").first.click()
+        expect(page.locator("h1")).to_contain_text("Completion: reward 1")
+        expect(page.get_by_text("How it ended was not recorded. Right: Ada.")).to_be_visible()
+        expect(page.locator(".turn.assistant")).to_contain_text("<answer> Ada </answer>")
+    finally:
+        served.stop()
+
+
 def test_the_same_question_at_two_steps(served: Served, page: Page) -> None:
     open_at(page, f"{served.address}#run=0&set=rollouts&step=1&compare=1&step2=3", "Compare")
     expect(page.get_by_text("rollouts step 1: mean reward 0.5")).to_be_visible()
