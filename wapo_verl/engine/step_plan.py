@@ -18,7 +18,7 @@ PLAN_KEY = "wapo_plan"
 STRATEGIES = ("fsdp", "fsdp2")
 """The values of `actor.strategy` whose engine obeys a plan."""
 
-UNCLIPPED_LOSSES = ("wapo_reinforce", "gpg", "sapo", "kl_cov", "dro")
+UNCLIPPED_LOSSES = ("wapo_reinforce", "topr", "gpg", "sapo", "kl_cov", "dro")
 """Values of `policy_loss.loss_mode`, ours and veRL's, whose loss reads no `clip_ratio_high`."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

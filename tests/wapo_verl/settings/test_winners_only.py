@@ -98,7 +98,10 @@ def test_asking_for_it_there_is_an_error_that_names_both_keys(setting: tuple[str
     assert setting[0] in str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"wapo", "cpgd"}))
+BY_TOKENS = {"psr", "nsr", "w_reinforce"}  # averaged over the tokens of all rows, left out or not
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"wapo", "cpgd"} - BY_TOKENS))
 def test_other_algorithms_do_it_on_request_only(name: str, run: DictConfig) -> None:
     config = changed(run, ("algorithm.adv_estimator", name))
     used, reason, printed = decided(changed(config))
@@ -110,6 +113,7 @@ def test_other_algorithms_do_it_on_request_only(name: str, run: DictConfig) -> N
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        *((name, "loss_agg_mode=token-mean divides by the tokens of all rows") for name in sorted(BY_TOKENS)),
         ("cpgd", "loss_mode=cpgd lets rows without an advantage have a say"),
         ("grpo", "wapo.winners_only=true: algorithm.adv_estimator is none of this project's"),
     ],
