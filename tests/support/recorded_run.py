@@ -36,7 +36,7 @@ def completion(group: int, sample: int, score: float, text: Sequence[str], step:
             for at, (role, part) in enumerate(zip(("assistant", "environment", "assistant"), text, strict=True))
         ],
         "tokens": {
-            "ids": [1, 2, 3],
+            "ids": [1, 2, 3 + int(score)],
             "text": tokens,
             "mask": mask,
             "rollout_log_prob": [-0.1, 0.0, -2.0],

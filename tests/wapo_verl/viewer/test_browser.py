@@ -5,6 +5,7 @@ Slow: starts Chromium (Debian's package `chromium`), which a machine without it 
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -92,7 +93,7 @@ def test_from_a_run_to_its_tokens(served: Served, page: Page) -> None:
     expect(page.get_by_text("entropy_low: steps 2 to 3")).to_be_visible()
     page.get_by_role("link", name="2", exact=True).click()
     expect(page.locator("h1")).to_contain_text("rollouts, step 2")
-    expect(page.get_by_text("1 groups without a winner")).to_be_visible()
+    expect(page.get_by_text("without a winner: 1 all wrong, 0 all right")).to_be_visible()
     assert page.locator(".cell").count() == 8
     page.get_by_role("link", name="Question 0?").click()
     expect(page.get_by_text("2 of 4 win")).to_be_visible()
@@ -106,6 +107,45 @@ def test_from_a_run_to_its_tokens(served: Served, page: Page) -> None:
     assert "color=advantage" in page.url
     page.locator(".token").first.hover()
     expect(page.locator("#token-numbers")).to_contain_text("advantage -0.5")
+
+
+def test_where_winner_and_loser_part_is_a_link_to_the_token(served: Served, page: Page) -> None:
+    open_at(page, f"{served.address}#run=0&set=rollouts&step=2", "step 2")
+    page.get_by_role("link", name="Question 0?").click()
+    said = page.locator(".parting")
+    expect(said).to_contain_text("part at token ")
+    token = said.inner_text().split("token ")[1].split(",")[0]
+    said.locator("del a").click()
+    expect(page.locator("h1")).to_contain_text("Completion: reward 0")
+    expect(page.locator(".token.here")).to_have_attribute("data-at", token)
+    expect(page.locator("#token-numbers")).to_contain_text(f"token {token} ")
+
+
+def test_a_missed_document_is_found_whatever_was_filtered(served: Served, page: Page) -> None:
+    open_at(page, f"{served.address}#run=0&set=rollouts&step=2&show=right", "step 2")
+    expect(page.locator(".group")).to_have_count(0)
+    page.get_by_text("Gold documents that were missed").click()
+    page.locator("details a").first.click()
+    expect(page.locator(".group").first).to_be_visible()
+    open_at(page, f"{served.address}#run=0&set=rollouts&step=2&show=right", "step 2")
+    page.get_by_role("link", name="Show all groups").click()
+    expect(page.locator(".group")).to_have_count(2)
+
+
+def test_another_page_begins_at_its_top_and_a_filter_keeps_the_place(served: Served, page: Page) -> None:
+    page.set_viewport_size({"width": 700, "height": 300})
+    open_at(page, served.address, "run")
+    page.evaluate("window.scrollTo(0, 200)")
+    page.get_by_role("link", name="2", exact=True).click()
+    expect(page.locator("h1")).to_contain_text("rollouts, step 2")
+    assert page.evaluate("window.scrollY") == 0
+    page.evaluate("window.scrollTo(0, 120)")
+    page.get_by_label("sort by").select_option("mean")
+    expect(page).to_have_url(re.compile("sort=mean"))
+    expect(page.locator(".group").first).to_be_visible()
+    assert page.evaluate("window.scrollY") > 0
+    page.get_by_role("link", name="next step").click()
+    expect(page.locator("h1")).to_contain_text("rollouts, step 3")
 
 
 def test_an_alarm_leads_to_its_worst_episodes(served: Served, page: Page) -> None:
@@ -154,6 +194,10 @@ def test_the_same_question_at_two_steps(served: Served, page: Page) -> None:
     open_at(page, f"{served.address}#run=0&set=rollouts&step=1&compare=1&step2=3", "Compare")
     expect(page.get_by_text("rollouts step 1: mean reward 0.5")).to_be_visible()
     expect(page.get_by_text("rollouts step 3: mean reward 0.5")).to_be_visible()
+    page.get_by_role("link", name="rollouts 1").click()
+    expect(page.locator("h1")).to_contain_text("rollouts, step 1")
+    open_at(page, f"{served.address}#run=0&set=rollouts&step=1&compare=1&step2=3&question=Nobody+asked", "Compare")
+    expect(page.get_by_text("rollouts step 3: this question was not asked")).to_be_visible()
 
 
 def test_everything_can_be_reached_by_keys(served: Served, page: Page) -> None:
@@ -271,6 +315,7 @@ def test_the_pictures_of_the_docs(page: Page, tmp_path: Path) -> None:
             page.goto("about:blank")
             page.goto(served.address + address.format(**places))
             expect(page.locator("h1")).to_be_visible(timeout=20_000)
+            expect(page.locator("#crumbs li").last).to_be_visible()
             file = out / f"viewer_{name}.png"
             file.write_bytes(page.screenshot(full_page=name == "completion"))
             assert file.stat().st_size > 10_000, "more than an empty page"

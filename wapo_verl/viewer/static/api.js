@@ -6,6 +6,11 @@ const kept = new Map();
 
 export const isExport = DATA !== null;
 
+// Whether `get` can answer; an exported page carries a part of the run.
+export function has(path) {
+  return !isExport || path in DATA;
+}
+
 export async function get(path, fresh = false) {
   if (isExport) {
     if (path in DATA) return DATA[path];

@@ -1,7 +1,7 @@
 // The same question at two steps, or under two runs.
 
 import { get, stepPath } from "./api.js";
-import { address, change, h, long, number, visible } from "./dom.js";
+import { address, brief, change, h, long, number } from "./dom.js";
 
 export async function compareScreen(where) {
   const runs = await get("/api/runs");
@@ -11,12 +11,13 @@ export async function compareScreen(where) {
   const there = new Set(groups[1].map((group) => group.question));
   const shared = [...new Set(groups[0].map((group) => group.question))].filter((question) => there.has(question));
   const question = where.question ?? shared[0];
+  const choice = question === undefined || shared.includes(question) ? shared : [question, ...shared];
   return h(
     "section",
     {},
     h("h1", {}, "Compare"),
     h("div", { class: "controls" }, placeChooser(runs, left, ""), placeChooser(runs, right, "2")),
-    h("p", {}, h("label", {}, `Question (${shared.length} on both sides): `, h("select", { class: "wide", onchange: (event) => change({ question: event.target.value }) }, shared.map((each) => h("option", { value: each, selected: each === question }, visible(each).slice(0, 120)))))),
+    h("p", {}, h("label", {}, `Question (${shared.length} on both sides): `, h("select", { class: "wide", onchange: (event) => change({ question: event.target.value }) }, choice.map((each) => h("option", { value: each, selected: each === question }, brief(each).slice(0, 120)))))),
     question === undefined ? h("p", { class: "warning" }, "No question is in both steps. Held-out questions are the same at every validation.") : await sides(left, right, question),
   );
 }
@@ -34,6 +35,7 @@ async function sides(left, right, question) {
   const found = await Promise.all([left, right].map((side) => get(`${stepPath(side)}/question?question=${question}`)));
   return h("div", {}, long(question), h("div", { class: "two" }, found.map((members, at) => {
     const side = at === 0 ? left : right;
+    if (members.length === 0) return h("div", {}, h("h2", {}, `${side.set} step ${side.step}: this question was not asked`));
     const scored = members.filter((each) => each.score !== null);
     const mean = scored.reduce((sum, each) => sum + each.score, 0) / (scored.length || 1);
     return h("div", {}, h("h2", {}, `${side.set} step ${side.step}: mean reward ${number(mean)}`), members.map((each) => h("article", { class: "card" }, h("h3", {}, h("a", { href: address({ ...side, group: each.group, key: each.key }), "data-item": "" }, `${number(each.score)} ${each.outcome ?? ""}`)), each.turn_texts.map((part) => long(part.text, "div")))));

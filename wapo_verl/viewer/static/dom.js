@@ -20,6 +20,16 @@ export function visible(text) {
   return String(text).replace(CONTROL, (found) => `\u27e8U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
 }
 
+// A prompt as a person would say it: without the template's marks and roles, in one line.
+export function brief(text) {
+  const said = String(text).replace(/<\|[^|>]{1,40}\|>/g, " ").replace(/\s+/g, " ").trim();
+  return visible(said.replace(/^user /, "").replace(/ assistant$/, ""));
+}
+
+export function count(amount, word) {
+  return `${amount.toLocaleString("en")} ${word}${amount === 1 ? "" : "s"}`;
+}
+
 export function long(text, name = "pre") {
   const whole = visible(text);
   const element = h(name, { class: "text", dir: "ltr" }, whole.slice(0, MOST));

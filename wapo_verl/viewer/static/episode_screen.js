@@ -28,7 +28,7 @@ function turn(role, text, seconds) {
 function partsTable(each) {
   const parts = Object.entries({ ...each.parts, ...(each.advantage === null ? {} : { advantage: each.advantage }) });
   if (parts.length === 0) return null;
-  return h("table", { class: "parts" }, h("thead", {}, h("tr", {}, parts.map(([name]) => h("th", { scope: "col" }, name)))), h("tbody", {}, h("tr", {}, parts.map(([, value]) => h("td", {}, number(value))))));
+  return h("div", { class: "wide-table" }, h("table", { class: "parts" }, h("thead", {}, h("tr", {}, parts.map(([name]) => h("th", { scope: "col" }, name)))), h("tbody", {}, h("tr", {}, parts.map(([, value]) => h("td", {}, number(value)))))));
 }
 
 function searches(each) {

@@ -19,7 +19,9 @@ const KEYS = [
   ["?", "these keys"],
 ];
 const main = document.getElementById("main");
+const PLACE = ["run", "set", "step", "group", "key", "compare"]; // what the page shows; the rest is how it shows it
 let asked = 0;
+let shown = "";
 
 function screenOf(where) {
   if (where.compare) return compareScreen;
@@ -45,8 +47,11 @@ async function show(quiet = false) {
   main.replaceChildren(content);
   main.removeAttribute("aria-busy");
   await crumbs(where);
-  if (quiet) window.scrollTo(0, scroll);
-  else main.focus({ preventScroll: true });
+  const place = PLACE.map((name) => where[name] ?? "").join();
+  window.scrollTo(0, place === shown ? scroll : 0);
+  shown = place;
+  if (!quiet) main.focus({ preventScroll: true });
+  main.querySelector(".token.here")?.scrollIntoView({ block: "center" });
 }
 
 async function crumbs(where) {
@@ -57,6 +62,7 @@ async function crumbs(where) {
   if (where.step) parts.push([`${where.set} ${where.step}`, { ...base, set: where.set, step: where.step }]);
   if (where.group) parts.push(["group", { ...base, set: where.set, step: where.step, group: where.group }]);
   if (where.key) parts.push(["completion", where]);
+  if (where.compare) parts.push(["compare", where]);
   const links = parts.map(([text, values], place) => h("li", {}, place === parts.length - 1 ? h("span", { "aria-current": "page" }, visible(text)) : h("a", { href: address(values) }, visible(text))));
   document.getElementById("crumbs").replaceChildren(h("ol", {}, links));
   document.title = parts.map(([text]) => text).reverse().join(" < ");

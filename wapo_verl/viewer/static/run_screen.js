@@ -42,8 +42,8 @@ export async function runScreen(where) {
     h("p", { class: "quiet" }, run.folder),
     overChooser(runs, where),
     alarmList(run, where),
-    charts(metrics, shown.map((place) => runs[place].name), run, where),
     run.sets.map((set) => stepList(set, where)),
+    charts(metrics, shown.map((place) => runs[place].name), run, where),
     run.sets.length === 0 ? h("p", {}, "No records of episodes: set trainer.rollout_data_dir and trainer.validation_data_dir.") : null,
   );
 }
@@ -64,7 +64,8 @@ function charts(metrics, names, run, where) {
   );
   const legend = names.length > 1 ? h("p", {}, names.map((name, place) => h("span", { class: `legend run-${place % 4}` }, name))) : null;
   const more = h("label", {}, "Another metric: ", h("input", { list: "metric-names", "data-search": "", onchange: (event) => change({ metrics: event.target.value }) }), h("datalist", { id: "metric-names" }, all.map((name) => h("option", { value: name }))));
-  return h("div", {}, legend, h("div", { class: "charts" }, drawn), all.length > 0 ? h("p", {}, more) : null);
+  const hint = drawn.some((each) => each !== null) && run.sets.length > 0 ? h("p", { class: "quiet" }, "A click on a curve opens the nearest step with records.") : null;
+  return h("div", {}, legend, hint, h("div", { class: "charts" }, drawn), all.length > 0 ? h("p", {}, more) : null);
 }
 
 function openStep(run, where, step) {

@@ -1,7 +1,7 @@
 // One step: a row a group, a cell a completion, coloured by its reward; sorted and filtered.
 
 import { get, stepPath } from "./api.js";
-import { address, change, h, number, visible } from "./dom.js";
+import { address, brief, change, count, h, number, visible } from "./dom.js";
 
 const FILTERS = {
   all: ["all groups", () => true],
@@ -33,15 +33,35 @@ export async function stepScreen(where) {
     "section",
     {},
     h("h1", {}, `${where.set}, step ${where.step}`),
-    h("p", {}, `${groups.length} groups, ${groups.reduce((sum, group) => sum + group.completions.length, 0)} completions; mean reward ${number(average(groups.filter((group) => scores(group).length).map(mean)))}; ${groups.filter((group) => winners(group).length === 0).length} groups without a winner.`),
+    await neighbours(where),
+    h("p", {}, summary(groups)),
     cut ? h("p", { class: "warning" }, "The last line of this file is cut off: it is being written, or its writer was killed.") : null,
     leftOut ? h("p", { class: "warning" }, `${leftOut} more groups did not fit into this exported page.`) : null,
     marked.length > 0 ? h("p", { class: "warning" }, `Alarm ${where.alarm}: the episodes with the worst values are framed, and their groups come first.`) : null,
     controls(groups, where),
     missedTable(groups, where),
-    h("p", { class: "quiet" }, `${kept.length} groups shown. A cell is a completion: green is the highest reward of the step, red the lowest.`),
+    h("p", { class: "quiet" }, `${count(kept.length, "group")} shown. A cell is a completion: green is the highest reward of the step, red the lowest.`),
+    kept.length === 0 && groups.length > 0 ? h("p", {}, "No group passes what was chosen above. ", h("a", { href: address({ run: where.run, set: where.set, step: where.step }), "data-item": "" }, "Show all groups")) : null,
     h("div", { class: "groups" }, order(kept, marked).map((group) => groupRow(group, groups, where, marked))),
   );
+}
+
+// A group of one has nobody to beat, as in a validation with one answer a question.
+function summary(groups) {
+  const all = groups.reduce((sum, group) => sum + group.completions.length, 0);
+  const text = `${count(groups.length, "group")}, ${count(all, "completion")}; mean reward ${number(average(groups.filter((group) => scores(group).length).map(mean)))}`;
+  const several = groups.filter((group) => scores(group).length > 1);
+  if (several.length === 0) return `${text}.`;
+  const [wrong, right] = ["wrong", "right"].map((name) => several.filter(FILTERS[name][1]).length);
+  return `${text}; without a winner: ${wrong} all wrong, ${right} all right.`;
+}
+
+async function neighbours(where) {
+  const runs = await get("/api/runs");
+  const steps = runs[Number(where.run)]?.sets.find((set) => set.name === where.set)?.steps ?? [];
+  const at = steps.findIndex((step) => String(step) === where.step);
+  const link = (step, text) => (step === undefined ? null : h("a", { href: address({ run: where.run, set: where.set, step, show: where.show, sort: where.sort, q: where.q }) }, text));
+  return at < 0 ? null : h("p", {}, link(steps[at - 1], "previous step"), " ", link(steps[at + 1], "next step"));
 }
 
 function chosen(groups, where) {
@@ -77,7 +97,7 @@ function missedTable(groups, where) {
   for (const group of groups) for (const each of group.completions) for (const name of each.missed) counts.set(name, (counts.get(name) ?? 0) + 1);
   if (counts.size === 0) return null;
   const worst = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 10);
-  return h("details", {}, h("summary", {}, `Gold documents that were missed: ${counts.size}`), h("ol", {}, worst.map(([name, count]) => h("li", {}, h("a", { href: address({ ...where, q: name }) }, visible(name)), ` missed ${count} times`))));
+  return h("details", {}, h("summary", {}, `Gold documents that were missed: ${counts.size}`), h("ol", {}, worst.map(([name, times]) => h("li", {}, h("a", { href: address({ run: where.run, set: where.set, step: where.step, q: name }) }, visible(name)), ` missed ${count(times, "time")}`))));
 }
 
 export function shade(score, groups) {
@@ -91,5 +111,5 @@ const reward = (each) => (each.failure ? `failed (${each.failure})` : `reward ${
 
 function groupRow(group, groups, where, marked) {
   const cells = group.completions.map((each) => h("a", { class: `cell${marked.includes(each.key) ? " marked" : ""}`, color: shade(each.score, groups), href: address({ run: where.run, set: where.set, step: where.step, group: group.group, key: each.key }), "aria-label": `${reward(each)}, ${each.outcome ?? "no outcome"}`, title: `${reward(each)}; ${each.outcome ?? ""}; ${each.answer ?? ""}` }, number(each.score, 2)));
-  return h("div", { class: "group" }, h("a", { class: "question", href: address({ run: where.run, set: where.set, step: where.step, group: group.group }), "data-item": "" }, visible(group.question).slice(0, 160)), h("div", { class: "cells" }, cells));
+  return h("div", { class: "group" }, h("a", { class: "question", href: address({ run: where.run, set: where.set, step: where.step, group: group.group }), "data-item": "" }, brief(group.question).slice(0, 160)), h("div", { class: "cells" }, cells));
 }

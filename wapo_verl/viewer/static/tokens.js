@@ -27,21 +27,22 @@ export function tokensView(tokens, where) {
   const numbers = values.filter((value) => typeof value === "number" && Number.isFinite(value));
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   const tip = h("p", { id: "token-numbers", class: "tip", "aria-live": "polite" }, "Hover over a token, or move to it with the left and right arrow keys, to see its numbers.");
-  const shown = tokens.text.slice(0, MOST_TOKENS).map((text, at) => token(tokens, text, at, values[at], low, high, name, tip));
+  const shown = tokens.text.slice(0, MOST_TOKENS).map((text, at) => token(tokens, text, at, values[at], low, high, name, tip, where.token));
   return h("div", {}, h("p", {}, h("label", {}, "Colour by ", h("select", { onchange: (event) => change({ color: event.target.value }) }, options)), h("span", { class: "scale" }, ` from ${number(low)} (pale) to ${number(high)} (strong); struck grey: written by the environment, not trained on`)), tip, h("div", { class: "tokens", tabindex: "0", role: "group", "aria-label": "Tokens" }, shown), tokens.text.length > MOST_TOKENS ? h("p", {}, `${tokens.text.length - MOST_TOKENS} more tokens are not drawn.`) : null);
 }
 
-function token(tokens, text, at, value, low, high, name, tip) {
+function token(tokens, text, at, value, low, high, name, tip, chosen) {
   const own = tokens.mask?.[at] !== 0;
   const part = typeof value === "number" && high > low ? (value - low) / (high - low) : 0.5;
   const color = !own || value === null || value === undefined ? null : typeof value === "string" ? null : `hsl(${name === "advantage" && value < 0 ? 10 : 210} 80% 50% / ${(0.08 + 0.6 * part).toFixed(2)})`;
   const kind = typeof value === "string" ? ` bin-${value.replace(/[^a-z_]/g, "")}` : "";
-  const element = h("span", { class: `token${own ? "" : " theirs"}${kind}`, color, "data-at": at }, visible(text).replace(/\n/g, "\u23ce\n"));
+  const element = h("span", { class: `token${own ? "" : " theirs"}${kind}${String(at) === chosen ? " here" : ""}`, color, "data-at": at }, visible(text).replace(/\n/g, "\u23ce\n"));
   const say = () => {
     tip.textContent = `token ${at} (id ${tokens.ids?.[at] ?? "?"}): ${own ? "trained on" : "not trained on"}; ${Object.values(QUANTITIES).map(([label, read]) => [label, read(tokens, at)]).filter(([, found]) => found !== null && found !== undefined).map(([label, found]) => `${label} ${typeof found === "number" ? number(found, 4) : found}`).join(", ")}`;
   };
   element.addEventListener("mouseenter", say);
   element.addEventListener("said", say);
+  if (String(at) === chosen) say();
   return element;
 }
 
