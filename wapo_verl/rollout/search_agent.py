@@ -9,15 +9,13 @@ makes the run stop then is in `fail_fast`. There are no images, and no engine bu
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 from verl.experimental.agent_loop.tool_agent_loop import SPEC_DECODE_EXTRA_KEYS
-from verl.utils.profiler import simple_timer
 from verl.utils.rollout_trace import rollout_trace_op
 
 from wapo_verl.environments.episode import Episode
@@ -28,6 +26,7 @@ from wapo_verl.rollout.episode_limits import limits_for, say_full
 from wapo_verl.rollout.episode_search import EpisodeSearch, SearchResult
 from wapo_verl.rollout.settings import GROUP, SearchAgentConfig
 from wapo_verl.rollout.trajectory import Trajectory, room_for_response
+from wapo_verl.rollout.turn_seconds import timed
 
 AGENT_NAME = "search_agent"
 
@@ -46,14 +45,6 @@ class _State:
     metrics: dict[str, Any] = field(default_factory=dict)
     turn_seconds: list[float] = field(default_factory=list)  # of each turn: generation and search by turns
     routed_experts: Any = None
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Time a turn: its seconds, and their sum over the episode's turns under veRL's name."""
-        before = self.metrics.get(name, 0.0)
-        with simple_timer(name, self.metrics):
-            yield
-        self.turn_seconds.append(self.metrics[name] - before)
 
 
 @register(AGENT_NAME)
@@ -144,7 +135,7 @@ class SearchAgentLoop(AgentLoopBase):
         if not isinstance(step, Search):
             assert isinstance(step, Episode), "the text protocol has no call that could be malformed"
             return step
-        with state.timed("tool_calls"):
+        with timed("tool_calls", state.metrics, state.turn_seconds):
             results = await state.search.ask(step.queries)
         information = self._information(state, results)
         ended = rules.show(
@@ -169,7 +160,7 @@ class SearchAgentLoop(AgentLoopBase):
     async def _generate(self, state: _State, sampling_params: dict[str, Any], limit: int) -> tuple[list[int], str]:
         """Have the engine write a turn of at most `limit` tokens; return its ids and its text."""
         trajectory = state.trajectory
-        with state.timed("generate_sequences"):
+        with timed("generate_sequences", state.metrics, state.turn_seconds):
             output = await self.server_manager.generate(
                 request_id=state.request_id,
                 prompt_ids=trajectory.prompt + trajectory.ids,

@@ -19,7 +19,6 @@ from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, ToolListWrap, register
 from verl.experimental.agent_loop.tool_agent_loop import AgentData, AgentState
-from verl.utils.profiler import simple_timer
 
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.episode_rules import EpisodeRules, ToolError
@@ -32,6 +31,7 @@ from wapo_verl.rollout.search_tool import SearchTool, shipped_tool
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.rollout.tool_agent import TemplateToolAgentLoop
 from wapo_verl.rollout.trajectory import room_for_response
+from wapo_verl.rollout.turn_seconds import timed
 
 AGENT_NAME = "search_tool_agent"
 FORMATS = ("hermes", "qwen3_coder")
@@ -67,6 +67,7 @@ class SearchToolAgentLoop(TemplateToolAgentLoop):
         self.search: EpisodeSearch
         self.step: Search | ToolError
         self.episode: Episode | None = None
+        self.turn_seconds: list[float] = []
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         """Play one episode.
@@ -87,6 +88,7 @@ class SearchToolAgentLoop(TemplateToolAgentLoop):
         assert self.episode is not None
         output.extra_fields["episode"] = self.episode.to_record()
         output.extra_fields["search_attempts"] = asdict(self.search.attempts)
+        output.extra_fields["turn_seconds"] = self.turn_seconds
         return output
 
     def _cap_text_prompt_length(self, prompt_ids: list[int]) -> list[int]:
@@ -100,7 +102,9 @@ class SearchToolAgentLoop(TemplateToolAgentLoop):
         """Have veRL sample a turn, and ask the rules what follows."""
         room = self.response_length - len(agent_data.response_mask)
         bounded = {**sampling_params, "max_tokens": self.rules.turn_budget(room), "skip_special_tokens": False}
+        sampled = agent_data.metrics.get("generate_sequences", 0.0)
         await super()._handle_generating_state(agent_data, bounded, ignore_termination)
+        self.turn_seconds.append(agent_data.metrics["generate_sequences"] - sampled)
         ids = agent_data.response_ids
         if not ids:
             raise ValueError("the rollout engine returned a turn without a single token: the request was aborted")
@@ -115,8 +119,9 @@ class SearchToolAgentLoop(TemplateToolAgentLoop):
         """Search, or tell the policy what is wrong with its call, and write that into the context if it fits."""
         if isinstance(self.step, ToolError):
             results, text = [], self.step.message
+            self.turn_seconds.append(0.0)
         else:
-            with simple_timer("tool_calls", agent_data.metrics):
+            with timed("tool_calls", agent_data.metrics, self.turn_seconds):
                 results = await self.search.ask(self.step.queries)
             text = self.rules.protocol.results([result.passages for result in results])
         before = len(agent_data.response_mask)

@@ -258,6 +258,7 @@ def test_extra_fields_are_those_of_the_text_protocol(index: str) -> None:
     assert len({tuple(sorted(output.extra_fields)) for output in outputs}) == 1
     assert {output.extra_fields["min_global_steps"] for output in outputs} == {3}
     assert [output.extra_fields["tool_rewards"] for output in outputs] == [[]] * 4
+    assert [len(output.extra_fields["turn_seconds"]) for output in outputs] == [1, 3, 1, 1]
 
 
 def test_a_failing_search_raises_with_its_reason_and_is_no_message(tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ async function show(quiet = false) {
   const scroll = window.scrollY;
   main.replaceChildren(content);
   main.removeAttribute("aria-busy");
-  await crumbs(where);
   const place = PLACE.map((name) => where[name] ?? "").join();
   window.scrollTo(0, place === shown ? scroll : 0);
   shown = place;
-  if (!quiet) main.focus({ preventScroll: true });
+  if (!quiet) main.focus({ preventScroll: true }); // at once: a key that is pressed next moves the focus on
   main.querySelector(".token.here")?.scrollIntoView({ block: "center" });
+  await crumbs(where);
 }
 
 async function crumbs(where) {
