@@ -20,8 +20,6 @@ from retrieval_index.coverage import DEPTH, QuestionCoverage, coverage, read_gol
 from retrieval_index.index import open_index
 
 RANKS = (1, 5, 10, 20, DEPTH)
-out = Console()
-
 Found = Sequence[QuestionCoverage]
 
 
@@ -46,9 +44,10 @@ def coverage_command(
         found = list(track(each, "searching", len(gold_rows), console=err, transient=True))
         if out_file is not None:
             out_file.write_text("".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found))
+        out = Console()
         for table in (_documents(found), _ranks(found), _ceiling(found, top_k, searches)):
             out.print(table)
-        _print_worst(found, worst, top_k, searches)
+        _print_worst(found, worst, top_k, searches, out)
 
 
 def _documents(found: Found) -> Table:
@@ -84,7 +83,7 @@ def _ceiling(found: Found, top_k: int, searches: int) -> Table:
     return table
 
 
-def _print_worst(found: Found, count: int, top_k: int, searches: int) -> None:
+def _print_worst(found: Found, count: int, top_k: int, searches: int, out: Console) -> None:
     for one in sorted(found, key=_badness, reverse=True)[:count]:
         if one.missing:
             why = f"not in the index: {', '.join(one.missing)}"
