@@ -35,6 +35,11 @@ def to_rows(values: torch.Tensor, completions: Completions) -> torch.Tensor:
     return torch.where(completions.real, values, 0)[completions.of_row]
 
 
+def over_tokens(values: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
+    """Give rows what veRL's `token-mean` needs, which is the advantages as they are: (C,) -> (R,)."""
+    return to_rows(values, completions)
+
+
 def completion_means(plain: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
     """Average over each completion's tokens, then over completions (GRPO, arXiv 2402.03300, eq. 3).
 

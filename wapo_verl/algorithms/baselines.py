@@ -51,13 +51,15 @@ def chosen(completions: Completions) -> torch.Tensor:
     return (completions.rewards > 0).to(torch.float64)
 
 
-def estimator(plain: Plain, averaging: Averaging, kept: Averaging) -> Callable[[Batch, Mapping[str, str]], Advantages]:
+def estimator(
+    plain: Plain, averaging: Averaging, kept: Averaging | None = None
+) -> Callable[[Batch, Mapping[str, str]], Advantages]:
     """Make an algorithm's `advantages` function.
 
     Args:
         plain: completions -> (C,) float64, each completion's advantage.
         averaging: a function of `wapo_verl.algorithms.averaging`, which gives rows their factors.
-        kept: the same for `+wapo.averaging=kept_tokens`.
+        kept: the same for `+wapo.averaging=kept_tokens`; None where the algorithm has no such option.
 
     Returns:
         A function for `Algorithm.advantages`.
@@ -67,7 +69,7 @@ def estimator(plain: Plain, averaging: Averaging, kept: Averaging) -> Callable[[
         completions = batch.completions()
         found = completions.gated(plain(completions))
         won = (found > 0) & completions.real
-        average = kept if options["averaging"] == "kept_tokens" else averaging
+        average = kept if kept is not None and options["averaging"] == "kept_tokens" else averaging
         return Advantages(
             rows=average(found, batch, completions),
             winners=won[completions.of_row],

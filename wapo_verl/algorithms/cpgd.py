@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Conflict, LossInputs, TokenLoss, errors
-from wapo_verl.algorithms.averaging import to_rows
-from wapo_verl.algorithms.baselines import centred
+from wapo_verl.algorithms.averaging import over_tokens
+from wapo_verl.algorithms.baselines import centred, estimator
 from wapo_verl.algorithms.batch import Batch, Completions
-from wapo_verl.algorithms.groups import group_any, group_metrics, group_std
+from wapo_verl.algorithms.groups import group_any, group_std
 from wapo_verl.algorithms.objective import ACTOR, NOTES, differences, objective
 
 STD_FLOOR = 1e-6
@@ -67,14 +67,7 @@ GROUP_WEIGHTS = {
 
 def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
     """Return the advantages weighted by `options["group_weight"]`, a key of `GROUP_WEIGHTS`."""
-    completions = batch.completions()
-    plain = completions.gated(GROUP_WEIGHTS[options["group_weight"]](completions))
-    won = (plain > 0) & completions.real
-    return Advantages(
-        rows=to_rows(plain, completions),
-        winners=won[completions.of_row],
-        metrics=group_metrics(completions.rewards, won, completions.groups, completions.real),
-    )
+    return estimator(GROUP_WEIGHTS[options["group_weight"]], over_tokens)(batch, options)
 
 
 def loss(inputs: LossInputs) -> TokenLoss:

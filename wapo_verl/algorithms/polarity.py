@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default, LossInputs, TokenLoss
-from wapo_verl.algorithms.averaging import TOKEN_SUM, Averaging, longest_means, to_rows
-from wapo_verl.algorithms.baselines import Plain, centred
-from wapo_verl.algorithms.batch import Batch, Completions
-from wapo_verl.algorithms.groups import group_metrics
+from wapo_verl.algorithms.algorithm import Algorithm, Default, LossInputs, TokenLoss
+from wapo_verl.algorithms.averaging import TOKEN_SUM, Averaging, longest_means, over_tokens
+from wapo_verl.algorithms.baselines import Plain, centred, estimator
+from wapo_verl.algorithms.batch import Completions
 from wapo_verl.algorithms.objective import NO_DUAL_CLIP, NOTES, differences, objective
 
 POSITIVE_WEIGHT = 0.1
@@ -70,11 +69,6 @@ def above_a_lowered_mean(completions: Completions) -> torch.Tensor:
     return centred(completions) - BASELINE_SHIFT
 
 
-def over_tokens(values: torch.Tensor, batch: Batch, completions: Completions) -> torch.Tensor:
-    """Give rows what veRL's `token-mean` needs, which is the advantages as they are: (C,) -> (R,)."""
-    return to_rows(values, completions)
-
-
 def tapered(inputs: LossInputs) -> TokenLoss:
     """Return TOPR's loss of each token: -w A lp.
 
@@ -97,19 +91,9 @@ def _algorithm(
     defaults: Mapping[str, Default],
     losses: Mapping[str, Callable[[LossInputs], TokenLoss]] | None = None,
 ) -> Algorithm:
-    def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
-        completions = batch.completions()
-        found = completions.gated(plain(completions))
-        won = (found > 0) & completions.real
-        return Advantages(
-            rows=averaging(found, batch, completions),
-            winners=won[completions.of_row],
-            metrics=group_metrics(completions.rewards, won, completions.groups, completions.real),
-        )
-
     return Algorithm(
         name=name,
-        advantages=advantages,
+        advantages=estimator(plain, averaging),
         losses=losses or {},
         defaults=defaults,
         notes=NOTES,

@@ -1,8 +1,8 @@
 """Leaves veRL's load balancer alone where one rollout server serves the whole run: there is nothing to balance.
 
 veRL 0.9.1 asks the balancer's process before each request and tells it after, two thirds of an episode's messages to
-the engine's side. On two cores and with a tiny model that is a fifth of the time in which a step's episodes are played
-(docs/measured.md).
+the engine's side. On two cores and with a tiny model that is more than a quarter of the time in which a step's
+episodes are played (docs/measured.md).
 """
 
 from __future__ import annotations
