@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,15 +14,26 @@ from pathlib import Path
 import torch
 from transformers import Qwen3ForCausalLM
 
-from benchmarks.study.episodes import Player
-from benchmarks.study.metrics import held_out_metrics, rollout_metrics, taxonomy_metrics
+from benchmarks.study.episodes import Played, Player
+from benchmarks.study.metrics import (
+    PASS_SAMPLES,
+    held_out_metrics,
+    pass_metrics,
+    rollout_metrics,
+    taxonomy_metrics,
+    winner_metrics,
+)
 from benchmarks.study.policy import Policy
 from benchmarks.study.settings import Cell, StudySettings
 from benchmarks.study.task import Task, load_model, open_task
-from benchmarks.study.update import Loss, Trainer, actor_config, ask_advantages, make_rows
+from benchmarks.study.update import Loss, Trainer, actor_config, ask_advantages, make_rows, own_log_probs
 from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.algorithms.groups import group_advantages
 
 Step = dict[str, float]
+
+PASS_BATCH = 256
+"""Episodes that are played at once for pass@k."""
 
 
 @dataclass
@@ -47,7 +58,8 @@ class Seed:
     def before(self) -> Step:
         """Step 0 of every run: the first validation, which they share."""
         player = Player(self.task, self.settings.task)
-        return validate(player, Policy(self.model(), player.places), self, 0)
+        policy = Policy(self.model(), player.places)
+        return validate(player, policy, self, 0) | many_samples(player, policy, self, 0)
 
     def model(self) -> Qwen3ForCausalLM:
         """A copy of the warm-started model."""
@@ -74,6 +86,16 @@ def validate(player: Player, policy: Policy, seed: Seed, step: int) -> Step:
     questions = seed.task.questions["test"][: seed.settings.validation_questions]
     generator = torch.Generator().manual_seed(1_000_003 * seed.seed + step)
     return held_out_metrics(player.play(policy, questions, "test", generator))
+
+
+def many_samples(player: Player, policy: Policy, seed: Seed, step: int) -> Step:
+    """pass@k on the first held-out questions, as many as the settings ask for; played in batches, which are faster."""
+    generator = torch.Generator().manual_seed(2_000_003 * seed.seed + step)
+    questions = seed.task.questions["test"][: seed.settings.pass_questions]
+    asked = [question for question in questions for _ in range(PASS_SAMPLES)]
+    starts = range(0, len(asked), PASS_BATCH)
+    played = [player.play(policy, asked[start : start + PASS_BATCH], "test", generator) for start in starts]
+    return pass_metrics([one for part in played for one in part]) if asked else {}
 
 
 class Sampler:
@@ -129,9 +151,24 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
             trains = bool((advantages.rows != 0).any())
             if trains:
                 line |= trainer.step(make_rows(episodes, advantages.rows), cell.off_policy_steps)
+            line |= winners_of(policy, episodes, sizes.group_size)
         line |= taxonomy_metrics(episodes, advantages.rows)
         line |= advantages.metrics | {"actor/skipped_steps": float(not trains)}
         if step % settings.validate_every == 0 or step == settings.steps:
             with clock.phase("testing"):
                 line |= validate(player, policy, seed, step)
+        if step == settings.steps:
+            with clock.phase("pass_at_k"):
+                line |= many_samples(player, policy, seed, step)
         yield line | clock.seconds
+
+
+@torch.no_grad()
+def winners_of(policy: Policy, episodes: Sequence[Played], group_size: int) -> Step:
+    """The winners' likelihood before and after the step; one forward pass on their rows."""
+    rewards = torch.tensor([played.reward for played in episodes])
+    won = group_advantages(rewards, torch.arange(len(episodes)) // group_size) > 0
+    if not bool(won.any()):
+        return {}
+    rows = make_rows(episodes, torch.zeros(len(episodes))).part(won)
+    return winner_metrics(episodes, won, own_log_probs(policy, rows)[rows.mask])

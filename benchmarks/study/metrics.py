@@ -8,12 +8,16 @@ import torch
 
 from benchmarks.study.episodes import Played, padded
 from benchmarks.study.records import ENTROPY, HELD_OUT, REWARD
+from wapo_verl.evaluation.attempts import pass_at_k
 from wapo_verl.metrics.episodes import episode_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.taxonomy import Statistics, entropy_change_from_statistics
 from wapo_verl.taxonomy.bins import BINS, assign_bins
 
-KEPT = ("episode/answer_rate", "episode/searches/mean", "episode/turns/mean")
+KEPT = ("episode/answer_rate", "episode/truncated", "episode/searches/mean", "episode/turns/mean")
+PASS_KS = (1, 4, 16, 64)
+PASS_SAMPLES = max(PASS_KS)
+"""Samples of a question for pass@k."""
 
 
 def rollout_metrics(episodes: Sequence[Played]) -> dict[str, float]:
@@ -35,6 +39,36 @@ def rollout_metrics(episodes: Sequence[Played]) -> dict[str, float]:
         **{name: found[name] for name in KEPT},
         **repetition_metrics(ids, mask),
     }
+
+
+def winner_metrics(episodes: Sequence[Played], winners: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
+    """How likely the winners' own tokens are to the policy that sampled them, and how far the update moved that.
+
+    A likelihood that falls though these are the completions to reinforce is the displacement of arXiv 2512.04220.
+
+    Args:
+        episodes: of the step.
+        winners: (R,) bool, those whose reward is above their group's mean, whatever the algorithm makes of them.
+        after: (N,) the log-probs of the winners' own tokens under the updated weights, episode by episode.
+
+    Returns:
+        `group/winner_log_prob/mean` in nats a token, and `group/winner_log_prob/change`; nothing without a winner.
+    """
+    chosen = [played for played, won in zip(episodes, winners.tolist(), strict=True) if won]
+    if not chosen:
+        return {}
+    before = measure_table(chosen)[:, 0]
+    return {
+        "group/winner_log_prob/mean": float(before.mean()),
+        "group/winner_log_prob/change": float((after.double() - before).mean()),
+    }
+
+
+def pass_metrics(episodes: Sequence[Played]) -> dict[str, float]:
+    """`val/pass@k` of episodes of which each question has `PASS_SAMPLES`, one after the other."""
+    right = torch.tensor([played.reward > 0 for played in episodes]).view(-1, PASS_SAMPLES).sum(dim=1)
+    samples = torch.full_like(right, PASS_SAMPLES)
+    return {f"val/pass@{k}": float(pass_at_k(samples, right, k).mean()) for k in PASS_KS}
 
 
 def held_out_metrics(episodes: Sequence[Played]) -> dict[str, float]:

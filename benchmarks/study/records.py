@@ -21,6 +21,10 @@ REWARD = "critic/score/mean"
 """The share of a step's sampled episodes that were right."""
 HELD_OUT = "val/exact_match"
 """The share of held-out questions that were answered right, where there was a validation."""
+ADDED_LATER = {"mistake_share": 0.55}
+ADDED_LATER_TO_TASK = {"passage_tokens": 42}
+"""Settings that records from before them do not name, with the values that those runs had."""
+
 ENTROPY = "actor/entropy"
 """Nats a token, mean over the tokens that the policy wrote."""
 
@@ -79,7 +83,7 @@ def read_record(file: Path) -> Record:
         header, *steps = read_json_lines(file)
         if not header["complete"] or not steps:
             raise KeyError("complete")
-        return Record(Cell(**header["cell"]), header["settings"], tuple(steps), header["seconds"])
+        return Record(Cell(**header["cell"]), _completed(header["settings"]), tuple(steps), header["seconds"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is no complete record of a run ({error!r}); remove it and run the study again"
@@ -99,11 +103,20 @@ def read_records(out: Path) -> list[Record]:
         )
     records = [read_record(file) for file in files]
     for file, record in zip(files, records, strict=True):
-        if record.settings != records[0].settings:
+        if same_training(record.settings) != same_training(records[0].settings):
             raise ValueError(
                 f"{file} and {files[0]} were made with other settings, which a table must not mix: move one away"
             )
     return records
+
+
+def same_training(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that decide the training: all but the number of questions that pass@k is measured on."""
+    return {name: value for name, value in settings.items() if name != "pass_questions"}
+
+
+def _completed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**ADDED_LATER, **settings, "task": {**ADDED_LATER_TO_TASK, **settings["task"]}}
 
 
 def is_finished(out: Path, cell: Cell, settings: StudySettings) -> bool:
@@ -115,6 +128,6 @@ def is_finished(out: Path, cell: Cell, settings: StudySettings) -> bool:
     file = record_file(out, cell)
     if not file.is_file():
         return False
-    if dict(read_record(file).settings) != json.loads(json.dumps(settings.to_record())):
+    if same_training(read_record(file).settings) != same_training(json.loads(json.dumps(settings.to_record()))):
         raise ValueError(f"{file} was made with other settings; give another --out, or remove it")
     return True

@@ -52,12 +52,17 @@ class StudySettings:
         steps: training steps of a run.
         validate_every: steps between two validations; there is one before the first step too.
         validation_questions: held-out questions of a validation, one sampled completion each.
+        pass_questions: held-out questions of which 64 completions are sampled before the first and after the last step,
+            for pass@k; 0 leaves that out. It changes nothing of the training.
+        mistake_share: of the warm start's demonstrations, as in `WarmStartSettings`.
         task: sizes of the world, the episodes and the batch.
     """
 
     steps: int = 40
     validate_every: int = 10
     validation_questions: int = 240
+    pass_questions: int = 0
+    mistake_share: float = 0.55
     task: QuickstartSettings = field(default_factory=QuickstartSettings)
 
     def to_record(self) -> dict[str, Any]:

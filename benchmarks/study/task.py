@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from wapo_verl.environments.installed.miniwiki.environment import PART_OF_SPLIT
 
 from examples.quickstart.command import SPLITS
-from examples.quickstart.settings import QuickstartSettings
+from examples.quickstart.settings import QuickstartSettings, WarmStartSettings
 from examples.quickstart.warm_start import warm_start
 from retrieval_index import Index, build_index, open_index
 from retrieval_index.build.build import is_current
@@ -78,14 +78,17 @@ class Task:
             yield [waiting.pop() for _ in range(size)]
 
 
-def prepare_files(out: Path, seed: int, settings: QuickstartSettings, console: Console) -> None:
+def prepare_files(
+    out: Path, seed: int, settings: QuickstartSettings, console: Console, mistake_share: float | None = None
+) -> None:
     """Make the seed's indexes and its warm-started model under `out`; what is there already is kept.
 
     Raises:
         ValueError: where a folder holds something else.
     """
     make_indexes(out, seed, settings)
-    warm_start(model_folder(out, seed), seed, top_k=settings.top_k, console=console)
+    lesson = WarmStartSettings() if mistake_share is None else WarmStartSettings(mistake_share=mistake_share)
+    warm_start(model_folder(out, seed), seed, lesson, settings.top_k, console)
 
 
 def make_indexes(out: Path, seed: int, settings: QuickstartSettings) -> None:

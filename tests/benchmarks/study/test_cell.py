@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from io import StringIO
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,20 @@ from typer.testing import CliRunner
 
 from benchmarks.study import records
 from benchmarks.study.__main__ import app
-from benchmarks.study.cell import Sampler, Seed, run_cell
+from benchmarks.study.cell import Sampler, Seed, many_samples, run_cell, winners_of
+from benchmarks.study.episodes import Played, Player
 from benchmarks.study.figure import draw
 from benchmarks.study.grid import run_grid
+from benchmarks.study.metrics import pass_metrics
 from benchmarks.study.policy import Policy
 from benchmarks.study.report import overview, table
 from benchmarks.study.settings import Cell, Grid, StudySettings
+from wapo_verl.environments.episode_rules import EpisodeLimits, EpisodeRules
+from wapo_verl.rollout.trajectory import Trajectory
 
 from .conftest import SETTINGS
+
+LIMITS = EpisodeLimits(max_turns=3, max_turn_tokens=8, announce_budget=False)
 
 SHARED = {
     "critic/score/mean",
@@ -37,6 +44,7 @@ SHARED = {
     "episode/answer_rate",
     "episode/searches/mean",
     "episode/repetition_rate",
+    "episode/truncated",
 }
 """Names that veRL runs give too, and that detectors read."""
 
@@ -56,6 +64,40 @@ def test_a_run_repeats_and_its_steps_have_the_shared_names(seed: Seed) -> None:
         assert set(step) >= (trained if step["actor/skipped_steps"] else SHARED)
         assert {"timing_s/gen", "timing_s/update_actor"} <= set(step)
     json.dumps(first, allow_nan=False)
+
+
+def test_pass_at_k_is_counted_question_by_question(seed: Seed) -> None:
+    question = seed.task.questions["test"][0]
+    rewards = [1.0] * 16 + [0.0] * 48 + [0.0] * 64
+    played = [Played(question, Trajectory([0], 8), EpisodeRules.of("search_agent", LIMITS), reward=r) for r in rewards]
+    found = pass_metrics(played)
+    assert found["val/pass@1"] == pytest.approx((0.25 + 0) / 2)
+    assert found["val/pass@4"] == pytest.approx((1 - comb(48, 4) / comb(64, 4)) / 2)
+    assert found["val/pass@64"] == 0.5
+
+
+def test_many_samples_are_drawn_of_the_questions_asked_for_and_of_none_by_default(seed: Seed) -> None:
+    player = Player(seed.task, seed.settings.task)
+    policy = Policy(seed.model(), player.places)
+    asked = replace(seed, settings=replace(seed.settings, pass_questions=1))
+    assert set(many_samples(player, policy, asked, 0)) == {f"val/pass@{k}" for k in (1, 4, 16, 64)}
+    assert many_samples(player, policy, seed, 0) == {}
+
+
+def test_the_winners_likelihood_is_told_before_and_after_the_update(seed: Seed) -> None:
+    player = Player(seed.task, seed.settings.task)
+    policy = Policy(seed.model(), player.places)
+    episodes = player.play(policy, seed.task.questions["train"][:4], "train", torch.Generator().manual_seed(1))
+    for played, reward in zip(episodes, (1.0, 0.0, 1.0, 0.0), strict=True):
+        played.reward = reward
+    found = winners_of(policy, episodes, 2)
+    own = [measure.log_prob for played in (episodes[0], episodes[2]) for measure in played.measures]
+    assert found["group/winner_log_prob/mean"] == pytest.approx(sum(own) / len(own))
+    assert found["group/winner_log_prob/change"] == pytest.approx(0, abs=1e-5)
+    with torch.no_grad():
+        policy.model.lm_head.weight.mul_(2.0)  # sharper or blunter: another likelihood
+    assert winners_of(policy, episodes, 2)["group/winner_log_prob/change"] != pytest.approx(0, abs=1e-3)
+    assert winners_of(policy, episodes[1:2] * 2, 2) == {}
 
 
 def test_a_batch_in_which_all_are_equal_takes_no_step(seed: Seed) -> None:

@@ -8,8 +8,9 @@ from support.paths import ROOT
 
 from benchmarks.guard.__main__ import page, read_runs
 from benchmarks.guard.evaluation import replay
-from benchmarks.study.records import Record, read_records
+from benchmarks.study.records import Record, is_finished, read_records
 from benchmarks.study.report import overview, pairs, table
+from benchmarks.study.settings import StudySettings
 from wapo_verl.guard.thresholds import Thresholds
 
 
@@ -49,3 +50,10 @@ def test_without_several_updates_a_narrow_clip_changes_nothing(records: list[Rec
     assert len(same) == 20
     for name in same:
         assert curves[name] == curves[name.replace("-clip0.2", "")]
+
+
+def test_published_runs_are_finished_runs_of_todays_settings(runs: Path, records: list[Record]) -> None:
+    """They were made before some settings had a name: those had the values of today's defaults."""
+    assert all(is_finished(runs, record.cell, StudySettings(pass_questions=32)) for record in records[:3])
+    with pytest.raises(ValueError, match="other settings"):
+        is_finished(runs, records[0].cell, StudySettings(mistake_share=0.9))
