@@ -32,6 +32,35 @@ def group_of(uid: str) -> str:
     return parts[0] if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit() else uid
 
 
+def group_key(line: Mapping[str, Any], place: int) -> str:
+    """Return the name of a completion's group: veRL's, an evaluation's question, or the text of the prompt.
+
+    Args:
+        line: the completion's record.
+        place: its place in its file, from 0.
+    """
+    if line.get("uid") is not None:
+        return group_of(str(line["uid"]))
+    if line.get("question_id") is not None:
+        return str(line["question_id"])
+    return str(line.get("input", f"line-{place}"))
+
+
+def gold_documents(line: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the gold documents of a completion's question, and those of them that no search returned."""
+    gold = [str(name) for name in as_list(as_mapping(line.get("gts")).get("document_ids"))]
+    episode = as_mapping(line.get("episode"))
+    if not episode:
+        return gold, []
+    returned = returned_documents(episode)
+    return gold, [name for name in gold if name not in returned]
+
+
+def returned_documents(episode: Mapping[str, Any]) -> set[str]:
+    """Return the ids of all documents that an episode's searches returned."""
+    return {str(name) for ids in as_list(episode.get("document_ids")) for name in as_list(ids)}
+
+
 def segments(mask: Sequence[int]) -> Iterator[tuple[int, int, str]]:
     """Cut a response where its mask changes.
 
@@ -74,6 +103,24 @@ def reward_parts(line: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value) for name, value in line.items() if name not in known and _is_number(value) and value == value
     }
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number; None for anything else, and for what no float holds."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _is_number(value: Any) -> bool:

@@ -1,10 +1,11 @@
 """Lay out the training dump: one JSON line for each completion, with its episode's record and its reward's parts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from wapo_verl.data.question_index import add_entry, step_entry
 from wapo_verl.rollout.failures import FAILURE
 from wapo_verl.training.advantages import episode_of
 
@@ -75,6 +76,12 @@ def whole_dump(file: Path) -> Iterator[None]:
         if not _said:
             print(f"wapo-verl: {file} could not be written; training goes on without such dumps: {error}", flush=True)
         _said = True
+
+
+def index_dump(file: Path, step: int, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add a dump's line to the index beside it; where the disk does not take it, the viewer will."""
+    with suppress(OSError):
+        add_entry(file.parent, step_entry(step, file.stat().st_size, lines))
 
 
 def _reward_extras(extra_fields: Any) -> dict[str, Any]:

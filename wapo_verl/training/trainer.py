@@ -31,6 +31,7 @@ from verl.workers.utils.padding import response_to_nested
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
+from wapo_verl.data.question_index import dumped_lines
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
@@ -50,7 +51,7 @@ from wapo_verl.training.advantages import (
 )
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
-from wapo_verl.training.dump import dump_columns, whole_dump, without_rewards
+from wapo_verl.training.dump import dump_columns, index_dump, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.metrics_file import resumes_at
 from wapo_verl.training.record import RecordWriter, recorded_fields
@@ -99,13 +100,16 @@ class WapoTrainer(PPOTrainer):
     def _write_generations(
         self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, *where: Any
     ) -> None:
-        """Write a dump as veRL does, in its thread, a failed episode without a reward.
+        """Write a dump as veRL does, in its thread, a failed episode without a reward; and its line of the index.
 
         That one cannot be written is said once, and the run goes on.
         """
         folder, step = where
-        with whole_dump(Path(folder) / f"{step}.jsonl"):
-            super()._write_generations(inputs, outputs, gts, *without_rewards(scores, reward_extra_infos_dict), *where)
+        scores, columns = without_rewards(scores, reward_extra_infos_dict)
+        file = Path(folder) / f"{step}.jsonl"
+        with whole_dump(file):
+            super()._write_generations(inputs, outputs, gts, scores, columns, *where)
+            index_dump(file, step, dumped_lines(inputs, gts, scores, columns))
 
     def _init_dataloader(self) -> None:
         """Build the data loaders as veRL does.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from wapo_verl.viewer import completions
 from wapo_verl.viewer.completions import StepReader
+from wapo_verl.viewer.questions import MOST_ROWS, chosen_rows
+from wapo_verl.viewer.run_index import PATIENCE, QuestionIndex
 from wapo_verl.viewer.runs import RecordSet, Run, ViewError
 
 STATIC = Path(__file__).with_name("static")
@@ -75,8 +80,15 @@ def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
             then answers requests to this machine's own names alone: a page of another host could give its name this
             machine's address, and ask through the browser.
     """
-    app = FastAPI(title="wapo-verl view", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     reader = StepReader()
+    indexes = {each: QuestionIndex(each) for run in runs for each in run.sets}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        Thread(target=_load, args=[list(indexes.values())], daemon=True).start()
+        yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
 
     @app.middleware("http")
     async def guard_requests(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -131,6 +143,17 @@ def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
     def one_question(run: int, name: str, step: int, question: str) -> Answer:
         return Answer(completions.same_question(reader.read(chosen(run, name).file(step)), question))
 
+    @app.get("/api/runs/{run}/sets/{name:path}/questions")
+    def questions(run: int, name: str, asked: Annotated[Table, Query()]) -> Answer:
+        index = indexes[chosen(run, name)]
+        progress = index.progress()
+        rows = chosen_rows(index.table(asked.by), asked.by, asked.show, asked.q, asked.sort, asked.down)
+        return Answer({**progress, "total": len(rows), "rows": rows[asked.start : asked.start + MOST_ROWS]})
+
+    @app.get("/api/questions/{question}")
+    def everywhere(question: str) -> Answer:
+        return Answer(places_of(question, runs, indexes))
+
     @app.get("/api/runs/{run}/sets/{name:path}/steps/{step}/worst")
     def worst(run: int, name: str, step: int, rule: str, most: Annotated[int, Query(ge=1, le=100)] = 10) -> Answer:
         metric = next((by for part, by in WATCHED.items() if part in rule), "reward")
@@ -142,6 +165,36 @@ def create_app(runs: Sequence[Run], token: str | None) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _load(indexes: Sequence[QuestionIndex]) -> None:
+    for index in indexes:
+        index.load()
+
+
+class Table(BaseModel):
+    """What is asked of a table over a run; the fields are those of `chosen_rows`, and `start`, a row's number."""
+
+    by: str = "questions"
+    show: str = "all"
+    q: str = ""
+    sort: str = "missed"
+    down: bool = True
+    start: Annotated[int, Field(ge=0)] = 0
+
+
+def places_of(question: str, runs: Sequence[Run], indexes: Mapping[RecordSet, QuestionIndex]) -> dict[str, Any]:
+    """Return where a question was asked, in all runs that are open, and how many of their steps are known."""
+    text, places, known, steps = None, [], 0, 0
+    for number, run in enumerate(runs):
+        for each in run.sets:
+            progress = indexes[each].progress(PATIENCE / len(indexes))
+            known, steps = known + progress["known"], steps + progress["steps"]
+            found = indexes[each].question(question)
+            if found is not None:
+                text = found.text
+                places.append({"run": number, "name": run.name, "set": each.name, "groups": found.described()})
+    return {"text": text, "places": places, "known": known, "steps": steps}
 
 
 def described(run: Run) -> dict[str, Any]:

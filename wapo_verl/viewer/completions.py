@@ -19,7 +19,16 @@ import msgspec
 import orjson
 from cachetools import LRUCache
 
-from wapo_verl.data.episode_record import group_of, reward_parts
+from wapo_verl.data.episode_record import (
+    as_list,
+    as_mapping,
+    as_number,
+    gold_documents,
+    group_key,
+    returned_documents,
+    reward_parts,
+)
+from wapo_verl.data.question_index import question_id, question_text
 from wapo_verl.viewer.runs import ViewError
 
 KEPT_STEPS = 8
@@ -78,13 +87,18 @@ class StepReader:
             kept = self._steps.get(key)
         if kept is not None:
             return kept
-        step = _parse(file)
+        step = read_step(file)
         with self._lock:
             self._steps[key] = step
         return step
 
 
-def _parse(file: Path) -> Step:
+def read_step(file: Path) -> Step:
+    """Return the completions of a file.
+
+    Raises:
+        ViewError: when a line other than the last is no JSON object.
+    """
     lines: list[Mapping[str, Any]] = []
     places: list[int] = []
     place = 0
@@ -130,24 +144,15 @@ def key_of(line: Mapping[str, Any], place: int) -> str:
     return str(uid) if uid is not None else f"line-{place}"
 
 
-def group_key(line: Mapping[str, Any], place: int) -> str:
-    """Return the name of a completion's group: veRL's, an evaluation's question, or the text of the prompt."""
-    if line.get("uid") is not None:
-        return group_of(str(line["uid"]))
-    if line.get("question_id") is not None:
-        return str(line["question_id"])
-    return str(line.get("input", f"line-{place}"))
-
-
 def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return what a cell of the page needs of a completion."""
-    episode = _mapping(line.get("episode"))
-    queries = _list(episode.get("queries"))
+    episode = as_mapping(line.get("episode"))
+    queries = as_list(episode.get("queries"))
     gold, missed = gold_documents(line)
     return {
         "key": key_of(line, place),
-        "score": _number(line.get("score")),
-        "advantage": _number(line.get("advantage")),
+        "score": as_number(line.get("score")),
+        "advantage": as_number(line.get("advantage")),
         "parts": reward_parts(line),
         "failure": line.get("failure") if isinstance(line.get("failure"), str) else None,
         "outcome": episode.get("outcome"),
@@ -157,23 +162,8 @@ def summary(line: Mapping[str, Any], place: int) -> dict[str, Any]:
         "tokens": line.get("token_count"),
         "gold": len(gold),
         "missed": missed,
-        "documents": sorted(_returned(episode)),
+        "documents": sorted(returned_documents(episode)),
     }
-
-
-def gold_documents(line: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the gold documents of a completion's question, and those of them that no search returned."""
-    gold = [str(name) for name in _list(_mapping(line.get("gts")).get("document_ids"))]
-    episode = _mapping(line.get("episode"))
-    if not episode:
-        return gold, []
-    returned = _returned(episode)
-    return gold, [name for name in gold if name not in returned]
-
-
-def _returned(episode: Mapping[str, Any]) -> set[str]:
-    """Return the ids of all documents that an episode's searches returned."""
-    return {str(name) for ids in _list(episode.get("document_ids")) for name in _list(ids)}
 
 
 def groups(step: Step) -> list[dict[str, Any]]:
@@ -181,10 +171,11 @@ def groups(step: Step) -> list[dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for place, line in enumerate(step.lines):
         name = group_key(line, place)
-        group = made.setdefault(
-            name, {"group": name, "question": str(line.get("input", "")), "answers": answers(line), "completions": []}
-        )
-        group["completions"].append(summary(line, place))
+        if name not in made:
+            prompt = str(line.get("input", ""))
+            about = {"group": name, "question": prompt, "id": question_id(prompt), "answers": answers(line)}
+            made[name] = {**about, "completions": []}
+        made[name]["completions"].append(summary(line, place))
     return list(made.values())
 
 
@@ -214,44 +205,52 @@ def completion(step: Step, key: str) -> dict[str, Any]:
 
 def detail(line: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return a completion as the page shows it: its summary, its turns, its searches and its tokens."""
-    episode = _mapping(line.get("episode"))
+    episode = as_mapping(line.get("episode"))
     gold, _ = gold_documents(line)
     searches = [
-        {"query": query, "documents": [{"id": str(name), "gold": str(name) in gold} for name in _list(ids)]}
-        for query, ids in zip(_list(episode.get("queries")), _list(episode.get("document_ids")), strict=False)
+        {"query": query, "documents": [{"id": str(name), "gold": str(name) in gold} for name in as_list(ids)]}
+        for query, ids in zip(as_list(episode.get("queries")), as_list(episode.get("document_ids")), strict=False)
     ]
     output = str(line.get("output", ""))
     return {
         **summary(line, place),
         "group": group_key(line, place),
         "question": str(line.get("input", "")),
+        "id": question_id(str(line.get("input", ""))),
         "answers": answers(line),
         "gold_documents": gold,
         "turn_texts": _turns(line) or [{"role": "assistant", "text": output}],
         "search_results": searches,
-        "timing": _mapping(line.get("timing")),
+        "timing": as_mapping(line.get("timing")),
         "tokens": line.get("tokens"),
     }
 
 
 def _turns(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the turns of a completion, each with a role and a text."""
-    turns = (turn for turn in _list(line.get("turns")) if isinstance(turn, dict))
+    turns = (turn for turn in as_list(line.get("turns")) if isinstance(turn, dict))
     return [{**turn, "role": str(turn.get("role", "")), "text": str(turn.get("text", ""))} for turn in turns]
 
 
 def answers(line: Mapping[str, Any]) -> list[str]:
     """Return the right answers of a completion's question."""
     truth = line.get("gts")
-    given = _mapping(truth).get("answers") if isinstance(truth, Mapping) else truth
+    given = as_mapping(truth).get("answers") if isinstance(truth, Mapping) else truth
     if given is None:
         return []
     return [str(each) for each in given] if isinstance(given, Sequence) and not isinstance(given, str) else [str(given)]
 
 
 def same_question(step: Step, question: str) -> list[dict[str, Any]]:
-    """Return the completions of a step whose prompt is `question`, without their tokens; empty where none is."""
-    return [detail(line, place) for place, line in enumerate(step.lines) if str(line.get("input", "")) == question]
+    """Return the completions of a step that were asked a question, without their tokens; empty where none was.
+
+    Args:
+        step: the completions.
+        question: the prompt, with a chat template's marks or without.
+    """
+    wanted = question_text(question)
+    lines = enumerate(step.lines)
+    return [detail(line, place) for place, line in lines if question_text(str(line.get("input", ""))) == wanted]
 
 
 def worst(step: Step, metric: str, most: int) -> list[str]:
@@ -264,24 +263,8 @@ def worst(step: Step, metric: str, most: int) -> list[str]:
     """
     order = {
         "length": lambda line: -len(str(line.get("output", ""))),
-        "reward": lambda line: math.inf if (score := _number(line.get("score"))) is None else score,
-        "answer": lambda line: _mapping(line.get("episode")).get("outcome") == "answered",
+        "reward": lambda line: math.inf if (score := as_number(line.get("score"))) is None else score,
+        "answer": lambda line: as_mapping(line.get("episode")).get("outcome") == "answered",
     }[metric]
     places = sorted(range(len(step.lines)), key=lambda place: order(step.lines[place]))
     return [key_of(step.lines[place], place) for place in places[:most]]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _number(value: Any) -> float | None:
-    """Return a number; None for anything else, and for what no float holds."""
-    try:
-        return float(value) if isinstance(value, int | float) else None
-    except OverflowError:
-        return None

@@ -20,6 +20,7 @@ from support.paths import ROOT
 from support.ports import free_port
 from support.recorded_run import write_run
 
+from wapo_verl.data.question_index import question_id
 from wapo_verl.viewer.app import create_app
 from wapo_verl.viewer.export import export
 from wapo_verl.viewer.runs import open_runs
@@ -190,6 +191,33 @@ def test_verls_own_lines_of_a_validation_are_shown(page: Page, tmp_path: Path) -
         served.stop()
 
 
+def test_questions_over_the_whole_run_lead_to_their_groups(served: Served, page: Page) -> None:
+    open_at(page, f"{served.address}#run=0", "run")
+    page.get_by_role("link", name="questions of rollouts").click()
+    expect(page.locator("h1")).to_contain_text("Questions of rollouts, all steps")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("show").select_option("never")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("0 of 3")
+    expect(page.locator("tbody tr")).to_contain_text("12: Vonursel/birthplace")
+    page.get_by_role("link", name="Question 1?").click()
+    expect(page.locator("h1")).to_contain_text("Question 1?")
+    page.get_by_role("link", name="step 2").click()
+    expect(page.get_by_text("All rewards are equal")).to_be_visible()
+    page.locator(".elsewhere").get_by_role("link", name="step 3 (0)").click()
+    expect(page).to_have_url(re.compile("step=3&group="))
+    expect(page.locator(".elsewhere")).to_contain_text("step 2")
+
+
+def test_the_documents_that_were_missed_over_the_run_lead_to_their_questions(served: Served, page: Page) -> None:
+    open_at(page, f"{served.address}#run=0&set=rollouts&table=documents", "Gold documents")
+    expect(page.locator("tbody tr").first).to_contain_text("Vonursel/birthplace")
+    page.get_by_role("button", name="missed", exact=False).first.click()
+    expect(page.locator("tbody tr").first).to_contain_text("Losandor/author")
+    page.get_by_role("link", name="Vonursel/birthplace").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+
 def test_the_same_question_at_two_steps(served: Served, page: Page) -> None:
     open_at(page, f"{served.address}#run=0&set=rollouts&step=1&compare=1&step2=3", "Compare")
     expect(page.get_by_text("rollouts step 1: mean reward 0.5")).to_be_visible()
@@ -271,6 +299,9 @@ def test_no_serious_finding_of_accessibility_and_nothing_wider_than_the_screen(
             (f"{step}&group={uid}", "Group"),
             (f"{step}&group={uid}&key={uid}_1_0", "Completion"),
             (f"{step}&compare=1&step2=2", "Compare"),
+            (f"{served.address}#run=0&set=rollouts&table=questions", "Questions"),
+            (f"{served.address}#run=0&set=rollouts&table=documents", "Gold documents"),
+            (f"{served.address}#run=0&set=rollouts&asked={question_id('Question 0?')}", "Question 0?"),
         ):
             page.goto("about:blank")
             open_at(page, address, title)
@@ -286,6 +317,7 @@ PICTURES = {
     "run": "#run=0",
     "step": "#run=0&set=rollouts&step={step}",
     "group": "#run=0&set=rollouts&step={step}&group={group}",
+    "questions": "#run=0&set=rollouts&table=questions&show=never",
     "completion": "#run=0&set=rollouts&step={step}&group={group}&key={key}",
 }
 """Name of a picture in docs/viewer.md -> its address."""

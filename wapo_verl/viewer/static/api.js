@@ -11,7 +11,7 @@ export function has(path) {
   return !isExport || path in DATA;
 }
 
-export async function get(path, fresh = false) {
+export async function get(path, fresh = false, values = {}) {
   if (isExport) {
     if (path in DATA) return DATA[path];
     throw new Error("this page was exported without it");
@@ -19,7 +19,8 @@ export async function get(path, fresh = false) {
   if (!fresh && kept.has(path)) return kept.get(path);
   const [place, query] = path.split(/\?(.*)/s);
   const [key, value] = query === undefined ? [] : query.split(/=(.*)/s);
-  const search = query === undefined ? "" : `?${new URLSearchParams([[key, value]])}`;
+  const asked = [...(query === undefined ? [] : [[key, value]]), ...Object.entries(values)];
+  const search = asked.length === 0 ? "" : `?${new URLSearchParams(asked)}`;
   const answer = await fetch(encodeURI(place) + search);
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error ?? `the server answered ${answer.status}`);

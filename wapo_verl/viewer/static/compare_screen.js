@@ -8,8 +8,8 @@ export async function compareScreen(where) {
   const left = { run: where.run ?? "0", set: where.set, step: where.step };
   const right = { run: where.run2 ?? left.run, set: where.set2 ?? left.set, step: where.step2 ?? String(runs[Number(left.run)].sets.find((set) => set.name === left.set)?.steps.at(-1)) };
   const groups = await Promise.all([left, right].map((side) => get(`${stepPath(side)}/groups`).then((found) => found.groups)));
-  const there = new Set(groups[1].map((group) => group.question));
-  const shared = [...new Set(groups[0].map((group) => group.question))].filter((question) => there.has(question));
+  const there = new Set(groups[1].map((group) => group.id));
+  const shared = [...new Map(groups[0].filter((group) => there.has(group.id)).map((group) => [group.id, group.question])).values()];
   const question = where.question ?? shared[0];
   const choice = question === undefined || shared.includes(question) ? shared : [question, ...shared];
   return h(

@@ -61,3 +61,9 @@ export function address(values) {
 export function change(values) {
   location.hash = address({ ...state(), ...values });
 }
+
+// A chooser of one of the address's values; `others` are changed with it.
+export function select(name, label, options, where, others = {}) {
+  const items = Object.entries(options).map(([key, text]) => h("option", { value: key, selected: (where[name] ?? "") === key }, text));
+  return h("label", {}, `${label} `, h("select", { onchange: (event) => change({ [name]: event.target.value, ...others }) }, items));
+}

@@ -4,6 +4,7 @@ import { compareScreen } from "./compare_screen.js";
 import { address, h, state, visible } from "./dom.js";
 import { episodeScreen } from "./episode_screen.js";
 import { groupScreen } from "./group_screen.js";
+import { questionScreen, questionsScreen } from "./questions_screen.js";
 import { isLive, runScreen, runsScreen } from "./run_screen.js";
 import { stepScreen } from "./step_screen.js";
 import { moveToken } from "./tokens.js";
@@ -19,7 +20,7 @@ const KEYS = [
   ["?", "these keys"],
 ];
 const main = document.getElementById("main");
-const PLACE = ["run", "set", "step", "group", "key", "compare"]; // what the page shows; the rest is how it shows it
+const PLACE = ["run", "set", "table", "asked", "step", "group", "key", "compare"]; // what the page shows; the rest is how it shows it
 let asked = 0;
 let shown = "";
 
@@ -28,6 +29,8 @@ function screenOf(where) {
   if (where.key) return episodeScreen;
   if (where.group) return groupScreen;
   if (where.step) return stepScreen;
+  if (where.asked) return questionScreen;
+  if (where.table) return questionsScreen;
   return where.run ? runScreen : runsScreen;
 }
 
@@ -44,12 +47,14 @@ async function show(quiet = false) {
   }
   if (ticket !== asked) return;
   const scroll = window.scrollY;
+  const at = quiet ? items().indexOf(document.activeElement) : -1;
   main.replaceChildren(content);
   main.removeAttribute("aria-busy");
   const place = PLACE.map((name) => where[name] ?? "").join();
   window.scrollTo(0, place === shown ? scroll : 0);
   shown = place;
   if (!quiet) main.focus({ preventScroll: true }); // at once: a key that is pressed next moves the focus on
+  if (at >= 0) items()[at]?.focus({ preventScroll: true });
   main.querySelector(".token.here")?.scrollIntoView({ block: "center" });
   await crumbs(where);
 }
@@ -59,6 +64,8 @@ async function crumbs(where) {
   const parts = [["runs", {}]];
   const base = { run: where.run };
   if (where.run) parts.push([runs[Number(where.run)]?.name ?? where.run, base]);
+  if (where.table || where.asked) parts.push([where.table ?? "questions", { ...base, set: where.set, table: where.table ?? "questions" }]);
+  if (where.asked) parts.push(["question", where]);
   if (where.step) parts.push([`${where.set} ${where.step}`, { ...base, set: where.set, step: where.step }]);
   if (where.group) parts.push(["group", { ...base, set: where.set, step: where.step, group: where.group }]);
   if (where.key) parts.push(["completion", where]);
@@ -68,10 +75,12 @@ async function crumbs(where) {
   document.title = parts.map(([text]) => text).reverse().join(" < ");
 }
 
+const items = () => [...main.querySelectorAll("[data-item]")];
+
 function move(by) {
-  const items = [...main.querySelectorAll("[data-item]")];
-  const now = items.indexOf(document.activeElement);
-  items[Math.min(Math.max(now + by, 0), items.length - 1)]?.focus();
+  const all = items();
+  const now = all.indexOf(document.activeElement);
+  all[Math.min(Math.max(now + by, 0), all.length - 1)]?.focus();
 }
 
 function up() {

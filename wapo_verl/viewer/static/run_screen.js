@@ -2,7 +2,7 @@
 
 import { get, isExport } from "./api.js";
 import { chart } from "./charts.js";
-import { address, change, h, number } from "./dom.js";
+import { address, change, count, h, number } from "./dom.js";
 
 const CURVES = [
   ["reward", /^critic\/score\/mean$/],
@@ -87,7 +87,9 @@ function alarmList(run, where) {
 
 function stepList(set, where) {
   const links = set.steps.map((step) => h("a", { href: address({ run: where.run, set: set.name, step }), "data-item": "" }, number(step)));
-  return h("div", {}, h("h2", {}, `${set.name}: ${set.steps.length} step${set.steps.length === 1 ? "" : "s"}`), h("div", { class: "steps" }, links));
+  const over = (table, text) => h("a", { href: address({ run: where.run, set: set.name, table }) }, text);
+  const tables = isExport ? null : h("p", {}, "Over all steps: ", over("questions", `questions of ${set.name}`), ", ", over("documents", `documents missed in ${set.name}`));
+  return h("div", {}, h("h2", {}, `${set.name}: ${count(set.steps.length, "step")}`), tables, h("div", { class: "steps" }, links));
 }
 
 // Ask again while a run goes on; an exported page has nothing to ask.

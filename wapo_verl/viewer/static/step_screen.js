@@ -1,7 +1,7 @@
 // One step: a row a group, a cell a completion, coloured by its reward; sorted and filtered.
 
 import { get, stepPath } from "./api.js";
-import { address, brief, change, count, h, number, visible } from "./dom.js";
+import { address, brief, change, count, h, number, select, visible } from "./dom.js";
 
 const FILTERS = {
   all: ["all groups", () => true],
@@ -77,11 +77,6 @@ function order(groups, marked) {
   if (marked.length === 0) return groups;
   const has = (group) => group.completions.some((each) => marked.includes(each.key));
   return [...groups.filter(has), ...groups.filter((group) => !has(group))];
-}
-
-function select(name, label, options, where) {
-  const items = Object.entries(options).map(([key, text]) => h("option", { value: key, selected: (where[name] ?? "") === key }, text));
-  return h("label", {}, `${label} `, h("select", { onchange: (event) => change({ [name]: event.target.value }) }, items));
 }
 
 function controls(groups, where) {
