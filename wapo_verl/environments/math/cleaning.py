@@ -70,6 +70,8 @@ _CLEANINGS = (
     (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\{\}(?=\s*[\^_])"), ""),
+    (re.compile(r"\{:\}"), ":"),
+    (re.compile(r"^([^{}\\]+)\\choose(?![a-zA-Z])([^{}\\]+)$"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:mathbf|boldsymbol|bm)\s*\{([a-zA-Z0-9])\}"), r" \1"),
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|!|mathbf|boldsymbol|bm|limits|middle)(?![a-zA-Z])"), ""),
     (re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin|med|thick)?space(?![a-zA-Z])"), " "),

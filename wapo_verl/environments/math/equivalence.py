@@ -18,6 +18,7 @@ What is settled here because math-verify 0.9 gets it wrong or takes it lightly (
 - `50\%` is nothing to it: it is 1/2, and it is 50 where the gold is a number of at least 1 (the sign was asked for).
 - `-2 \le x \le 7` is not `[-2,7]` to it; a word is the product of its letters, whatever their order.
 - `6 7` is 13 to it, `1/2004!` is `1/2006!`, and `0.\overline{3}` is nothing.
+- `x=1, y=2` is `(x,y)=(1,2)`, in the order that is named; `{a : a > 1}` is an interval where its braces were lost too.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
         if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
         gold, answer = wanted_range, given_range
+    gold, answer = _in_order(gold, answer), _in_order(answer, gold)
     gold, answer = _alike(gold, answer), _alike(answer, gold)
     if gold.variable and answer.variable and not same_name(gold.variable, answer.variable):
         return False
@@ -158,6 +160,24 @@ def _named(node: Node) -> str | None:
     """Return the name on an equation's left side; None for anything else."""
     found = sides(node.text) if node.kind == ATOM else Sides((), ())
     return without_spaces(found.pieces[0]) if found.signs == (EQUAL_TO,) and is_name(found.pieces[0]) else None
+
+
+def _in_order(node: Node, other: Node) -> Node:
+    """Return `x=1, y=2` as the tuple (1, 2) beside a tuple: in the order of `(x,y) = ...`, else of the alphabet."""
+    named = {_named(part): part for part in node.parts}
+    if node.kind != UNORDERED or len(named) < max(2, len(node.parts)) or None in named:
+        return node
+    names = sorted(filter(None, named))
+    if other.kind == ATOM:
+        found = sides(other.text)
+        left = structure(found.pieces[0]) if found.signs == (EQUAL_TO,) else None
+        given = [without_spaces(part.text) for part in left.parts] if left else []
+        if sorted(given) != names:
+            return node
+        names = given
+    elif other.kind != ORDERED or other.text not in _TUPLES:
+        return node
+    return Node(ORDERED, _TUPLES[0], tuple(named[name] for name in names))
 
 
 def _alike(node: Node, other: Node) -> Node:

@@ -60,8 +60,11 @@ _FACTOR = re.compile(r"-?(?:[0-9.a-zA-Z\s/]|\\(?:frac|sqrt)(?:[0-9a-z]|\{[-0-9a-
 """A number or a letter before a matrix; nothing here is tried twice, so that no text takes long."""
 _TRANSPOSED = re.compile(r"([(\[].*[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?", re.DOTALL)
 _CONDITION = re.compile(
-    rf"\s*{_NAME}\s*(?:\\in\s*\(-\\infty,\\infty\))?\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)"
+    rf"\s*(?P<name>{_NAME})\s*(?:\\in\s*(?:\(-\\infty,\\infty\)|R(?![a-zA-Z])))?"
+    r"\s*(?:\||:|\\mid|\\vert|\\colon)\s*(?P<condition>.*)",
+    re.DOTALL,
 )
+_ORDER = re.compile(r"[<>]|\\[lg]eq?(?![a-z])")
 
 
 @lru_cache(maxsize=4_096)
@@ -73,6 +76,8 @@ def structure(text: str, depth: int = 0) -> Node | None:
     if (member := _MEMBER.fullmatch(text)) and depth == 0:
         values = structure(member["set"].strip(), depth + 1)
         return values and replace(values, variable="".join(member["name"].split()))
+    if depth == 0 and (described := _CONDITION.fullmatch(text)) and _restricts(described):
+        return structure(described["condition"], depth + 1)
     if _EMPTY.fullmatch(text):
         return Node(UNORDERED)
     if depth == 0:
@@ -90,6 +95,11 @@ def structure(text: str, depth: int = 0) -> Node | None:
         or _plus_minus(text)
         or Node(ATOM, text)
     )
+
+
+def _restricts(described: re.Match[str]) -> bool:
+    """Say whether `x : x > 1`, a set whose braces were taken off, is one: its condition orders what it names."""
+    return described["name"].strip() in described["condition"] and bool(_ORDER.search(described["condition"]))
 
 
 def split(text: str, separators: tuple[str, ...]) -> list[str] | None:
