@@ -34,12 +34,41 @@ def recorded_fields(config: DictConfig, winners_only: bool) -> list[str]:
     The actor's log-probs are not among them where the rollout's stand for them (bypass mode), or where they are
     computed for the chosen rows alone.
     """
-    stored = ["advantages"]
-    if config.actor_rollout_ref.rollout.get("calculate_log_probs", False):
-        stored.append("rollout_log_probs")
+    stored = ["advantages", *validation_fields(config)]
     if not bypasses(config) and not winners_only:
         stored.append("old_log_probs")
     return stored
+
+
+def validation_fields(config: DictConfig) -> list[str]:
+    """Return which of `TOKEN_FIELDS` veRL stores for the rows of a validation, on which no actor computes."""
+    return ["rollout_log_probs"] if config.actor_rollout_ref.rollout.get("calculate_log_probs", False) else []
+
+
+class Tokens(Sequence[dict[str, list[Any]]]):
+    """The `tokens` of rows, laid out when each is written: as lists they are ten times as large as in tensors.
+
+    Args:
+        fields: nested tensors of N rows, by the names that they have in a record; `ids` is among them.
+        texts: token id -> its text, for every id of the rows.
+    """
+
+    def __init__(self, fields: Mapping[str, Sequence[torch.Tensor]], texts: Mapping[int, str]) -> None:
+        self._fields, self._texts = fields, texts
+
+    def __len__(self) -> int:
+        """Return the rows."""
+        return len(self._fields["ids"])
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return one row's: name -> a list with one entry a token."""
+        rows = {name: values[place] for name, values in self._fields.items()}
+        ids = rows.pop("ids").tolist()
+        lists = {
+            name: [round(value, 5) for value in row.tolist()] if row.is_floating_point() else row.long().tolist()
+            for name, row in rows.items()
+        }
+        return {"ids": ids, "text": [self._texts[each] for each in ids], **lists}
 
 
 class RecordWriter:
@@ -55,7 +84,7 @@ class RecordWriter:
         self._keys = keys
         self._texts: dict[int, str] = {}
 
-    def columns(self, fields: Mapping[str, Any], extra_fields: Sequence[Any] = ()) -> dict[str, list[Any]]:
+    def columns(self, fields: Mapping[str, Any], extra_fields: Sequence[Any] = ()) -> dict[str, Sequence[Any]]:
         """Return the columns that a record adds to veRL's dump.
 
         Args:
@@ -70,32 +99,21 @@ class RecordWriter:
         rows = {name: list(values.unbind()) for name, values in fields.items()}
         ids = [row.tolist() for row in rows["responses"]]
         masks = [row.long().tolist() for row in rows["response_mask"]]
-        found: dict[str, list[Any]] = {
-            "schema": [SCHEMA] * len(ids),
-            "turns": [turns(one, mask, self._tokenizer.decode) for one, mask in zip(ids, masks, strict=True)],
-        }
-        for each, extra in zip(found["turns"], extra_fields, strict=False):
+        told = [turns(one, mask, self._tokenizer.decode) for one, mask in zip(ids, masks, strict=True)]
+        for each, extra in zip(told, extra_fields, strict=False):
             seconds = extra.get("turn_seconds") if isinstance(extra, Mapping) else None
             for turn, value in zip(each, seconds or (), strict=False):  # results that did not fit are no turn
                 turn["seconds"] = round(value, 3)
+        found: dict[str, Sequence[Any]] = {"schema": [SCHEMA] * len(ids), "turns": told}
         if "advantages" in rows:
             found["advantage"] = [_largest(row) for row in rows["advantages"]]
         if self._keys.tokens:
-            found["tokens"] = [
-                self._tokens(
-                    ids[place], masks[place], {name: rows[name][place] for name in TOKEN_FIELDS if name in rows}
-                )
-                for place in range(len(ids))
-            ]
+            for each in {each for row in ids for each in row} - self._texts.keys():
+                self._texts[each] = self._tokenizer.decode([each])
+            named = {"ids": rows["responses"], "mask": rows["response_mask"]}
+            named |= {TOKEN_FIELDS[name]: rows[name] for name in TOKEN_FIELDS if name in rows}
+            found["tokens"] = Tokens(named, self._texts)
         return found
-
-    def _tokens(self, ids: list[int], mask: list[int], numbers: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
-        rounded = {TOKEN_FIELDS[name]: [round(value, 5) for value in row.tolist()] for name, row in numbers.items()}
-        return {"ids": ids, "text": self._texts_of(ids), "mask": mask, **rounded}
-
-    def _texts_of(self, ids: Sequence[int]) -> list[str]:
-        self._texts.update({each: self._tokenizer.decode([each]) for each in set(ids) - self._texts.keys()})
-        return [self._texts[each] for each in ids]
 
 
 def _largest(row: torch.Tensor) -> float:

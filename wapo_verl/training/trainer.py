@@ -11,6 +11,7 @@
 Every decision is read from the configuration (`Decisions`). A hook is a few lines that call plain functions.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import dump_columns, index_dump, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.metrics_file import resumes_at
-from wapo_verl.training.record import RecordWriter, recorded_fields
+from wapo_verl.training.record import RecordWriter, recorded_fields, validation_fields
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
 from wapo_verl.training.update import (
@@ -66,6 +67,7 @@ from wapo_verl.training.update import (
     trained_rows_metrics,
     update_chosen_rows,
 )
+from wapo_verl.training.validation_records import ValidationRecords, sampled_batches
 
 POLL_SECONDS = 0.05
 """Not where `separate_async` lends its trainer's devices to the rollout: there a wait of one poll means idleness."""
@@ -76,6 +78,7 @@ class WapoTrainer(PPOTrainer):
 
     _step: StepState | None = None  # of the step that runs, once there are advantages
     guard: Guard | None = None
+    _validation: ValidationRecords | None = None  # of the validation that runs, where its dump is asked for
 
     def __init__(self, config: DictConfig) -> None:
         with open_dict(config):
@@ -285,26 +288,52 @@ class WapoTrainer(PPOTrainer):
         if self.global_steps % self.decisions.record.every:
             return
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
-            keys = sorted(_keys(batch))
-            tokens = ["responses", "response_mask", *recorded_fields(self.config, self.decisions.winners_only)]
-            fields = ["prompts", "rm_scores", "reward_model", "extra_fields", "data_source", *tokens]
-            data = _stored(batch.select_keys(keys), *fields)
-            record = self._records.columns({name: data[name] for name in tokens}, list(data["extra_fields"]))
-            responses = data["responses"].unbind()
-            columns = dump_columns(
-                keys,
-                list(data["extra_fields"]),
-                list(data["data_source"]),
-                lambda place: self.tokenizer.decode(responses[place], skip_special_tokens=True),
-            )
+            batch = batch.select_keys(sorted(_keys(batch)))
+            columns = self._record_columns(batch, recorded_fields(self.config, self.decisions.winners_only))
+            data = _stored(batch, "prompts", "responses", "rm_scores", "reward_model")
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
-                outputs=[self.tokenizer.decode(ids) for ids in responses],
+                outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
                 gts=[item.get("ground_truth") for item in data["reward_model"]],
                 scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
-                reward_extra_infos_dict={**columns, **record},
+                reward_extra_infos_dict=columns,
                 dump_path=rollout_data_dir,
             )
+
+    def _record_columns(self, batch: KVBatchMeta, numbers: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """Return what a record has of each row beside veRL's own line; `numbers` are per-token fields of all rows."""
+        tokens = ["responses", "response_mask", *numbers]
+        data = _stored(batch, "extra_fields", "data_source", *tokens)
+        extras, responses = list(data["extra_fields"]), data["responses"].unbind()
+        columns = dump_columns(
+            batch.keys,
+            extras,
+            list(data["data_source"]),
+            lambda place: self.tokenizer.decode(responses[place], skip_special_tokens=True),
+        )
+        return {**columns, **self._records.columns({name: data[name] for name in tokens}, extras)}
+
+    def _validate(self) -> dict[str, float]:
+        """Validate as veRL does; where a dump is asked for, take the records before veRL clears their rows."""
+        if not self.config.trainer.get("validation_data_dir"):
+            return super()._validate()
+        self._validation = kept = ValidationRecords()
+        numbers = validation_fields(self.config)
+        try:
+            with sampled_batches(
+                self.replay_buffer, lambda batch: kept.take(batch.keys, self._record_columns(batch, numbers))
+            ):
+                return super()._validate()
+        finally:
+            self._validation = None
+
+    def _dump_generations(
+        self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, dump_path: Any
+    ) -> None:
+        """Dump as veRL does; a validation's lines with the records that were taken."""
+        if self._validation is not None:
+            reward_extra_infos_dict = self._validation.beside(reward_extra_infos_dict)
+        super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
 
     def _fetch_one_gen_batch(self) -> TensorDict:
         """Fetch prompts as veRL does, under names that are the same in every run."""

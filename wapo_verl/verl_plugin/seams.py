@@ -105,7 +105,6 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         *_of(
             "verl.trainer.ppo.v1.trainer_base",
             "PPOTrainer",
-            "PPOTrainer._dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)",
             "PPOTrainer._shutdown_dump_executor(self)",
             "PPOTrainer.actor_rollout_wg",
             "PPOTrainer.checkpoint_manager",
@@ -113,6 +112,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "PPOTrainer.critic_wg",
             "PPOTrainer.global_steps",
             "PPOTrainer.ref_in_actor",
+            "PPOTrainer.replay_buffer",
             "PPOTrainer.tokenizer",
             "PPOTrainer.total_training_steps",
             "PPOTrainer.train_dataset",
@@ -129,6 +129,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "PPOTrainer._compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch)",
                 "PPOTrainer._compute_old_log_prob(self, batch, metrics)",
                 "PPOTrainer._compute_ref_log_prob(self, batch, metrics)",
+                "PPOTrainer._dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)",
                 "PPOTrainer._fetch_one_gen_batch(self)",
                 "PPOTrainer._init_dataloader(self)",
                 "PPOTrainer._init_tokenizer(self)",
@@ -140,6 +141,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "global_steps)",
                 "PPOTrainer._step_once(self, metrics, timing_raw, sample_batch_size)",
                 "PPOTrainer._update_actor(self, batch, metrics)",
+                "PPOTrainer._validate(self)",
                 "PPOTrainer._val_metrics_update(self, data_sources, sample_uids, reward_extra_infos_dict, "
                 "sample_turns, expected_acc_counts=)",
                 "PPOTrainer.fit(self, agent_loop_manager)",
