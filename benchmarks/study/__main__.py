@@ -60,6 +60,44 @@ def main(
 
 
 @app.command()
+def fair(
+    task: Annotated[str, typer.Option(help="Names of tasks, with commas.")] = "miniwiki,sparse",
+    algorithms: Annotated[str, typer.Option(help="Names, with commas; all of the comparison by default.")] = "",
+    fresh_seeds: Annotated[int, typer.Option(min=1, help="How many fresh seeds, of those of the comparison.")] = 8,
+    off_policy_steps: Annotated[str, typer.Option(help="Optimizer mini-batches a step, with commas.")] = "8",
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for all that is made and written.")] = OUT,
+) -> None:
+    """Tune each method by itself on some seeds, run it on fresh ones, and report; what is finished is not run again."""
+    from rich.console import Console
+
+    from benchmarks.study.fair import METHODS, Protocol
+    from benchmarks.study.run import fair_study
+    from benchmarks.study.settings import TASKS, task_folder
+
+    console = Console()
+    failures: list[str] = []
+    try:
+        for name in _listed(task, str):
+            if name not in TASKS:
+                raise ValueError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+            for updates in _listed(off_policy_steps, int):
+                protocol = Protocol(
+                    algorithms=_listed(algorithms, str) or METHODS,
+                    off_policy_steps=updates,
+                    fresh_seeds=Protocol().fresh_seeds[:fresh_seeds],
+                )
+                folder = task_folder(out.absolute(), name)
+                failures += fair_study(protocol, TASKS[name], folder, workers, console)
+    except (ValueError, OSError) as error:
+        _refuse(console, error)
+    for failure in failures:
+        console.print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(out: Annotated[Path, typer.Argument(help="Folder of a study, or of its records.")] = OUT) -> None:
     """Write the table and the figure of the runs that are finished."""
     from rich.console import Console

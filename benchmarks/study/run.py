@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.study.fair import Protocol, chosen_rates, pass_settings, protocols, tuning_records
 from benchmarks.study.grid import run_grid
-from benchmarks.study.records import read_records
-from benchmarks.study.settings import Grid, StudySettings
+from benchmarks.study.records import Record, is_finished, read_records
+from benchmarks.study.settings import Cell, Grid, StudySettings
 from wapo_verl.algorithms import ALGORITHMS
 
 
@@ -19,31 +21,73 @@ def study(grid: Grid, settings: StudySettings, out: Path, workers: int, console:
         ValueError: for an algorithm that is not here, a batch that does not divide, or files of another study.
     """
     _check(grid, settings)
-    from benchmarks.study.task import prepare_files
-
-    for seed in grid.seeds:
-        console.print(f"seed {seed}: indexes and a warm-started model", highlight=False)
-        prepare_files(out, seed, settings.task, console)
-    failures = run_grid(list(grid.cells()), settings, out, workers, console)
+    failures = _prepared_runs(list(grid.cells()), settings, out, workers, console)
     for failure in failures:
         console.print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
     write_report(out, console)
     return failures
 
 
+def fair_study(protocol: Protocol, settings: StudySettings, out: Path, workers: int, console: Console) -> list[str]:
+    """Tune each method, choose its rate, run it on the fresh seeds, report; what is finished is kept.
+
+    Returns:
+        One sentence for each run that failed; nothing is chosen while a tuning run has.
+
+    Raises:
+        ValueError: for an algorithm that is not here, a batch that does not divide, or files of another study.
+    """
+    grid = Grid(protocol.algorithms, protocol.learning_rates, (protocol.off_policy_steps,), protocol.tuning_seeds)
+    _check(grid, settings)
+    cells = list(protocol.tuning_cells())
+    while cells:
+        failures = _prepared_runs(cells, settings, out, workers, console)
+        if failures:
+            return failures
+        cells = list(protocol.further_tuning_cells(read_records(out)))
+    chosen = chosen_rates(read_records(out), protocol)
+    failures = _prepared_runs(list(protocol.fresh_cells(chosen)), pass_settings(settings), out, workers, console)
+    write_report(out, console)
+    return failures
+
+
+def _prepared_runs(
+    cells: Sequence[Cell], settings: StudySettings, out: Path, workers: int, console: Console
+) -> list[str]:
+    """Make the seeds' files, seed by seed, and run what is missing of each."""
+    from benchmarks.study.task import prepare_files
+
+    failures: list[str] = []
+    for seed in dict.fromkeys(cell.seed for cell in cells):
+        of_seed = [cell for cell in cells if cell.seed == seed]
+        if all(is_finished(out, cell, settings) for cell in of_seed):
+            continue
+        prepare_files(out, seed, settings.task, console, settings.mistake_share)
+        failures += run_grid(of_seed, settings, out, workers, console)
+    return failures
+
+
 def write_report(out: Path, console: Console) -> None:
-    """Write `report.md` and `report.png` beside the runs.
+    """Write `report.md` and `report.png` beside the runs; both say what is finished.
 
     Raises:
         ValueError: where no run is finished.
     """
-    from benchmarks.study.figure import draw
-    from benchmarks.study.report import overview, pairs, table
+    from benchmarks.study.fair_figure import draw_fair
+    from benchmarks.study.fair_report import fair_page
 
     records = read_records(out)
-    (out / "report.md").write_text(f"{overview(records)}\n{table(records)}\n{pairs(records)}")
-    draw(records, out / "report.png")
+    pages = [fair_page(records, protocol) for protocol in protocols(records)]
+    (out / "report.md").write_text("\n".join([*pages, *_grid_tables(tuning_records(records))]))
+    draw_fair(records, protocols(records)[0], out / "report.png")
     console.print(f"{len(records)} runs: {out / 'report.md'}, {out / 'report.png'}", highlight=False, soft_wrap=True)
+
+
+def _grid_tables(records: Sequence[Record]) -> list[str]:
+    """Tables of every condition: runs at the same rate side by side, whatever rate suits a method."""
+    from benchmarks.study.report import overview, pairs, table
+
+    return [overview(records), table(records), pairs(records)] if records else []
 
 
 def _check(grid: Grid, settings: StudySettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from examples.quickstart.settings import QuickstartSettings
@@ -68,6 +69,15 @@ class StudySettings:
     def to_record(self) -> dict[str, Any]:
         """The settings as plain JSON types."""
         return asdict(self)
+
+
+TASKS = {"miniwiki": StudySettings(), "sparse": StudySettings(mistake_share=0.93)}
+"""The tasks of the fair comparison; `sparse` starts from a warm start whose demonstrations are nearly all wrong."""
+
+
+def task_folder(out: Path, task: str) -> Path:
+    """Where a task's runs lie: `out` itself for miniwiki, which was there first, a folder in it for others."""
+    return out if task == "miniwiki" else out / task
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,168 @@
+"""Write the fair comparison in Markdown from the records: a row a method, every tuning run, what is still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.study.collapse import label
+from benchmarks.study.fair import TOLERANCE, Protocol, Tuning, fresh, tuning
+from benchmarks.study.metrics import PASS_KS
+from benchmarks.study.records import HELD_OUT, Record
+from wapo_verl.evaluation.intervals import Estimate, estimate, estimate_difference
+
+REFERENCE = "wapo"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method's tuning, and its reported runs at the chosen rate by seed."""
+
+    name: str
+    tuning: Tuning
+    runs: Mapping[int, Record]
+
+    def ends(self, metric: str) -> dict[int, float]:
+        """The metric's last value in each reported run that has it."""
+        curves = {seed: record.curve(metric) for seed, record in self.runs.items()}
+        return {seed: curve[-1][1] for seed, curve in curves.items() if curve}
+
+
+def methods(records: Sequence[Record], protocol: Protocol) -> list[Method]:
+    """The methods of the protocol with what is finished of each."""
+    found = []
+    for name in protocol.algorithms:
+        tuned = tuning(records, protocol, name)
+        runs = {} if tuned.best is None else fresh(records, protocol, name, tuned.best)
+        found.append(Method(name, tuned, runs))
+    return found
+
+
+def results(records: Sequence[Record], protocol: Protocol) -> str:
+    """The table of results, a row a method, and where nothing was trained yet."""
+    found = methods(records, protocol)
+    reference = next((one for one in found if one.name == REFERENCE), None)
+    head = ("", "learning rate", "seeds", "held-out exact match", f"minus {REFERENCE}", "collapsed", "stable decades")
+    rows = [_row(one, reference) for one in found]
+    return _markdown((*head, *(f"pass@{k}" for k in PASS_KS)), [*rows, _before(found)])
+
+
+def tuning_table(records: Sequence[Record], protocol: Protocol) -> str:
+    """Mean held-out exact match over the tuning seeds at each rate, with the collapsed runs in brackets."""
+    found = methods(records, protocol)
+    rates = sorted({rate for one in found for rate in one.tuning.tried} | set(protocol.learning_rates))
+    rows = [(one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning)) for one in found]
+    return _markdown(("", *(f"{rate:g}" for rate in rates), "stable range"), rows)
+
+
+def progress(records: Sequence[Record], protocol: Protocol) -> str:
+    """How much of the protocol is finished, method by method; "" where all is."""
+    tuning_runs, fresh_runs = len(protocol.tuning_seeds), len(protocol.fresh_seeds)
+    lines = []
+    for one in methods(records, protocol):
+        rates = {*protocol.learning_rates, *one.tuning.tried} | ({one.tuning.missing} - {None})
+        tuned = sum(rate in one.tuning.tried for rate in rates)
+        if tuned < len(rates) or len(one.runs) < fresh_runs:
+            lines.append(
+                f"- {one.name}: {tuned} of {len(rates)} rates with {tuning_runs} tuning runs each, "
+                f"{len(one.runs)} of {fresh_runs} fresh seeds"
+            )
+    return "Not finished yet; the same command goes on:\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def fair_page(records: Sequence[Record], protocol: Protocol) -> str:
+    """All of it."""
+    return (
+        f"{results(records, protocol)}\n{legend(protocol)}\n\n{tuning_table(records, protocol)}\n"
+        f"{progress(records, protocol)}"
+    )
+
+
+def legend(protocol: Protocol) -> str:
+    """What the columns are."""
+    updates = f"{protocol.off_policy_steps} update{'s' if protocol.off_policy_steps > 1 else ''} a step"
+    return (
+        f"{updates}; each method at its own best learning rate over the tuning seeds "
+        f"{', '.join(map(str, protocol.tuning_seeds))}, on fresh seeds. Held-out exact match: of the last validation, "
+        "mean over the seeds with its 95 % interval (Wilson's for means in [0, 1], with Student's t). Minus "
+        f"{REFERENCE}: the mean difference on the same seeds, with Student's 95 % interval. Stable decades: log10 of "
+        "the greatest over the least rate around the best one without a collapse and with a mean at most "
+        f"{TOLERANCE:g} below the best; ≥ where the range reaches the edge of what was tried; – where tuning runs "
+        "collapsed at the best rate. pass@k: of 64 samples of 32 held-out questions, mean over the seeds."
+    )
+
+
+def _row(one: Method, reference: Method | None) -> list[str]:
+    ends = one.ends(HELD_OUT)
+    fallen = sum(label(record) is not None for record in one.runs.values())
+    return [
+        one.name,
+        f"{one.tuning.best:g}" if one.tuning.best is not None else "–",
+        str(len(one.runs)),
+        _interval(estimate(_array(ends))) if ends else "–",
+        "–" if reference is None or one.name == REFERENCE else _difference(ends, reference.ends(HELD_OUT)),
+        f"{fallen}/{len(one.runs)}" if one.runs else "–",
+        _decades(one.tuning),
+        *(_mean(one.ends(f"val/pass@{k}")) for k in PASS_KS),
+    ]
+
+
+def _before(found: Sequence[Method]) -> list[str]:
+    """The row of the warm-started policy that all runs of a seed start from."""
+    starts = {seed: record.steps[0] for one in found for seed, record in one.runs.items()}
+
+    def of(metric: str) -> dict[int, float]:
+        return {seed: float(step[metric]) for seed, step in starts.items() if metric in step}
+
+    match = of(HELD_OUT)
+    held_out = _interval(estimate(_array(match))) if match else "–"
+    passes = [_mean(of(f"val/pass@{k}")) for k in PASS_KS]
+    return ["before training", "–", str(len(starts)), held_out, "–", "–", "–", *passes]
+
+
+def _difference(ends: Mapping[int, float], reference: Mapping[int, float]) -> str:
+    both = sorted(set(ends) & set(reference))
+    if len(both) < 2:
+        return "–"
+    return _interval(estimate_difference(np.array([ends[seed] - reference[seed] for seed in both])), "+.2f")
+
+
+def _interval(found: Estimate, digits: str = ".2f") -> str:
+    shown: Callable[[float], str] = lambda value: format(value, digits)  # noqa: E731
+    return shown(found.mean) + (f" ({shown(found.low)} to {shown(found.high)})" if found.method else "")
+
+
+def _mean(values: Mapping[int, float]) -> str:
+    return f"{np.mean(list(values.values())):.2f}" if values else "–"
+
+
+def _array(values: Mapping[int, float]) -> np.ndarray:
+    return np.array([values[seed] for seed in sorted(values)], np.float64)
+
+
+def _tried(found: Tuning, rate: float) -> str:
+    tried = found.tried.get(rate)
+    if tried is None:
+        return "–"
+    text = f"{tried.held_out:.2f}" + (f" ({tried.collapsed})" if tried.collapsed else "")
+    return f"**{text}**" if rate == found.best else text
+
+
+def _range(found: Tuning) -> str:
+    stable = found.stable_range
+    return "–" if stable is None else f"{stable[0]:g}" if stable[0] == stable[1] else f"{stable[0]:g} to {stable[1]:g}"
+
+
+def _decades(found: Tuning) -> str:
+    stable, rates = found.stable_range, list(found.tried)
+    if stable is None or found.stable_decades is None:
+        return "–"
+    open_ended = stable[0] == rates[0] or stable[1] == rates[-1]
+    return ("≥ " if open_ended else "") + f"{found.stable_decades:.1f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
