@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from transformers import Qwen3ForCausalLM
@@ -120,10 +121,25 @@ class Sampler:
         return self._behind
 
 
-def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
+class Watch(Protocol):
+    """What a run may be watched by, at the places at which a trainer asks its guard."""
+
+    def ends(self, trainer: Trainer) -> bool:
+        """Act before a step on what the last one showed; whether the run ends here."""
+
+    def observe(self, step: int, metrics: Step, trainer: Trainer) -> Step:
+        """See a finished step; returns what is logged beside its metrics."""
+
+
+def run_cell(cell: Cell, seed: Seed, watch: Watch | None = None) -> Iterator[Step]:
     """Train for the settings' steps and give the record's lines as they come, step 0 first.
 
     The same arguments on the same machine give the same numbers, times apart.
+
+    Args:
+        cell: which run it is.
+        seed: its task and weights.
+        watch: sees every step and may end the run or change its trainer; None lets it run.
 
     Raises:
         ValueError: for an unknown algorithm, or a batch that does not divide into the cell's mini-batches.
@@ -141,6 +157,8 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
     batches = seed.task.batches(sizes.prompts_per_step, cell.seed)
     yield {"step": 0, **seed.before}
     for step in range(1, settings.steps + 1):
+        if watch is not None and watch.ends(trainer):
+            return
         clock = Clock()
         with clock.phase("gen"):
             asked = [question for question in next(batches) for _ in range(sizes.group_size)]
@@ -160,6 +178,8 @@ def run_cell(cell: Cell, seed: Seed) -> Iterator[Step]:
         if step == settings.steps:
             with clock.phase("pass_at_k"):
                 line |= many_samples(player, policy, seed, step)
+        if watch is not None:
+            line |= watch.observe(step, line, trainer)
         yield line | clock.seconds
 
 

@@ -20,6 +20,7 @@ from benchmarks.study.policy import Policy
 from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.algorithms import Advantages, Algorithm, Batch
 from wapo_verl.algorithms.batch import spread
+from wapo_verl.engine.learning_rate import scaled_learning_rate
 from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.settings.defaults import apply_defaults
 from wapo_verl.verl_plugin.algorithms import register_all
@@ -213,6 +214,18 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: min(1.0, step / max(1, warm_up_steps))
         )
+        self.lr_factor = 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: weights, optimizer and schedule."""
+        parts = (self.policy.model, self._optimizer, self._schedule)
+        return dict(zip(("model", "optimizer", "schedule"), (part.state_dict() for part in parts), strict=True))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        self.policy.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
 
     def step(self, rows: Rows, mini_batches: int) -> dict[str, float]:
         """One step's updates over equal mini-batches, in the rows' order; returns what was measured over them all."""
@@ -244,7 +257,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         measured["norm"] = float(norm)
         if bool(torch.isfinite(norm)):
-            self._optimizer.step()
+            with scaled_learning_rate(self._optimizer, self.lr_factor):
+                self._optimizer.step()
         return measured
 
     def _without_advantage(self, part: Rows, leaf: Tensor, own: int) -> Tensor | float:

@@ -17,6 +17,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from wapo_verl.engine.distribution import packed_statistics
+from wapo_verl.engine.learning_rate import scaled_learning_rate
 from wapo_verl.engine.planned_loss import PlannedLoss
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 
@@ -26,14 +27,14 @@ BACKENDS = (("fsdp", "cuda"), ("fsdp", "npu"), ("fsdp2", "cuda"), ("fsdp2", "npu
 class StepPlanEngine(FSDPEngineWithLMHead):
     """veRL's actor engine, obeying a `StepPlan`."""
 
-    _holds_schedule = False
+    _plan = StepPlan()  # of the mini-batch that runs
 
     def forward_backward_batch(self, data: TensorDict, loss_function: Callable, forward_only: bool = False) -> Any:
         """Run a mini-batch as veRL does, through a loss that obeys the batch's plan."""
         plan = None if forward_only else tu.get_non_tensor_data(data, PLAN_KEY, default=None)
+        self._plan = StepPlan() if plan is None else StepPlan.from_dict(plan)
         if plan is not None:
-            loss_function = PlannedLoss(StepPlan.from_dict(plan), loss_function)
-        self._holds_schedule = isinstance(loss_function, PlannedLoss) and loss_function.plan.hold_schedule
+            loss_function = PlannedLoss(self._plan, loss_function)
         return super().forward_backward_batch(data, loss_function, forward_only)
 
     def prepare_model_outputs(
@@ -65,11 +66,15 @@ class StepPlanEngine(FSDPEngineWithLMHead):
             outputs["entropy"] = entropy
         return {**outputs, **statistics, "position_entropy": entropy}
 
+    def optimizer_step(self) -> float:
+        """Update the weights as veRL does, at the plan's multiple of the schedule's learning rate."""
+        with scaled_learning_rate(self.optimizer, self._plan.lr_factor):
+            return super().optimizer_step()
+
     def lr_scheduler_step(self) -> float:
         """Advance the learning rate as veRL does, or leave it where the plan says that the batch is not over."""
-        if self._holds_schedule:
-            return self.lr_scheduler.get_last_lr()[0]
-        return super().lr_scheduler_step()
+        rate = self.lr_scheduler.get_last_lr()[0] if self._plan.hold_schedule else super().lr_scheduler_step()
+        return rate * self._plan.lr_factor
 
 
 @contextmanager

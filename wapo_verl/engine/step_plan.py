@@ -35,6 +35,7 @@ class StepPlan:
         winners_kl: whether a KL loss leaves out the tokens without an advantage.
         kept_tokens: whether a token's weight is 1 / (tokens of its row that are trained on).
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
+        lr_factor: multiple of the schedule's learning rate at which the weights are updated.
     """
 
     taxonomy: bool = False
@@ -43,6 +44,7 @@ class StepPlan:
     winners_kl: bool = False
     kept_tokens: bool = False
     hold_schedule: bool = False
+    lr_factor: float = 1.0
 
     @property
     def needs_statistics(self) -> bool:

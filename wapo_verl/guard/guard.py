@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from wapo_verl.guard.checkpoints import GoodCheckpoints, read_state, step_of
+from wapo_verl.guard.checkpoints import GoodCheckpoints, read_state, step_of, write_state
 from wapo_verl.guard.detector import Alarm, Detector, newly_good
 from wapo_verl.guard.settings import GuardSettings
+
+LR_FACTOR = "lr_factor"
+"""Beside the detector's state in `guard.json`: what the rollbacks up to then have multiplied the learning rate by."""
 
 
 class CollapseError(RuntimeError):
@@ -40,6 +43,7 @@ class Guard:
         self.detector = Detector(settings, settings.rules)
         self.checkpoints = GoodCheckpoints(folder)
         self.rollbacks = 0
+        self.lr_factor = 1.0
         self._alarms: list[Alarm] = []
         self._saved: int | None = None
         self._say = say
@@ -62,6 +66,9 @@ class Guard:
         state = None if resumed is None else read_state(resumed)
         if state is not None:
             self.detector.load_state_dict(state)
+            self.lr_factor = float(state.get(LR_FACTOR, 1.0))
+            if self.lr_factor != 1:
+                self._say(f"the learning rate is {self.lr_factor:g} times the schedule's, as {resumed} was saved with")
         elif resumed is not None:
             self._say(f"{resumed} was saved without a guard: the run's start is measured from step {step + 1} on")
 
@@ -71,7 +78,7 @@ class Guard:
         A run that ends meanwhile resumes with what the detector knew before that step.
         """
         self._saved = step
-        self.checkpoints.remember(step, self.detector.state_dict())
+        self.checkpoints.remember(step, self._state())
         self.checkpoints.take_away_again()
 
     def observe(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -83,7 +90,8 @@ class Guard:
 
         Returns:
             `stability/alarms`, how many are active; `stability/rule/NAME`, 1 where that rule's is, else 0;
-            `stability/rollbacks`, how often the run went back; `stability/last_good_step`, once there is one.
+            `stability/rollbacks`, how often the run went back; `stability/last_good_step`, once there is one;
+            `stability/lr_factor`, where a rollback changes it.
         """
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float | np.number)}
         before = {alarm.rule for alarm in self._alarms}
@@ -100,10 +108,13 @@ class Guard:
             self.checkpoints.forget_unjudged()
             return
         if self._saved == step:
-            self.checkpoints.offer(step, self.detector.state_dict())
+            self.checkpoints.offer(step, self._state())
         good = newly_good(self.checkpoints.unjudged, step, self.settings.confirm, self.detector)
         if good is not None:
             self._say(f"the checkpoint of step {good} is good: {self.checkpoints.confirm(good)}")
+
+    def _state(self) -> dict[str, Any]:
+        return {**self.detector.state_dict(), LR_FACTOR: self.lr_factor}
 
     def _metrics(self) -> dict[str, float]:
         active = {alarm.rule for alarm in self._alarms}
@@ -112,6 +123,7 @@ class Guard:
             "stability/alarms": float(len(active)),
             **{f"stability/rule/{rule.name}": float(rule.name in active) for rule in self.settings.rules},
             "stability/rollbacks": float(self.rollbacks),
+            **({} if self.settings.on_rollback is None else {"stability/lr_factor": self.lr_factor}),
             **({} if good is None else {"stability/last_good_step": float(step_of(good))}),
         }
 
@@ -126,15 +138,23 @@ class Guard:
         return self.checkpoints.last_good if allowed else None
 
     def went_back(self, checkpoint: Path) -> None:
-        """Note that weights, optimizer and schedule are those of `checkpoint`: the detector goes back with them."""
+        """Note that weights, optimizer and schedule are those of `checkpoint`: the detector goes back with them.
+
+        What a rollback changes stays changed, and is written into the checkpoint: a crash before the next one must not
+        resume from the collapse, nor at the learning rate that led to it.
+        """
         self.rollbacks += 1
-        self.checkpoints.resume_from_last_good()  # a crash before the next checkpoint must not go on from the collapse
-        self._say(
-            f"went back to the weights, optimizer and schedule of step {step_of(checkpoint)}; the data go on "
-            f"(rollback {self.rollbacks} of {self.settings.max_rollbacks})"
-        )
         self.detector.load_state_dict(read_state(checkpoint) or Detector().state_dict())
         self._alarms = []
+        if self.settings.on_rollback is not None:
+            self.lr_factor *= self.settings.on_rollback.lr_factor
+            write_state(checkpoint, self._state())
+        self.checkpoints.resume_from_last_good()
+        slower = "" if self.lr_factor == 1 else f"; the learning rate is {self.lr_factor:g} times the schedule's now"
+        self._say(
+            f"went back to the weights, optimizer and schedule of step {step_of(checkpoint)}; the data go on "
+            f"(rollback {self.rollbacks} of {self.settings.max_rollbacks}){slower}"
+        )
 
     def stop(self) -> CollapseError:
         """Make `trainer.resume_mode=auto` go on from the last good checkpoint; the error to end the run with."""

@@ -10,6 +10,8 @@
 | `length_floor`, `length_ceiling` | the mean response length is below, above its multiple of the run's own start |
 | `repetition` | completions repeat their own n-grams more than at the start, by the margin |
 | `answer_fall` | the smoothed answer rate is further below its best than the margin |
+| `truncation` | a larger share of completions is cut by a length limit than at the start, by the margin |
+| `winner_likelihood` | the smoothed mean log-prob of winners' tokens is further below its best than the margin |
 | `search_floor` | episodes search less than the floor's multiple of the run's own start |
 | `mismatch` | the gap between rollout and actor is above its multiple of the start's, and above the least that counts |
 | `grad_norm` | the gradient norm is above its multiple of its running median, or of the start's where that is larger |
@@ -35,6 +37,8 @@ ANSWERS = "episode/answer_rate"
 REPETITION = "episode/repetition_rate"
 SEARCHES = "episode/searches/mean"
 WITH_WINNER = "group/with_winner"
+TRUNCATED = "episode/truncated"
+WINNER_LOG_PROB = "group/winner_log_prob/mean"
 MISMATCH = "training/rollout_probs_diff_mean"
 
 MUST_BE_FINITE = ("actor/", "critic/score/", "response_length/", "episode/", "group/")
@@ -135,6 +139,17 @@ def _fall(name: str, margin: Callable[[Thresholds, float], float]) -> Callable[[
     return judge
 
 
+def _rise(name: str, margin: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
+    def judge(look: Look) -> Breach | None:
+        start = look.track.start(look.thresholds)
+        limit = math.inf if start is None else start + margin(look.thresholds)
+        if look.value <= limit:
+            return None
+        return Breach(look.value, limit, f"{name} is {look.value:.1%}, at the start it was {start:.1%}")
+
+    return judge
+
+
 def reward_margin(thresholds: Thresholds, best: float) -> float:
     """How far the smoothed reward may fall from its best: the larger of both margins."""
     return max(thresholds.reward_fall_absolute, thresholds.reward_fall_relative * abs(best))
@@ -161,16 +176,6 @@ def reward_constant(look: Look) -> Breach | None:
         return None
     words = f"every completion has the reward {look.value:.4g}, so nothing can be learned"
     return Breach(look.value, look.value, words)
-
-
-def repetition(look: Look) -> Breach | None:
-    """Find completions that repeat themselves more than at the start."""
-    start = look.track.start(look.thresholds)
-    limit = math.inf if start is None else start + look.thresholds.repetition_rise
-    if look.value <= limit:
-        return None
-    words = f"completions repeat {look.value:.1%} of their own n-grams, at the start it was {start:.1%}"
-    return Breach(look.value, limit, words)
 
 
 def no_winner(look: Look) -> Breach | None:
@@ -215,8 +220,12 @@ RULES: tuple[Rule, ...] = (
     Rule("no_winner", WITH_WINNER, no_winner, lambda t: t.no_winner_steps),
     Rule("length_floor", LENGTH, _below_start("the response length", lambda t: t.length_floor)),
     Rule("length_ceiling", LENGTH, _above_start("the response length", lambda t: t.length_ceiling)),
-    Rule("repetition", REPETITION, repetition),
+    Rule("repetition", REPETITION, _rise("the share of repeated n-grams", lambda t: t.repetition_rise)),
+    Rule("truncation", TRUNCATED, _rise("the share of truncated completions", lambda t: t.truncation_rise)),
     Rule("answer_fall", ANSWERS, _fall("the answer rate", lambda t, best: t.answer_fall)),
+    Rule(
+        "winner_likelihood", WINNER_LOG_PROB, _fall("winners' log-prob a token", lambda t, best: t.winner_log_prob_fall)
+    ),
     Rule("search_floor", SEARCHES, _below_start("the number of searches of an episode", lambda t: t.search_floor)),
     Rule("mismatch", MISMATCH, mismatch),
     Rule("grad_norm", GRAD_NORM, grad_norm),

@@ -11,6 +11,7 @@ from wapo_verl.algorithms.algorithm import errors, warnings
 from wapo_verl.algorithms.wapo import TRUNCATED
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.data.training_files import count_rows
+from wapo_verl.engine.step_plan import STRATEGIES
 from wapo_verl.rollout.failures import GROUP as FAILURES
 from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode, why_none_is_left_out
 from wapo_verl.settings.outcomes import outcome_conflicts, score_names
@@ -125,6 +126,12 @@ def _guard(run: Run) -> list[Conflict]:
             action,
             f"works where trainer and rollout take turns (trainer.v1.trainer_mode=sync), not in {run.mode}: there, "
             "episodes of the policy that is given up would be trained on; set wapo.guard.action=stop",
+        ),
+        (
+            settings.on_rollback is not None and config.actor_rollout_ref.actor.strategy not in STRATEGIES,
+            "wapo.guard.on_rollback",
+            f"needs {ACTOR}.strategy={' or '.join(STRATEGIES)}, whose engine takes a step's orders, and it is "
+            f"{config.actor_rollout_ref.actor.strategy}",
         ),
         *(
             (

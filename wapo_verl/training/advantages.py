@@ -11,6 +11,8 @@ from wapo_verl.algorithms.groups import group_advantages, group_metrics, phantom
 from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.rollout.failures import FAILURE
 
+LEAST_LOG_PROB = -20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -50,6 +52,12 @@ class Rows:
         padding = [out or added for out, added in zip(failed, self.padding, strict=True)]
         rewards = self.rewards.masked_fill(torch.tensor(failed, dtype=torch.bool, device=self.rewards.device), 0.0)
         return Batch.from_keys(keys, rewards, padding, truncated, lengths, self.outcomes if self.gated else None)
+
+    def winners(self) -> torch.Tensor:
+        """Return which rows are of a completion whose reward is above its group's mean: (R,) bool."""
+        completions = self.batch().completions()
+        plain = group_advantages(completions.rewards, completions.groups)
+        return ((plain > 0) & completions.real)[completions.of_row]
 
     def phantom_winner_groups(self) -> dict[str, float]:
         """Count the groups in which a completion wins by its reward though none is right; nothing where nobody asks."""
@@ -148,6 +156,27 @@ def truncated_rows(extra_fields: Sequence[Any], tags: Sequence[Mapping[str, Any]
         episode["outcome"] in TRUNCATED_OUTCOMES if episode else tag.get("response_len", 0) >= limit
         for episode, tag in zip(episodes, tags, strict=True)
     ]
+
+
+def truncation_metrics(truncated: Sequence[bool]) -> dict[str, float]:
+    """Return `episode/truncated`, the share of a step's rows that a length limit cut; empty for an empty batch.
+
+    veRL's `response_length/clip_ratio` is not that: its V1 trainer counts rows as long as the batch's longest one.
+    """
+    return {"episode/truncated": sum(truncated) / len(truncated)} if truncated else {}
+
+
+def winner_metrics(winners: torch.Tensor, log_probs: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
+    """Return `group/winner_log_prob/mean`, how likely the winners' own tokens are, nats a token; empty without a winner.
+
+    Args:
+        winners: (R,) bool, the rows of winners.
+        log_probs: (R, T) float, of the policy that sampled; a token counts down to `LEAST_LOG_PROB`, so that no single
+            one makes the mean infinite.
+        mask: (R, T), 1 on tokens that the policy wrote.
+    """
+    chosen = log_probs[winners][mask[winners].bool()].double().clamp(min=LEAST_LOG_PROB)
+    return {"group/winner_log_prob/mean": float(chosen.mean())} if len(chosen) else {}
 
 
 def episode_of(extra_fields: Any) -> dict[str, Any] | None:

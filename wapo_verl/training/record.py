@@ -71,6 +71,12 @@ class Tokens(Sequence[dict[str, list[Any]]]):
         return {"ids": ids, "text": [self._texts[each] for each in ids], **lists}
 
 
+def sampled_log_probs(config: DictConfig, winners_only: bool) -> list[str]:
+    """Return the name of the field that holds the log-probs of the policy that sampled; none where none is stored."""
+    stored = recorded_fields(config, winners_only)
+    return [name for name in ("rollout_log_probs", "old_log_probs") if name in stored][:1]
+
+
 class RecordWriter:
     """Lays out records; decodes each token of the vocabulary once.
 

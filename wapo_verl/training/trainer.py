@@ -34,7 +34,7 @@ from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.data.question_index import dumped_lines
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
-from wapo_verl.engine.step_plan import PLAN_KEY
+from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
@@ -49,13 +49,15 @@ from wapo_verl.training.advantages import (
     is_padding,
     outcomes_of,
     truncated_rows,
+    truncation_metrics,
+    winner_metrics,
 )
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import dump_columns, index_dump, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.metrics_file import resumes_at
-from wapo_verl.training.record import RecordWriter, recorded_fields, validation_fields
+from wapo_verl.training.record import RecordWriter, recorded_fields, sampled_log_probs, validation_fields
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
 from wapo_verl.training.update import (
@@ -231,14 +233,14 @@ class WapoTrainer(PPOTrainer):
         metrics["actor/skipped_steps"] = float(step is not None and not step.trains)
         if step is not None and not step.trains:
             return batch
-        plan = self.decisions.plans.at(self.global_steps, self.total_training_steps)
+        plan = self._plan()
         parts = None if step is None else step.parts
         if step is not None and parts is not None:
             metrics.update(update_chosen_rows(self.actor_rollout_wg, step, plan, self.config))
         else:
             batch.extra_info[PLAN_KEY] = plan.to_dict()
             batch = super()._update_actor(batch, metrics)
-        check_answer(metrics, needed=parts is not None or self.decisions.plans.ask)
+        check_answer(metrics, needed=parts is not None or plan != StepPlan())
         finish_loss_metrics(metrics, optimizer_steps(self.config, rows, parts))
         own_tokens, actor = None if step is None else step.own_tokens, self.config.actor_rollout_ref.actor
         name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
@@ -248,16 +250,25 @@ class WapoTrainer(PPOTrainer):
         self._entropy_change.pair(metrics)
         return batch
 
+    def _plan(self) -> StepPlan:
+        plan = self.decisions.plans.at(self.global_steps, self.total_training_steps)
+        return plan if self.guard is None else replace(plan, lr_factor=self.guard.lr_factor)
+
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         """Measure what was sampled, but neither padding nor failed episodes, and show it to the guard."""
         batch, taxonomy = batch.select_keys(_keys(batch, failed=False)), self.decisions.plans.taxonomy
         super()._compute_metrics(batch, metrics, *args, **kwargs)
-        data = _stored(batch, "extra_fields", "responses", "response_mask", *["rm_scores"] * taxonomy)
+        sampled = sampled_log_probs(self.config, self.decisions.winners_only)
+        data = _stored(batch, "extra_fields", "responses", "response_mask", "rm_scores", *sampled)
         metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
         responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
         metrics.update(repetition_metrics(responses, mask))
+        limit, rows = self.config.actor_rollout_ref.rollout.response_length, _rows(batch, data)
+        metrics.update(truncation_metrics(truncated_rows(list(data["extra_fields"]), batch.tags, limit)))
+        for name in sampled:
+            metrics.update(winner_metrics(rows.winners(), data[name].to_padded_tensor(0.0), mask))
         if taxonomy:
-            metrics.update(overlap_metrics(batch.keys, responses, mask, _rows(batch, data).rewards))
+            metrics.update(overlap_metrics(batch.keys, responses, mask, rows.rewards))
         if self.decisions.failures.leaves_out:
             metrics.update(self.failures.metrics())
         if self.guard is not None:

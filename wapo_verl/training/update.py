@@ -84,8 +84,8 @@ def check_answer(metrics: dict[str, Any], needed: bool) -> None:
     if needed and "actor/ratio_max" not in metrics:
         raise RuntimeError(
             "the workers' engine answered no step plan, so the run's wapo.taxonomy, wapo.negative_weights, "
-            "wapo.clip_schedule or wapo.winners_only cannot be obeyed: another plugin has registered an engine for "
-            "this device or vendor"
+            "wapo.clip_schedule, wapo.winners_only or wapo.guard.on_rollback cannot be obeyed: another plugin has "
+            "registered an engine for this device or vendor"
         )
 
 

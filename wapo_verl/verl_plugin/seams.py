@@ -190,9 +190,11 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "FSDPEngine.use_ulysses_sp",
             "FSDPEngineWithLMHead",
             "FSDPEngineWithLMHead.lr_scheduler",
+            "FSDPEngineWithLMHead.optimizer",
             replaced=[
                 "FSDPEngine.forward_backward_batch(self, data, loss_function, forward_only=)",
                 "FSDPEngine.lr_scheduler_step(self)",
+                "FSDPEngine.optimizer_step(self)",
                 "FSDPEngineWithLMHead.prepare_model_outputs(self, output, output_args, micro_batch, "
                 "logits_processor_func)",
             ],

@@ -123,11 +123,13 @@ def make_engine(one_process: None, model_folder: Path) -> Maker:
     from verl.trainer.config import CheckpointConfig
     from verl.workers.config import FSDPOptimizerConfig
 
-    def make(engine: type, **settings: Any) -> Any:
+    def make(engine: type, warm_up: int = 0, **settings: Any) -> Any:
         made = engine(
             model_config=model_config(str(model_folder)),
             engine_config=engine_config(**settings),
-            optimizer_config=FSDPOptimizerConfig(lr=1e-2, clip_grad=1e9, total_training_steps=10),
+            optimizer_config=FSDPOptimizerConfig(
+                lr=1e-2, clip_grad=1e9, total_training_steps=10, lr_warmup_steps=warm_up
+            ),
             checkpoint_config=CheckpointConfig(),
         )
         made.model_config.model_type = "language_model"

@@ -223,3 +223,33 @@ def test_fused_kernels_are_refused(ours: Any, make_batch: Maker, make_loss: Make
     planned = PlannedLoss(StepPlan(taxonomy=True), make_loss())
     with pytest.raises(RuntimeError, match="set use_fused_kernels=False"):
         ours.prepare_model_outputs(SimpleNamespace(log_probs=None), {}, data, planned)
+
+
+def test_a_factor_on_the_learning_rate_moves_the_weights_and_stays_out_of_the_checkpoint(
+    make_engine: Maker, make_batch: Maker, make_loss: Maker
+) -> None:
+    """The schedule warms up, and its step after the update does not undo the factor."""
+
+    def update(engine: Any, factor: float) -> tuple[list[float], float]:
+        rates: list[float] = []
+        data = make_batch()
+        tu.assign_non_tensor(data, micro_batch_size_per_gpu=6, calculate_entropy=False)
+        tu.assign_non_tensor(data, **{PLAN_KEY: StepPlan(lr_factor=factor).to_dict()})
+        handle = engine.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(rate_of(optimizer)))
+        with engine.train_mode():
+            engine.train_batch(data, make_loss())
+        handle.remove()
+        return rates, engine.lr_scheduler_step()
+
+    def rate_of(optimizer: Any) -> float:
+        return float(optimizer.param_groups[0]["lr"])
+
+    engine = make_engine(StepPlanEngine, warm_up=2)
+    schedule = [engine.lr_scheduler.get_last_lr()[0]]
+    for factor in (1.0, 0.5, 0.25, 1.0):
+        rates, logged = update(engine, factor)
+        assert rates == [schedule[-1] * factor]
+        schedule.append(engine.lr_scheduler.get_last_lr()[0])
+        assert logged == schedule[-1] * factor
+        assert rate_of(engine.optimizer) == schedule[-1]
+    assert schedule == [0.0, 5e-3, 1e-2, 1e-2, 1e-2]

@@ -25,6 +25,8 @@ from wapo_verl.guard.rules import (
     REWARD,
     RULES,
     SEARCHES,
+    TRUNCATED,
+    WINNER_LOG_PROB,
     WITH_WINNER,
 )
 from wapo_verl.guard.thresholds import Thresholds
@@ -55,6 +57,8 @@ def of(metric: str, *values: float) -> list[dict[str, float]]:
         ("length_ceiling", LENGTH, 2.9, 3.1),
         ("repetition", REPETITION, 1.19, 1.21),
         ("answer_fall", ANSWERS, 0.76, 0.74),
+        ("truncation", TRUNCATED, 1.19, 1.21),
+        ("winner_likelihood", WINNER_LOG_PROB, 0.51, 0.49),
         ("search_floor", SEARCHES, 0.11, 0.09),
         ("mismatch", MISMATCH, 9.9, 10.1),
         ("no_winner", WITH_WINNER, 1.0, 0.0),
@@ -70,7 +74,7 @@ def test_a_rule_alarms_beyond_its_limit_and_only_there(rule: str, metric: str, g
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
 def test_one_noisy_step_does_not_alarm(rule: str) -> None:
     bad = {ENTROPY: 0.0, REWARD: 0.0, LENGTH: 0.0, REPETITION: 9.0, ANSWERS: 0.0, GRAD_NORM: math.nan}
-    bad |= {SEARCHES: 0.0, WITH_WINNER: 0.0, MISMATCH: 99.0}
+    bad |= {SEARCHES: 0.0, WITH_WINNER: 0.0, MISMATCH: 99.0, TRUNCATED: 9.0, WINNER_LOG_PROB: -9.0}
     plain = dict.fromkeys(bad, 1.0)
     assert rule not in play([plain, plain, plain, bad, plain, bad, plain])
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
@@ -132,6 +133,70 @@ def test_rollbacks_are_bounded_and_take_the_detector_along(tmp_path: Path) -> No
     assert run.guard.way_back() is None
 
 
+SLOWER = {"on_rollback": {"lr_factor": 0.5}}
+
+
+def test_each_rollback_multiplies_the_learning_rate_again(tmp_path: Path) -> None:
+    run = Run(tmp_path, "rollback", max_rollbacks=2, **SLOWER)
+    assert run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)["stability/lr_factor"] == 1.0
+    for factor in (0.5, 0.25):
+        back = run.guard.way_back()
+        assert back is not None
+        run.guard.went_back(back)
+        assert run.lines[-1].endswith(f"; the learning rate is {factor} times the schedule's now")
+        assert run.go(BAD, BAD)["stability/lr_factor"] == factor
+
+
+def test_a_rollback_that_changes_nothing_logs_no_factor(tmp_path: Path) -> None:
+    run = Run(tmp_path, "rollback")
+    logged = run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)
+    back = run.guard.way_back()
+    assert back is not None
+    run.guard.went_back(back)
+    assert run.guard.lr_factor == 1.0
+    assert "stability/lr_factor" not in logged
+    assert "learning rate" not in run.lines[-1]
+
+
+@pytest.mark.parametrize("saves_again", [False, True], ids=["crash before the next save", "resume from a later save"])
+def test_the_factor_survives_a_resume(saves_again: bool, tmp_path: Path) -> None:
+    """The checkpoint to go back to was saved at the full rate; the rate that it led to must not come back."""
+    run = Run(tmp_path, "rollback", **SLOWER)
+    run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)
+    back = run.guard.way_back()
+    assert back is not None
+    run.guard.went_back(back)
+    step = int((tmp_path / "latest_checkpointed_iteration.txt").read_text())
+    if saves_again:
+        run.go(GOOD, GOOD)
+        step = run.step
+    again = Run(tmp_path, "rollback", **SLOWER)
+    again.guard.begin(step, tmp_path / f"global_step_{step}")
+    assert again.guard.lr_factor == 0.5
+    assert again.lines[-1].startswith("the learning rate is 0.5 times the schedule's, as ")
+
+
+def test_an_older_checkpoint_has_the_rate_it_was_saved_with(tmp_path: Path) -> None:
+    run = Run(tmp_path, "rollback", **SLOWER)
+    run.go(GOOD, GOOD, GOOD, GOOD)
+    again = Run(tmp_path, "rollback", **SLOWER)
+    again.guard.begin(4, tmp_path / "global_step_4")
+    assert again.guard.lr_factor == 1.0
+
+
+@pytest.mark.parametrize(
+    ("action", "factor", "said"),
+    [
+        ("rollback", 0.0, "greater than 0"),
+        ("rollback", 1.5, "less than or equal to 1"),
+        ("warn", 0.5, "on_rollback has no effect with action=warn"),
+    ],
+)
+def test_what_makes_no_sense_on_a_rollback_is_refused(action: str, factor: float, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        GuardSettings.model_validate({"action": action, "on_rollback": {"lr_factor": factor}})
+
+
 def test_what_a_rollback_put_back_goes_with_the_next_save(tmp_path: Path) -> None:
     """veRL keeps one checkpoint here, and had removed the good one's own actor."""
     run = Run(tmp_path, "rollback", max_rollbacks=2)
@@ -240,15 +305,17 @@ def test_the_guard_sees_the_finished_metrics(tmp_path: Path, monkeypatch: pytest
     run = Run(tmp_path)
     made, _ = make_trainer(run)
     made.decisions = Decisions()
+    made.config = OmegaConf.create({"algorithm": {}, "actor_rollout_ref": {"rollout": {"response_length": 9}}})
     one = torch.nested.as_nested_tensor([torch.tensor([5])], layout=torch.jagged)
-    stored = {"extra_fields": [{"reward_extra_info": {"score": 1.0}}], "responses": one, "response_mask": one}
+    fields = dict.fromkeys(("responses", "response_mask", "rm_scores", "old_log_probs"), one)
+    stored = {"extra_fields": [{"reward_extra_info": {"score": 1.0}}], **fields}
     monkeypatch.setattr("wapo_verl.training.trainer.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, metrics: metrics.update({LENGTH: 1.0}))
     seen: list[set[str]] = []
     monkeypatch.setattr(run.guard, "observe", lambda step, metrics: seen.append(set(metrics)) or {"stability/x": 1.0})
     metrics: dict[str, Any] = {}
     made._compute_metrics(KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}]), metrics)
-    assert seen == [{LENGTH, "reward/score/mean", "episode/repetition_rate"}]
+    assert seen == [{LENGTH, "reward/score/mean", "episode/repetition_rate", "episode/truncated"}]
     assert metrics["stability/x"] == 1.0
 
 

@@ -26,6 +26,7 @@ GATE = ("wapo.outcome_gate", "exact_match")
 LOSERS = ("wapo.negative_weights.neg_peak", 0.1)
 ROLLBACK = ("wapo.guard.action", "rollback")
 SAVING = ("trainer.save_freq", 5)
+SLOWER = ("wapo.guard.on_rollback.lr_factor", 0.5)
 APART = ("trainer.v1.trainer_mode", "separate_async")
 
 
@@ -51,6 +52,12 @@ def run() -> DictConfig:
         (
             [ROLLBACK, SAVING, (f"{ACTOR}.checkpoint.load_contents", ["model", "optimizer"])],
             "checkpoint.load_contents leaves out extra: add them, or set wapo.guard.action=stop",
+        ),
+        ([ROLLBACK, SAVING, SLOWER], None),
+        ([("wapo.guard.action", "stop"), SAVING, SLOWER], "on_rollback has no effect with action=stop: set .*=rollback"),
+        (
+            [ROLLBACK, SAVING, SLOWER, (f"{ACTOR}.strategy", "megatron")],
+            "wapo.guard.on_rollback: needs .*actor.strategy=fsdp or fsdp2, whose engine .*, and it is megatron",
         ),
         # Devices apart.
         (

@@ -18,7 +18,7 @@ from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
 from wapo_verl.rollout.failures import FAILURE, FailureBudget
 from wapo_verl.training import trainer as trainer_module
-from wapo_verl.training.advantages import truncated_rows
+from wapo_verl.training.advantages import Rows, truncated_rows, truncation_metrics, winner_metrics
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
 from wapo_verl.training.failures import LEDGER
 from wapo_verl.training.record import RecordWriter
@@ -213,6 +213,24 @@ def test_without_an_episode_the_length_tells_truncation() -> None:
     assert truncated_rows([{}, {}], [{"response_len": 4}, {"response_len": 3}], limit=4) == [True, False]
 
 
+def test_the_winners_likelihood_is_over_their_own_tokens() -> None:
+    """Two outputs of a winner count both, a loser and a tool's tokens do not, and no token can make it infinite."""
+    keys = ["a_0_0", "a_0_1", "a_1_0", "b_0_0", "b_1_0"]
+    rewards = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])
+    winners = Rows(keys, [{} for _ in keys], rewards).winners()
+    assert winners.tolist() == [True, True, False, False, False]
+    log_probs = torch.tensor([[-1.0, -9.0], [-3.0, -torch.inf], [-7.0, -7.0], [-7.0, -7.0], [-7.0, -7.0]])
+    mask = torch.tensor([[1, 0], [1, 1], [1, 1], [1, 1], [1, 1]])
+    found = winner_metrics(winners, log_probs, mask)
+    assert found == {"group/winner_log_prob/mean": pytest.approx((-1 - 3 - 20) / 3)}
+    assert winner_metrics(torch.zeros(5, dtype=torch.bool), log_probs, mask) == {}
+
+
+def test_truncated_rows_have_a_share() -> None:
+    assert truncation_metrics([True, False, False, False]) == {"episode/truncated": 0.25}
+    assert truncation_metrics([]) == {}
+
+
 def test_a_batch_without_a_winner_takes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker group is not called at all: weights, moments and step count stay as they are."""
     keys = ["a_0_0", "a_1_0"]
@@ -285,6 +303,16 @@ def test_each_step_has_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         made._update_actor(make_batch(["a_0_0", "a_1_0"]), metrics)
         assert sent[-1]["clip_ratio_high"] == clip
         assert metrics["actor/clip_ratio_high"] == clip
+
+
+def test_the_guards_factor_goes_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = answered(monkeypatch, ANSWER, {})
+    made = make_trainer()
+    made.guard = SimpleNamespace(lr_factor=0.5)  # type: ignore[assignment]
+    made._update_actor(make_batch(["a_0_0", "a_1_0"]), {})
+    assert sent == [{**StepPlan().to_dict(), "lr_factor": 0.5}]
+    with pytest.raises(RuntimeError, match="answered no step plan, so the run's .*on_rollback cannot be obeyed"):
+        made._update_actor(make_batch(["a_0_0", "a_1_0"]), {})
 
 
 def test_counts_are_summed_over_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,6 +453,7 @@ def test_what_a_users_reward_returns_beside_the_score_ends_no_run(
         keys,
         responses=nested([[7], [8]], torch.int64),
         response_mask=nested([[1], [1]], torch.int64),
+        rm_scores=nested([[-1], [-1]]),
         extra_fields=[{"reward_extra_info": extra} for extra in extras],
     )
     monkeypatch.setattr(trainer_module, "tq", store)
