@@ -16,6 +16,7 @@ COLLAPSING = [
 ]
 GUARD = [
     "+wapo.guard.action=rollback",
+    "+wapo.guard.on_rollback.lr_factor=0.5",
     "+wapo.guard.max_rollbacks=1",
     "+wapo.guard.confirm=2",
     "+wapo.guard.baseline_steps=3",
@@ -43,6 +44,7 @@ def rolled_back(folders: Folders, device: str) -> Numbers:
         "it never went back"
     )
     last = training.rows[-1]
+    assert last.values["stability/lr_factor"] == 0.5, "the rollback left the learning rate as it was"
     return {"steps": last.step, "alarms": last.values["stability/alarms"], "good step": _step(last_good(folders))}
 
 

@@ -167,7 +167,7 @@ def truncation_metrics(truncated: Sequence[bool]) -> dict[str, float]:
 
 
 def winner_metrics(winners: torch.Tensor, log_probs: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
-    """Return `group/winner_log_prob/mean`, how likely the winners' own tokens are, nats a token; empty without a winner.
+    """Return `group/winner_log_prob/mean`, of the winners' own tokens, nats a token; empty without a winner.
 
     Args:
         winners: (R,) bool, the rows of winners.

@@ -72,9 +72,8 @@ class Tokens(Sequence[dict[str, list[Any]]]):
 
 
 def sampled_log_probs(config: DictConfig, winners_only: bool) -> list[str]:
-    """Return the name of the field that holds the log-probs of the policy that sampled; none where none is stored."""
-    stored = recorded_fields(config, winners_only)
-    return [name for name in ("rollout_log_probs", "old_log_probs") if name in stored][:1]
+    """Return the field of the policy that sampled, the rollout's before the actor's; none where none is stored."""
+    return [name for name in recorded_fields(config, winners_only) if name.endswith("log_probs")][:1]
 
 
 class RecordWriter:

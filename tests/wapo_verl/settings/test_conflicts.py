@@ -54,7 +54,7 @@ def run() -> DictConfig:
             "checkpoint.load_contents leaves out extra: add them, or set wapo.guard.action=stop",
         ),
         ([ROLLBACK, SAVING, SLOWER], None),
-        ([("wapo.guard.action", "stop"), SAVING, SLOWER], "on_rollback has no effect with action=stop: set .*=rollback"),
+        ([("wapo.guard.action", "stop"), SAVING, SLOWER], "on_rollback has no effect with action=stop: set wapo.guard"),
         (
             [ROLLBACK, SAVING, SLOWER, (f"{ACTOR}.strategy", "megatron")],
             "wapo.guard.on_rollback: needs .*actor.strategy=fsdp or fsdp2, whose engine .*, and it is megatron",

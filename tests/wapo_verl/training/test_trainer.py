@@ -311,7 +311,7 @@ def test_the_guards_factor_goes_with_the_plan(monkeypatch: pytest.MonkeyPatch) -
     made.guard = SimpleNamespace(lr_factor=0.5)  # type: ignore[assignment]
     made._update_actor(make_batch(["a_0_0", "a_1_0"]), {})
     assert sent == [{**StepPlan().to_dict(), "lr_factor": 0.5}]
-    with pytest.raises(RuntimeError, match="answered no step plan, so the run's .*on_rollback cannot be obeyed"):
+    with pytest.raises(RuntimeError, match=r"answered no step plan, so .*on_rollback cannot be obeyed"):
         made._update_actor(make_batch(["a_0_0", "a_1_0"]), {})
 
 
