@@ -129,20 +129,33 @@ def rates(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> Ra
     )
 
 
+def recorded(run: Run, rule: Rule) -> bool:
+    """Whether the run's record has the rule's metric: older ones lack some."""
+    return rule.metric is None or any(rule.metric in step for step in run.steps)
+
+
 def report(outcomes: Sequence[Outcome]) -> str:
-    """A Markdown table: all rules together, all but the one that reads what the label reads, then each alone."""
-    names = list(dict.fromkeys(rule.name for rule in RULES))
-    rows = [("all rules", None), ("all but reward_fall", [name for name in names if name != "reward_fall"])]
-    rows += [(f"`{name}` alone", [name]) for name in names]
+    """A Markdown table: all rules together, all but the one that reads what the label reads, then each alone.
+
+    A rule alone is counted over the runs that have its metric.
+    """
+    others = [rule.name for rule in RULES if rule.name != "reward_fall"]
+    rows = [("all rules", None, outcomes), ("all but reward_fall", others, outcomes)]
+    rows += [
+        (f"`{rule.name}` alone", [rule.name], [outcome for outcome in outcomes if recorded(outcome.run, rule)])
+        for rule in RULES
+    ]
     lines = [
         "| rules | false alarms in sound runs | collapses detected | premature | steps from the collapse to the alarm, "
         "median (least to most) |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for title, chosen in rows:
-        found = rates(outcomes, chosen)
+    for title, chosen, counted in rows:
+        found = rates(counted, chosen)
         lines.append(
-            f"| {title} | {found.false_alarms} of {found.sound} | {len(found.delays)} of {found.collapsed} | "
+            f"| {title} | not recorded | – | – | – |"
+            if not counted
+            else f"| {title} | {found.false_alarms} of {found.sound} | {len(found.delays)} of {found.collapsed} | "
             f"{found.premature} | {found.delay()} |"
         )
     return "\n".join(lines) + "\n"

@@ -81,6 +81,13 @@ def test_the_report_has_a_line_for_each_rule_alone() -> None:
     assert "| `reward_fall` alone | 0 of 2 | 0 of 4 | 0 | – |" in text
 
 
+def test_a_rule_alone_is_counted_over_the_runs_that_have_its_metric() -> None:
+    text = report([*OUTCOMES, replay(Run("old", 0, [{"step": 1, REWARD: 0.5}], None), QUICK)])
+    assert "| all rules | 1 of 3 |" in text
+    assert "| `length_ceiling` alone | 1 of 2 |" in text
+    assert "| `entropy_floor` alone | not recorded | – | – | – |" in text
+
+
 def test_seeds_that_were_tuned_on_stand_apart() -> None:
     outcomes = [replay(run(f"s{seed}", [1.0] * 9, None, seed=seed), QUICK) for seed in (0, 1)]
     text = page(outcomes, frozenset({1}), QUICK)
