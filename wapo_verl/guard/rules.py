@@ -11,7 +11,7 @@
 | `repetition` | completions repeat their own n-grams more than at the start, by the margin |
 | `answer_fall` | the smoothed answer rate is further below its best than the margin |
 | `truncation` | a larger share of completions is cut by a length limit than at the start, by the margin |
-| `winner_likelihood` | the smoothed mean log-prob of winners' tokens is further below its best than the margin |
+| `winner_likelihood` | the mean log-prob of winners' tokens is below its multiple of the run's own start |
 | `search_floor` | episodes search less than the floor's multiple of the run's own start |
 | `mismatch` | the gap between rollout and actor is above its multiple of the start's, and above the least that counts |
 | `grad_norm` | the gradient norm is above its multiple of its running median, or of the start's where that is larger |
@@ -103,10 +103,10 @@ class Rule:
     patience: Callable[[Thresholds], int] = lambda thresholds: thresholds.patience
 
 
-def _below_start(name: str, share: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
+def _below_start(name: str, multiple: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
     def judge(look: Look) -> Breach | None:
         start = look.track.start(look.thresholds)
-        limit = 0.0 if start is None else share(look.thresholds) * start
+        limit = 0.0 if start is None else multiple(look.thresholds) * start
         if start is None or look.value >= limit:
             return None
         return Breach(look.value, limit, f"{name} is {look.value:.4g}, at the start it was {start:.4g}")
@@ -224,7 +224,9 @@ RULES: tuple[Rule, ...] = (
     Rule("truncation", TRUNCATED, _rise("the share of truncated completions", lambda t: t.truncation_rise)),
     Rule("answer_fall", ANSWERS, _fall("the answer rate", lambda t, best: t.answer_fall)),
     Rule(
-        "winner_likelihood", WINNER_LOG_PROB, _fall("winners' log-prob a token", lambda t, best: t.winner_log_prob_fall)
+        "winner_likelihood",
+        WINNER_LOG_PROB,
+        _below_start("winners' log-prob a token", lambda t: t.winner_log_prob_factor),
     ),
     Rule("search_floor", SEARCHES, _below_start("the number of searches of an episode", lambda t: t.search_floor)),
     Rule("mismatch", MISMATCH, mismatch),

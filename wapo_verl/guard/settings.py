@@ -19,7 +19,7 @@ class OnRollback(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    lr_factor: Annotated[float, Field(gt=0, le=1)]
+    lr_factor: Annotated[float, Field(gt=0, le=1, description="give a number above 0 and of at most 1, such as 0.5")]
 
 
 class GuardSettings(Thresholds):

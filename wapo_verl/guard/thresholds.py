@@ -17,7 +17,7 @@ class Thresholds(BaseModel):
     Attributes:
         baseline_steps: steps whose mean is the run's own start.
         patience: steps in a row for which a condition must hold before its rule alarms.
-        smoothing_steps: steps whose mean stands for the reward, the answer rate and the winners' log-prob.
+        smoothing_steps: steps whose mean stands for the reward and the answer rate.
         entropy_floor, entropy_ceiling: multiples of the start's entropy. Learning lowers it too: sound runs of the
             study fell to 0.03 of their start with every answer right, so the floor is below that.
         length_floor, length_ceiling: multiples of the start's mean response length.
@@ -26,7 +26,7 @@ class Thresholds(BaseModel):
         answer_fall: share of episodes by which the smoothed answer rate may fall from its best.
         repetition_rise: how far the repetition rate may be above the start's, a share of n-grams.
         truncation_rise: how far the share of truncated completions may be above the start's.
-        winner_log_prob_fall: nats a token by which the smoothed log-prob of winners' tokens may fall from its best.
+        winner_log_prob_factor: multiple of the start's mean log-prob of winners' tokens, both below 0.
         grad_norm_factor: multiple of the running median gradient norm, or of the start's where that is larger.
         grad_norm_window: steps of the running median, the present one not among them.
         search_floor: multiple of the start's mean number of searches of an episode.
@@ -51,8 +51,8 @@ class Thresholds(BaseModel):
     reward_fall_absolute: Amount = 0.1
     answer_fall: Amount = 0.25
     repetition_rise: Amount = 0.2
-    truncation_rise: Amount = 0.2
-    winner_log_prob_fall: Amount = 0.5
+    truncation_rise: Amount = 0.1
+    winner_log_prob_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     grad_norm_factor: Amount = 20.0
     grad_norm_window: Steps = 20
     search_floor: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -57,8 +57,7 @@ def of(metric: str, *values: float) -> list[dict[str, float]]:
         ("length_ceiling", LENGTH, 2.9, 3.1),
         ("repetition", REPETITION, 1.19, 1.21),
         ("answer_fall", ANSWERS, 0.76, 0.74),
-        ("truncation", TRUNCATED, 1.19, 1.21),
-        ("winner_likelihood", WINNER_LOG_PROB, 0.51, 0.49),
+        ("truncation", TRUNCATED, 1.09, 1.11),
         ("search_floor", SEARCHES, 0.11, 0.09),
         ("mismatch", MISMATCH, 9.9, 10.1),
         ("no_winner", WITH_WINNER, 1.0, 0.0),
@@ -75,7 +74,7 @@ def test_a_rule_alarms_beyond_its_limit_and_only_there(rule: str, metric: str, g
 def test_one_noisy_step_does_not_alarm(rule: str) -> None:
     bad = {ENTROPY: 0.0, REWARD: 0.0, LENGTH: 0.0, REPETITION: 9.0, ANSWERS: 0.0, GRAD_NORM: math.nan}
     bad |= {SEARCHES: 0.0, WITH_WINNER: 0.0, MISMATCH: 99.0, TRUNCATED: 9.0, WINNER_LOG_PROB: -9.0}
-    plain = dict.fromkeys(bad, 1.0)
+    plain = {**dict.fromkeys(bad, 1.0), WINNER_LOG_PROB: -1.0}
     assert rule not in play([plain, plain, plain, bad, plain, bad, plain])
 
 
@@ -113,6 +112,11 @@ def test_groups_without_a_winner_alarm_unless_all_rewards_are_the_same() -> None
 def test_engines_that_agree_to_rounding_have_no_mismatch() -> None:
     assert play(of(MISMATCH, 1e-7, 1e-7, 1e-7, 0.019, 0.019)) == {}
     assert play(of(MISMATCH, 1e-7, 1e-7, 1e-7, 0.021, 0.021)) == {"mismatch": 5}
+
+
+def test_winners_that_become_less_likely_alarm() -> None:
+    assert play(of(WINNER_LOG_PROB, -0.1, -0.1, -0.1, -0.19, -0.19, -0.01)) == {}
+    assert play(of(WINNER_LOG_PROB, -0.1, -0.1, -0.1, -0.21, -0.21)) == {"winner_likelihood": 5}
 
 
 def test_a_run_that_never_searched_cannot_stop() -> None:

@@ -16,6 +16,10 @@ def keys(wapo: Any = None, estimator: str = "wapo") -> WapoKeys:
     return read(config, ALGORITHMS.get(estimator))[0]
 
 
+def rollback(**on_rollback: Any) -> dict[str, Any]:
+    return {"action": "rollback", "on_rollback": on_rollback}
+
+
 def test_without_a_key_nothing_is_asked_for() -> None:
     made = keys()
     assert made == WapoKeys()
@@ -33,6 +37,7 @@ def test_every_key_of_the_guard_arrives() -> None:
                 "action": "rollback",
                 "confirm": 4,
                 "max_rollbacks": 2,
+                "on_rollback": {"lr_factor": 0.5},
                 "silent": ["entropy_floor", "grad_norm"],
                 "patience": 6,
                 "reward_fall_absolute": 0.2,
@@ -42,6 +47,8 @@ def test_every_key_of_the_guard_arrives() -> None:
     assert guard is not None
     assert (guard.action, guard.confirm, guard.max_rollbacks) == ("rollback", 4, 2)
     assert (guard.patience, guard.reward_fall_absolute) == (6, 0.2)
+    assert guard.on_rollback is not None
+    assert guard.on_rollback.lr_factor == 0.5
     assert not {"entropy_floor", "grad_norm"} & {rule.name for rule in guard.rules}
     one = keys({"guard": {"action": "warn", "silent": "repetition"}}).guard
     assert one is not None
@@ -98,6 +105,11 @@ def test_an_address_may_be_a_service_or_several_or_one_for_each_split() -> None:
         ({"guard": {"action": "warn", "silent": 3}}, r"wapo\.guard\.silent must be a list such as \[a,b\], not 3"),
         ({"guard": {"action": "warn", "entropy_floor": 1.5}}, r"entropy_floor=1\.5 and entropy_ceiling=3\.0 are mult"),
         ({"guard": {"action": "warn", "grad_norm_factor": "high"}}, r"grad_norm_factor must be a finite number"),
+        ({"guard": rollback(lr_factor=0)}, r"on_rollback\.lr_factor must be .*above 0 and of at most 1, not 0"),
+        ({"guard": rollback(lr_factor=1.5)}, r"lr_factor must be .* of at most 1, not 1\.5"),
+        ({"guard": rollback(lr_facter=0.5)}, r"on_rollback\.lr_facter is not .*did you mean .*on_rollback\.lr_factor"),
+        ({"guard": rollback()}, r"wapo\.guard\.on_rollback\.lr_factor is not set: give a number above 0"),
+        ({"guard": {**rollback(lr_factor=0.5), "action": "stop"}}, r"on_rollback has no effect with action=stop: set"),
         ({"failures": 0.01}, r"wapo\.failures=0\.01 is no group of keys: set \+wapo\.failures\.budget=\.\.\."),
         (
             {"failures": {"budget": -0.1}},
