@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks.study.__main__ import app
 from benchmarks.study.fair import Protocol, chosen_rates, fresh, tuning
 from benchmarks.study.fair_figure import draw_fair
 from benchmarks.study.fair_report import fair_page, results
@@ -114,3 +116,18 @@ def test_a_whole_grid_misses_nothing_and_is_compared_seed_by_seed() -> None:
 
 def test_a_tasks_runs_have_a_folder_of_their_own() -> None:
     assert [task_folder(Path("runs"), task) for task in ("miniwiki", "sparse")] == [Path("runs"), Path("runs/sparse")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--task", "wiki"], "there is no task 'wiki'; there are miniwiki, sparse"),
+        (["--algorithms", "wappo"], "there is no algorithm 'wappo'; there are"),
+        (["--off-policy-steps", "3"], "16 questions a step do not divide into 3 mini-batches"),
+    ],
+)
+def test_a_wrong_comparison_is_refused_before_anything_runs(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    finished = CliRunner().invoke(app, ["fair", *arguments, "--out", str(tmp_path / "new")])
+    assert finished.exit_code == 1
+    assert reason in finished.output.replace("\n", " ")
+    assert not (tmp_path / "new").exists()
