@@ -106,8 +106,10 @@ def question_rows(questions: Iterable[Question]) -> list[Row]:
 
 @dataclass(slots=True)
 class _Document:
-    """What is counted of a gold document: the completions that needed it and missed it, at first, at last, in all."""
+    """What is counted of a gold document: who needed it and who missed it, at first, at last, in all."""
 
+    groups: int = 0
+    missing_groups: int = 0  # those in which any completion missed it
     wanted: int = 0
     missed: int = 0
     first: tuple[int, int, int] = (0, 0, 0)  # step, wanted, missed
@@ -122,6 +124,7 @@ class _Document:
             self.first = (step, 0, 0)
         if not self.wanted or step > self.last[0]:
             self.last = (step, 0, 0)
+        self.groups, self.missing_groups = self.groups + 1, self.missing_groups + (missed > 0)
         self.wanted, self.missed = self.wanted + wanted, self.missed + missed
         if step == self.first[0]:
             self.first = (step, self.first[1] + wanted, self.first[2] + missed)
@@ -133,6 +136,8 @@ class _Document:
             "text": name,
             "documents": [name],
             "questions": self.questions,
+            "groups": self.groups,
+            "missing_groups": self.missing_groups,
             "wanted": self.wanted,
             "missed": self.missed,
             "share": self.missed / max(self.wanted, 1),

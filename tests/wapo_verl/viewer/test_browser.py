@@ -207,6 +207,8 @@ def test_questions_over_the_whole_run_lead_to_their_groups(served: Served, page:
     page.locator(".elsewhere").get_by_role("link", name="step 3 (0)").click()
     expect(page).to_have_url(re.compile("step=3&group="))
     expect(page.locator(".elsewhere")).to_contain_text("step 2")
+    page.get_by_role("link", name="this question over the whole run").click()
+    expect(page.get_by_text("run, rollouts: asked 3 times")).to_be_visible()
 
 
 def test_the_documents_that_were_missed_over_the_run_lead_to_their_questions(served: Served, page: Page) -> None:

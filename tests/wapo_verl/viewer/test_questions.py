@@ -88,6 +88,7 @@ def test_a_document_has_its_share_at_first_and_at_last(tmp_path: Path) -> None:
     (row,) = known(client(run), TABLE, by="documents", q="Vonursel")["rows"]
     assert (row["wanted"], row["missed"], row["questions"]) == (12, 6, 2)
     assert (row["share"], row["first"], row["last"]) == (0.5, 0.75, 0.0)
+    assert (row["missing_groups"], row["groups"]) == (2, 3)
 
 
 def test_a_question_is_known_in_every_run_that_is_open(tmp_path: Path) -> None:

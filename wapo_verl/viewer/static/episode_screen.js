@@ -2,7 +2,7 @@
 
 import { get, stepPath } from "./api.js";
 import { address, h, long, number, visible } from "./dom.js";
-import { elsewhere } from "./questions_screen.js";
+import { elsewhere, overTheRun } from "./questions_screen.js";
 import { tokensView } from "./tokens.js";
 
 export async function episodeScreen(where) {
@@ -12,7 +12,7 @@ export async function episodeScreen(where) {
     {},
     h("h1", {}, each.failure ? `Completion that failed: ${each.failure}` : `Completion: reward ${number(each.score)}`),
     h("p", {}, each.outcome ? `It ended as ${each.outcome}` : "How it ended was not recorded", each.answer === null || each.answer === undefined ? null : ` with the answer `, each.answer ? h("b", {}, visible(each.answer)) : null, ". Right: ", h("b", {}, visible(each.answers.join(" | ") || "unknown")), "."),
-    h("p", {}, h("a", { href: address({ run: where.run, set: where.set, step: where.step, group: where.group ?? each.group }), "data-up": "" }, "its group"), " ", h("a", { href: address({ compare: "1", run: where.run, set: where.set, step: where.step, question: each.question }) }, "compare the question with another step")),
+    h("p", {}, h("a", { href: address({ run: where.run, set: where.set, step: where.step, group: where.group ?? each.group }), "data-up": "" }, "its group"), " ", h("a", { href: address({ compare: "1", run: where.run, set: where.set, step: where.step, question: each.question }) }, "compare the question with another step"), " ", overTheRun(each.id, where)),
     partsTable(each),
     h("h2", {}, "Conversation"),
     h("div", { class: "turns" }, turn("question", each.question), each.turn_texts.map((part) => turn(part.role, part.text, part.seconds))),

@@ -2,7 +2,7 @@
 
 import { get, has, stepPath } from "./api.js";
 import { address, h, long, number, visible } from "./dom.js";
-import { elsewhere } from "./questions_screen.js";
+import { elsewhere, overTheRun } from "./questions_screen.js";
 
 export async function groupScreen(where) {
   const members = (await get(`${stepPath(where)}/group?group=${where.group}`)).slice().sort((a, b) => (b.score ?? -1e9) - (a.score ?? -1e9));
@@ -15,6 +15,7 @@ export async function groupScreen(where) {
     {},
     h("h1", {}, "Group"),
     long(best.question),
+    h("p", {}, overTheRun(best.id, where)),
     h("p", {}, "Right answers: ", h("b", {}, visible(best.answers.join(" | ") || "unknown")), `. Mean reward ${number(mean)}; ${scored.filter((each) => each.score > mean + 1e-9).length} of ${scored.length} win${scored.length < members.length ? `, ${members.length - scored.length} failed` : ""}.`),
     loser === undefined ? h("p", {}, "All rewards are equal: this group gives no advantage.") : await partingText(best, loser, where),
     h("div", { class: "side" }, members.map((each) => card(each, best, mean, where))),

@@ -24,6 +24,7 @@ const TABLES = {
       ["share", "share missed", (row) => percent(row.share)],
       ["first", "at first", (row) => `${percent(row.first)} (step ${row.first_step})`],
       ["last", "at last", (row) => `${percent(row.last)} (step ${row.last_step})`],
+      ["missing_groups", "groups that missed it", (row) => `${row.missing_groups} of ${row.groups}`],
       ["questions", "questions", (row) => number(row.questions)],
     ],
     link: (row, where) => ({ run: where.run, set: where.set, table: "questions", q: row.text }),
@@ -103,6 +104,11 @@ function wins(group) {
   return group.completions < 2 ? `one completion${failed}` : `${group.winners} of ${group.completions}${failed}`;
 }
 
+// The way from a group or a completion to its question's own screen.
+export function overTheRun(id, where) {
+  return isExport ? null : h("a", { href: address({ run: where.run, set: where.set, asked: id }) }, "this question over the whole run");
+}
+
 // Where else a group's question was asked: at which steps, in which sets and runs that are open. It fills itself, for as
 // long as steps are being read, so that no screen waits for it.
 export function elsewhere(id, where) {
@@ -127,5 +133,5 @@ function places(found, id, where) {
     return h("li", {}, `${visible(place.name)}, ${place.set}: `, h("span", { class: "steps" }, links, more));
   });
   const none = items.every((item) => item === null);
-  return [h("h2", {}, "The same question elsewhere"), progress(found) ?? "", none ? h("p", {}, "It was asked nowhere else.") : h("ul", {}, items), h("p", {}, h("a", { href: address({ run: where.run, set: where.set, asked: id }) }, "All its groups, as a table"), ". In brackets: the group's mean reward.")];
+  return [h("h2", {}, "The same question elsewhere"), progress(found) ?? "", none ? h("p", {}, "It was asked nowhere else.") : h("ul", {}, items), none ? "" : h("p", { class: "quiet" }, "In brackets: the group's mean reward.")];
 }
