@@ -17,8 +17,12 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import orjson
 import psutil
+
+from wapo_verl.data.question_index import INDEX_FILE, Entry, add_entry, question_id, step_entry
+from wapo_verl.viewer.completions import read_step
 
 RESULT = Path(__file__).with_suffix(".md")
 STEPS, GROUPS, GROUP_SIZE, TOKENS, WRITTEN = 1000, 32, 8, 2000, 8
@@ -64,10 +68,25 @@ def write_run(folder: Path) -> None:
             write_step(file, step)
         else:
             os.link(rollouts / f"{(step - 1) % WRITTEN + 1}.jsonl", file)
+    write_index(rollouts)
     with (folder / "metrics.jsonl").open("w") as out:
         for step in range(1, STEPS + 1):
             data = {f"metric/{number}": random.random() for number in range(120)} | {"critic/score/mean": step / STEPS}
             out.write(json.dumps({"step": step, "data": data}) + "\n")
+
+
+def write_index(rollouts: Path) -> None:
+    """Write the index as training does, each step with questions of its own, the most that there can be."""
+    if (rollouts / INDEX_FILE).exists():
+        return
+    written = [step_entry(step, 0, read_step(rollouts / f"{step}.jsonl").lines) for step in range(1, WRITTEN + 1)]
+    for step in range(1, STEPS + 1):
+        size = (rollouts / f"{step}.jsonl").stat().st_size
+        groups = [
+            msgspec.structs.replace(group, id=question_id(f"{step} {group.text}"), text=f"{step} {group.text}")
+            for group in written[(step - 1) % WRITTEN].groups
+        ]
+        add_entry(rollouts, Entry(step, size, groups))
 
 
 def main() -> None:
@@ -93,6 +112,9 @@ def main() -> None:
                 ("one of its groups", f"{base}/group?group=group3"),
                 ("one completion with its tokens", f"{base}/completion?key=group3_1_0"),
                 ("the step again", f"{base}/groups"),
+                ("the questions of all steps", "/api/runs/0/sets/rollouts/questions?show=never&q=7"),
+                ("the documents of all steps", "/api/runs/0/sets/rollouts/questions?by=documents"),
+                ("where a question was asked", f"/api/questions/{question_id(f'{step} question 3')}"),
             ):
                 clicks.setdefault(name, []).append(ask(path))
         memory = psutil.Process(process.pid).memory_info().rss / 1e6
@@ -122,7 +144,7 @@ def main() -> None:
 def ask(path: str) -> float:
     """Ask the viewer, and return the seconds that its answer took."""
     began = time.perf_counter()
-    with urllib.request.urlopen("http://127.0.0.1:8911" + urllib.parse.quote(path, safe="/?=")) as answer:
+    with urllib.request.urlopen("http://127.0.0.1:8911" + urllib.parse.quote(path, safe="/?=&")) as answer:
         answer.read()
     return time.perf_counter() - began
 

@@ -42,6 +42,8 @@ def completion(group: int, sample: int, score: float, text: Sequence[str], step:
             "rollout_log_prob": [-0.1, 0.0, -2.0],
             "actor_log_prob": [-0.1, 0.0, -1.9],
             "advantage": [score - 0.5, 0.0, score - 0.5],
+            "entropy": [0.2, None, 1.5],
+            "bin": [f"{'pos' if score else 'neg'}_{kind}" if kind else None for kind in ("peak", None, "valley")],
         },
     }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tensordict import NonTensorStack, TensorDict
+from tensordict import NonTensorData, NonTensorStack, TensorDict
 from transfer_queue import KVBatchMeta
 
 
@@ -29,8 +29,8 @@ class Queue:
         if fields is None:  # the marks of prompts, which no test reads
             return None
         for name, values in fields.items():
-            for key, value in zip(keys, values.unbind(), strict=True):
-                self.rows[key][name] = value
+            for key, value in zip(keys, values.unbind(0), strict=True):
+                self.rows[key][name] = value.data if isinstance(value, NonTensorData) else value
         return KVBatchMeta(partition_id=partition_id, keys=list(keys), tags=[self.rows[key]["tag"] for key in keys])
 
     def kv_clear(self, keys: list[str], partition_id: str) -> None:

@@ -35,7 +35,10 @@ class StepPlanEngine(FSDPEngineWithLMHead):
         self._plan = StepPlan() if plan is None else StepPlan.from_dict(plan)
         if plan is not None:
             loss_function = PlannedLoss(self._plan, loss_function)
-        return super().forward_backward_batch(data, loss_function, forward_only)
+        found = super().forward_backward_batch(data, loss_function, forward_only)
+        if isinstance(loss_function, PlannedLoss) and self._plan.record and self.is_mp_src_rank_with_outputs():
+            loss_function.records.store()
+        return found
 
     def prepare_model_outputs(
         self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: Any

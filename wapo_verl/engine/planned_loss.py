@@ -17,6 +17,7 @@ from wapo_verl.engine.loss_metrics import reducible
 from wapo_verl.engine.response_tokens import ResponseTokens
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.engine.taxonomy_metrics import BinnedTokens, merged, taxonomy_metrics
+from wapo_verl.engine.token_records import ROW_KEY, TokenRecords
 from wapo_verl.engine.update_statistics import update_statistics
 
 Loss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
@@ -29,6 +30,7 @@ class PlannedLoss:
         plan: the step's plan.
         loss: veRL's loss function, with this step's settings of the actor.
         actor: those settings, veRL's ActorConfig.
+        records: the numbers of the tokens that were seen, where the plan asks for them.
 
     Raises:
         TypeError: where `loss` is not a partial with the actor's settings under `config`, as veRL's actor makes it.
@@ -39,6 +41,7 @@ class PlannedLoss:
         self.plan = plan
         self.loss = loss if plan.clip_ratio_high is None else with_clip(loss, plan.clip_ratio_high)
         self.actor = settings_of(self.loss)
+        self.records = TokenRecords()
         drifting = own_losses(acts_without_advantage=True)
         self._has_other_terms = settings.use_kl_loss or settings.policy_loss.get("loss_mode", "vanilla") in drifting
 
@@ -65,13 +68,18 @@ class PlannedLoss:
         if self._has_other_terms:
             slope = slope - self._slope_without_advantages(model_output, trained, others)
         entropy = model_output.get("entropy", model_output.get("position_entropy"))
+        log_prob = packed.detach()[tokens.positions]
+        at_tokens = None if entropy is None else entropy.values().detach()[tokens.positions]
+        if self.plan.record:
+            bins = None if binned is None else binned.bins
+            self.records.add(list(data[ROW_KEY]), tokens, log_prob, at_tokens, bins)
         found = update_statistics(
-            log_prob=packed.detach()[tokens.positions],
+            log_prob=log_prob,
             old_log_prob=data["old_log_probs"].values(),
             advantages=trained["advantages"].values(),
             slope=slope[tokens.positions],
             own=tokens.own,
-            entropy=None if entropy is None else entropy.values().detach()[tokens.positions],
+            entropy=at_tokens,
         )
         if binned is not None:
             found = merged(found, taxonomy_metrics(self.plan, binned, model_output, data, tokens, slope))

@@ -36,6 +36,7 @@ class StepPlan:
         kept_tokens: whether a token's weight is 1 / (tokens of its row that are trained on).
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
         lr_factor: multiple of the schedule's learning rate at which the weights are updated.
+        record: whether what the update knows of each token is stored for the records (`token_records`).
     """
 
     taxonomy: bool = False
@@ -45,6 +46,7 @@ class StepPlan:
     kept_tokens: bool = False
     hold_schedule: bool = False
     lr_factor: float = 1.0
+    record: bool = False
 
     @property
     def needs_statistics(self) -> bool:

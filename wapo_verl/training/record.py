@@ -1,5 +1,6 @@
 """What a run writes of each completion beside veRL's own dump (docs/records.md)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -8,10 +9,20 @@ from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field
 
 from wapo_verl.data.episode_record import SCHEMA, turns
+from wapo_verl.engine.token_records import NUMBERS
+from wapo_verl.taxonomy.bins import BINS
 from wapo_verl.training.step import bypasses
 
-TOKEN_FIELDS = {"rollout_log_probs": "rollout_log_prob", "old_log_probs": "actor_log_prob", "advantages": "advantage"}
+TOKEN_FIELDS = {
+    "rollout_log_probs": "rollout_log_prob",
+    "old_log_probs": "actor_log_prob",
+    "entropy": "entropy",
+    "advantages": "advantage",
+}
 """veRL's name of a per-token field -> its name in a record."""
+
+MEASURED = {"log_prob": "actor_log_prob", "entropy": "entropy", "bin": "bin"}
+"""The engine's name of a number of a token (`NUMBERS`) -> its name in a record."""
 
 
 class RecordKeys(BaseModel):
@@ -31,12 +42,12 @@ class RecordKeys(BaseModel):
 def recorded_fields(config: DictConfig, winners_only: bool) -> list[str]:
     """Return which of `TOKEN_FIELDS` veRL stores for every row of a run.
 
-    The actor's log-probs are not among them where the rollout's stand for them (bypass mode), or where they are
-    computed for the chosen rows alone.
+    The actor's log-probs and entropy are not among them in bypass mode, in which the rollout's log-probs stand for the
+    actor's, or where they are computed for the chosen rows alone.
     """
     stored = ["advantages", *validation_fields(config)]
     if not bypasses(config) and not winners_only:
-        stored.append("old_log_probs")
+        stored += ["old_log_probs", "entropy"]
     return stored
 
 
@@ -49,11 +60,12 @@ class Tokens(Sequence[dict[str, list[Any]]]):
     """The `tokens` of rows, laid out when each is written: as lists they are ten times as large as in tensors.
 
     Args:
-        fields: nested tensors of N rows, by the names that they have in a record; `ids` is among them.
+        fields: of N rows, by the names that they have in a record, the tensor of each row, or None where a row has
+            none; `ids` and `mask` are among them. NaN stands for a number that is not known.
         texts: token id -> its text, for every id of the rows.
     """
 
-    def __init__(self, fields: Mapping[str, Sequence[torch.Tensor]], texts: Mapping[int, str]) -> None:
+    def __init__(self, fields: Mapping[str, Sequence[torch.Tensor | None]], texts: Mapping[int, str]) -> None:
         self._fields, self._texts = fields, texts
 
     def __len__(self) -> int:
@@ -62,13 +74,21 @@ class Tokens(Sequence[dict[str, list[Any]]]):
 
     def __getitem__(self, place: Any) -> Any:
         """Return one row's: name -> a list with one entry a token."""
-        rows = {name: values[place] for name, values in self._fields.items()}
-        ids = rows.pop("ids").tolist()
         lists = {
-            name: [round(value, 5) for value in row.tolist()] if row.is_floating_point() else row.long().tolist()
-            for name, row in rows.items()
+            name: _listed(name, row) for name, values in self._fields.items() if (row := values[place]) is not None
         }
+        ids = lists.pop("ids")
         return {"ids": ids, "text": [self._texts[each] for each in ids], **lists}
+
+
+def _listed(name: str, row: torch.Tensor) -> list[Any]:
+    """Return a number a token, None where it is not known; a bin by its name."""
+    if not row.is_floating_point():
+        return row.long().tolist()
+    values = [None if math.isnan(value) else value for value in row.tolist()]
+    if name == "bin":
+        return [None if value is None else BINS[int(value)] for value in values]
+    return [None if value is None else round(value, 5) for value in values]
 
 
 def sampled_log_probs(config: DictConfig, winners_only: bool) -> list[str]:
@@ -89,13 +109,20 @@ class RecordWriter:
         self._keys = keys
         self._texts: dict[int, str] = {}
 
-    def columns(self, fields: Mapping[str, Any], extra_fields: Sequence[Any] = ()) -> dict[str, Sequence[Any]]:
+    def columns(
+        self,
+        fields: Mapping[str, Any],
+        extra_fields: Sequence[Any] = (),
+        measured: Sequence[torch.Tensor | None] | None = None,
+    ) -> dict[str, Sequence[Any]]:
         """Return the columns that a record adds to veRL's dump.
 
         Args:
             fields: nested tensors of N rows by veRL's names: `responses` and `response_mask`, and those of
                 `TOKEN_FIELDS` that the run has, each (N, T) with rows of their own lengths.
             extra_fields: what the agent loop stored of each row; `turn_seconds` is read, where a loop has it.
+            measured: of each row, what the update measured of its tokens, (T, 3) as `token_records` stores it; None for
+                a row that was not trained on.
 
         Returns:
             `schema`, `turns`, `advantage` (the first token's, which all tokens of a completion share), and `tokens`
@@ -115,10 +142,24 @@ class RecordWriter:
         if self._keys.tokens:
             for each in {each for row in ids for each in row} - self._texts.keys():
                 self._texts[each] = self._tokenizer.decode([each])
-            named = {"ids": rows["responses"], "mask": rows["response_mask"]}
-            named |= {TOKEN_FIELDS[name]: rows[name] for name in TOKEN_FIELDS if name in rows}
-            found["tokens"] = Tokens(named, self._texts)
+            found["tokens"] = Tokens(_named(rows, measured), self._texts)
         return found
+
+
+def _named(
+    rows: Mapping[str, list[torch.Tensor]], measured: Sequence[torch.Tensor | None] | None
+) -> dict[str, Sequence[torch.Tensor | None]]:
+    """Return the per-token fields by their names in a record; what veRL stored of every row is preferred."""
+    named: dict[str, Sequence[torch.Tensor | None]] = {"ids": rows["responses"], "mask": rows["response_mask"]}
+    for number, name in enumerate(NUMBERS if measured is not None else ()):
+        columns = [None if row is None or row[:, number].isnan().all() else row[:, number] for row in measured or ()]
+        if any(column is not None for column in columns):
+            named[MEASURED[name]] = columns
+    named |= {TOKEN_FIELDS[name]: rows[name] for name in TOKEN_FIELDS if name in rows}
+    if "entropy" in rows:  # veRL's forward pass has one for the environment's tokens as well
+        pairs = zip(rows["entropy"], rows["response_mask"], strict=True)
+        named["entropy"] = [row.masked_fill(mask == 0, math.nan) for row, mask in pairs]
+    return named
 
 
 def _largest(row: torch.Tensor) -> float:

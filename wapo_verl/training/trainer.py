@@ -11,11 +11,12 @@
 Every decision is read from the configuration (`Decisions`). A hook is a few lines that call plain functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
@@ -35,6 +36,7 @@ from wapo_verl.algorithms.batch import spread
 from wapo_verl.data.question_index import dumped_lines
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.engine.token_records import ROW_KEY, TOKEN_NUMBERS, row_keys
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
@@ -63,6 +65,7 @@ from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_pa
 from wapo_verl.training.update import (
     EntropyChange,
     check_answer,
+    has_answer,
     name_as_verl_does,
     name_entropy,
     sampled_entropy,
@@ -97,6 +100,7 @@ class WapoTrainer(PPOTrainer):
         self._entropy_change = EntropyChange()
         self.failures = FailureLedger(decisions.failures)
         self._prompt_names = PromptNames()
+        self._measured: set[str] = set()  # rows of this step of which the update stored its tokens' numbers
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
@@ -201,6 +205,9 @@ class WapoTrainer(PPOTrainer):
         """Compute the batch's advantages, unless they came before its rows were chosen."""
         if self.algorithm is None:
             metrics.update(group_counts(_rows(batch, _stored(batch, "rm_scores"))))
+            if self._records_tokens:
+                named = TensorDict({ROW_KEY: row_keys(batch.keys)}, batch_size=len(batch))
+                tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=named)
             return super()._compute_advantage(batch, metrics)
         if self._step is None:
             self._step, batch = self._write_advantages(batch, metrics)
@@ -220,6 +227,8 @@ class WapoTrainer(PPOTrainer):
         metrics.update(found)
         nested = response_to_nested(spread(values, mask), data["response_mask"])
         stored = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
+        if self._records_tokens:
+            stored[ROW_KEY] = row_keys(batch.keys)
         written = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=stored)
         return StepState(batch, carries=tuple((values != 0).tolist()), own_tokens=int(mask.sum())), written
 
@@ -234,13 +243,17 @@ class WapoTrainer(PPOTrainer):
         if step is not None and not step.trains:
             return batch
         plan = self._plan()
+        wants_answer = plan != StepPlan()
+        plan = replace(plan, record=self._records_tokens)
         parts = None if step is None else step.parts
         if step is not None and parts is not None:
             metrics.update(update_chosen_rows(self.actor_rollout_wg, step, plan, self.config))
         else:
             batch.extra_info[PLAN_KEY] = plan.to_dict()
             batch = super()._update_actor(batch, metrics)
-        check_answer(metrics, needed=parts is not None or plan != StepPlan())
+        check_answer(metrics, needed=parts is not None or wants_answer)
+        if plan.record and has_answer(metrics):
+            self._measured |= set(batch.keys if step is None or parts is None else step.only(step.chosen).keys)
         finish_loss_metrics(metrics, optimizer_steps(self.config, rows, parts))
         own_tokens, actor = None if step is None else step.own_tokens, self.config.actor_rollout_ref.actor
         name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
@@ -300,7 +313,9 @@ class WapoTrainer(PPOTrainer):
             return
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
             batch = batch.select_keys(sorted(_keys(batch)))
-            columns = self._record_columns(batch, recorded_fields(self.config, self.decisions.winners_only))
+            columns = self._record_columns(
+                batch, recorded_fields(self.config, self.decisions.winners_only), self._measured
+            )
             data = _stored(batch, "prompts", "responses", "rm_scores", "reward_model")
             self._dump_generations(
                 inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
@@ -311,8 +326,16 @@ class WapoTrainer(PPOTrainer):
                 dump_path=rollout_data_dir,
             )
 
-    def _record_columns(self, batch: KVBatchMeta, numbers: Sequence[str]) -> dict[str, Sequence[Any]]:
-        """Return what a record has of each row beside veRL's own line; `numbers` are per-token fields of all rows."""
+    def _record_columns(
+        self, batch: KVBatchMeta, numbers: Sequence[str], measured: Set[str] = frozenset()
+    ) -> dict[str, Sequence[Any]]:
+        """Return what a record has of each row beside veRL's own line.
+
+        Args:
+            batch: the rows.
+            numbers: per-token fields of veRL's that all of them have.
+            measured: keys of rows of which the update has stored what it knew of each token.
+        """
         tokens = ["responses", "response_mask", *numbers]
         data = _stored(batch, "extra_fields", "data_source", *tokens)
         extras, responses = list(data["extra_fields"]), data["responses"].unbind()
@@ -322,7 +345,8 @@ class WapoTrainer(PPOTrainer):
             list(data["data_source"]),
             lambda place: self.tokenizer.decode(responses[place], skip_special_tokens=True),
         )
-        return {**columns, **self._records.columns({name: data[name] for name in tokens}, extras)}
+        kept = _measured(batch, measured)
+        return {**columns, **self._records.columns({name: data[name] for name in tokens}, extras, kept)}
 
     def _validate(self) -> dict[str, float]:
         """Validate as veRL does; where a dump is asked for, take the records before veRL clears their rows."""
@@ -377,6 +401,13 @@ class WapoTrainer(PPOTrainer):
             self.guard.saved(self.global_steps)
 
     @property
+    def _records_tokens(self) -> bool:
+        """Whether this step's update stores what it knows of each token, for the records."""
+        record = self.decisions.record
+        wanted = record.tokens and self.global_steps % record.every == 0
+        return wanted and bool(self.config.trainer.get("rollout_data_dir"))
+
+    @property
     def _checkpoint_parts(self) -> list[str]:
         return ["actor", *[str(Role.Critic)] * self.use_critic]
 
@@ -388,6 +419,7 @@ class WapoTrainer(PPOTrainer):
                 raise self._stopped(self.guard)
             self._go_back_to(checkpoint)
             self.guard.went_back(checkpoint)
+        self._measured.clear()
         if self.decisions.failures.leaves_out:
             self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
         super().on_step_begin()
@@ -418,6 +450,15 @@ class WapoTrainer(PPOTrainer):
 def _stored(batch: KVBatchMeta, *fields: str) -> TensorDict:
     """Fetch these fields of a batch's rows."""
     return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
+
+
+def _measured(batch: KVBatchMeta, keys: Set[str]) -> list[torch.Tensor | None] | None:
+    """Fetch what the update has stored of each row's tokens; None for the rows of which it has nothing."""
+    there = [key for key in batch.keys if key in keys]
+    if not there:
+        return None
+    rows = dict(zip(there, _stored(batch.select_keys(there), TOKEN_NUMBERS)[TOKEN_NUMBERS].unbind(), strict=True))
+    return [rows.get(key) for key in batch.keys]
 
 
 def _rows(batch: KVBatchMeta, data: TensorDict) -> Rows:

@@ -75,13 +75,18 @@ def sampled_entropy(log_probs: torch.Tensor, mask: torch.Tensor) -> float:
     return float(-log_probs[mask.bool()].double().mean())
 
 
+def has_answer(metrics: dict[str, Any]) -> bool:
+    """Tell whether the workers' engine obeyed the plan of the update that these are the metrics of."""
+    return "actor/ratio_max" in metrics
+
+
 def check_answer(metrics: dict[str, Any], needed: bool) -> None:
     """Check that the workers' engine obeyed the plan, where this batch needs it to.
 
     Raises:
         RuntimeError: where it did not.
     """
-    if needed and "actor/ratio_max" not in metrics:
+    if needed and not has_answer(metrics):
         raise RuntimeError(
             "the workers' engine answered no step plan, so the run's wapo.taxonomy, wapo.negative_weights, "
             "wapo.clip_schedule, wapo.winners_only or wapo.guard.on_rollback cannot be obeyed: another plugin has "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.metric import Metric, reduce_metrics
 from verl.utils.py_functional import append_to_dict
 
+from wapo_verl.engine import token_records
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.planned_loss import PlannedLoss, with_clip
 from wapo_verl.engine.response_tokens import ResponseTokens
 from wapo_verl.engine.step_plan import StepPlan
+from wapo_verl.engine.token_records import ROW_KEY, TOKEN_NUMBERS, row_keys
 from wapo_verl.taxonomy.bins import BINS
 
 Maker = Callable[..., Any]
@@ -90,6 +93,32 @@ def test_padded_data_are_refused(make_batch: Maker) -> None:
     data["responses"] = data["responses"].to_padded_tensor(0)
     with pytest.raises(ValueError, match="responses of the micro-batch is padded"):
         ResponseTokens.of(data)
+
+
+@pytest.mark.parametrize("taxonomy", [True, False])
+def test_what_an_update_knows_of_each_token_is_stored_for_the_records(
+    taxonomy: bool, make_batch: Maker, make_loss: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: dict[str, Any] = {}
+    monkeypatch.setattr(token_records, "tq", SimpleNamespace(kv_batch_put=lambda **given: stored.update(given)))
+    data = make_batch()
+    keys = [f"key_{row}" for row in range(len(data))]
+    data[ROW_KEY] = row_keys(keys)
+    planned = PlannedLoss(StepPlan(taxonomy=taxonomy, record=True), make_loss("wapo"))
+    output, tokens = drawn_output(data), ResponseTokens.of(data)
+    planned(model_output=output, data=data, dp_group=None)
+    planned.records.store()
+    assert stored["keys"] == keys
+    numbers = stored["fields"][TOKEN_NUMBERS]
+    assert numbers.offsets().tolist() == data["responses"].offsets().tolist()
+    own = numbers.values()[tokens.own]
+    places = tokens.positions[tokens.own]
+    assert own[:, 0].tolist() == output["log_probs"].values()[places].tolist()
+    assert own[:, 1].tolist() == output["position_entropy"].values()[places].tolist()
+    assert numbers.values()[~tokens.own].isnan().all()
+    with_advantage = data["advantages"].values()[tokens.own] != 0
+    assert own[:, 2].isnan().tolist() == [not (taxonomy and each) for each in with_advantage.tolist()]
+    assert not taxonomy or set(own[:, 2][with_advantage].tolist()) <= set(range(len(BINS)))
 
 
 @pytest.mark.parametrize("mode", [*VERLS, *OURS])

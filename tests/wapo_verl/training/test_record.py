@@ -56,6 +56,28 @@ def test_tokens_where_they_are_asked_for() -> None:
     assert "actor_log_prob" not in tokens[0]
 
 
+def test_what_the_update_measured_of_a_trained_row_is_recorded() -> None:
+    nan = float("nan")
+    numbers = torch.tensor([[-0.25, 0.5, 0.0], [nan, nan, nan], [nan, nan, nan], [-1.5, 0.25, 3.0]])
+    writer = RecordWriter(Letters(), RecordKeys(tokens=True))
+    trained, left_out = writer.columns(fields(), measured=[numbers, None])["tokens"]
+    assert trained["actor_log_prob"] == [-0.25, None, None, -1.5]
+    assert trained["entropy"] == [0.5, None, None, 0.25]
+    assert trained["bin"] == ["pos_peak", None, None, "neg_valley"]
+    assert not {"actor_log_prob", "entropy", "bin"} & left_out.keys()
+    numbers[:, 2] = nan  # no taxonomy
+    assert "bin" not in writer.columns(fields(), measured=[numbers, None])["tokens"][0]
+
+
+def test_verls_entropy_of_all_rows_is_recorded_for_own_tokens() -> None:
+    given = {**fields(), "entropy": nested([0.5, 0.6, 0.7, 0.8], [1, 2]), "old_log_probs": nested([-1] * 4, [-2, -3])}
+    measured = [torch.zeros(4, 3), torch.zeros(2, 3)]
+    tokens = RecordWriter(Letters(), RecordKeys(tokens=True)).columns(given, measured=measured)["tokens"]
+    assert tokens[0]["entropy"] == [0.5, None, None, 0.8]
+    assert tokens[1]["actor_log_prob"] == [-2.0, -3.0], "as it was before the step's first update"
+    assert tokens[1]["bin"] == ["pos_peak"] * 2
+
+
 def test_a_token_is_decoded_once_in_a_run() -> None:
     letters = Letters()
     writer = RecordWriter(letters, RecordKeys(tokens=True))

@@ -3,6 +3,7 @@
 No Ray, no GPU, no model: what veRL's trainer and this project's do with a batch is their own code.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,10 @@ from support.stored_rows import Queue
 from transfer_queue import KVBatchMeta
 from verl.utils.metric import AggregationType, Metric
 
+from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
+from wapo_verl.engine.token_records import ROW_KEY, TOKEN_NUMBERS
+from wapo_verl.training.record import RecordKeys, RecordWriter
 from wapo_verl.training.trainer import WapoTrainerSync
 
 LENGTHS = (3, 1, 2, 4, 2, 3, 1, 2)  # response tokens of the rows of groups a, a, b, b, c, c, d, d
@@ -31,6 +35,10 @@ class Workers:
 
     def update_actor(self, batch: KVBatchMeta) -> dict[str, Any]:
         self.calls.append(("update", batch))
+        if batch.extra_info[PLAN_KEY]["record"]:  # as the engine does
+            for key in batch.keys:
+                row = self.queue.rows[key]
+                self.queue.rows[row[ROW_KEY]][TOKEN_NUMBERS] = torch.full((len(row["responses"]), 3), 1.0)
         number = float(len(self.calls))
         metrics = {
             "actor/loss_parts": [number, number + 1],  # a value a micro-batch
@@ -131,6 +139,26 @@ def test_mini_batches_have_the_names_and_the_order_of_epochs(queue: Queue) -> No
     assert [call.keys for call in calls] == [keys(0, 3), keys(7)] * 2
     assert [call.extra_info[PLAN_KEY]["hold_schedule"] for call in calls] == [True, True, True, False]
     assert metrics["actor/tokens"] == 100.0, "counts are summed over all four updates: 10 + 20 + 30 + 40"
+
+
+def test_the_dump_has_the_numbers_of_the_rows_that_were_trained_on(queue: Queue, tmp_path: Path) -> None:
+    made = make_trainer(queue)
+    made._obey(made.decisions.model_copy(update={"record": RecordKeys(tokens=True)}))
+    made.config.trainer.rollout_data_dir = str(tmp_path)
+    made.tokenizer = SimpleNamespace(eos_token_id=0, decode=lambda ids, **_: str(list(map(int, ids))))
+    made._records = RecordWriter(made.tokenizer, made.decisions.record)
+    batch, _ = step(made, queue)
+    for row in queue.rows.values():
+        row |= {"prompts": torch.tensor([1]), "reward_model": {"ground_truth": "x"}, "data_source": "unknown"}
+    made._init_dump_executor()
+    made._log_rollout_data(batch, {}, str(tmp_path))
+    made._shutdown_dump_executor()
+    lines = read_json_lines(tmp_path / "1.jsonl")
+    assert [line["uid"] for line in lines if "bin" in line["tokens"]] == keys(0, 3, 7)
+    assert lines[3]["tokens"]["bin"] == ["pos_valley"] * LENGTHS[3]
+    made.config.trainer.rollout_data_dir = None
+    step(made, queue)
+    assert not made.actor_rollout_wg.updates[-1].extra_info[PLAN_KEY]["record"], "nobody asks for records"
 
 
 def test_packed_micro_batches_are_left_to_verl(queue: Queue) -> None:

@@ -108,6 +108,11 @@ def test_from_a_run_to_its_tokens(served: Served, page: Page) -> None:
     assert "color=advantage" in page.url
     page.locator(".token").first.hover()
     expect(page.locator("#token-numbers")).to_contain_text("advantage -0.5")
+    page.get_by_label("Colour by").select_option("bin")
+    expect(page.locator(".scale").first).to_have_text(" neg_peak neg_valley")
+    expect(page.locator(".token.bin-neg_valley")).to_have_count(1)
+    page.locator(".token.bin-neg_valley").hover()
+    expect(page.locator("#token-numbers")).to_contain_text("entropy 1.5, taxonomy bin neg_valley")
 
 
 def test_where_winner_and_loser_part_is_a_link_to_the_token(served: Served, page: Page) -> None:

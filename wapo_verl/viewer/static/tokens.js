@@ -28,14 +28,23 @@ export function tokensView(tokens, where) {
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   const tip = h("p", { id: "token-numbers", class: "tip", "aria-live": "polite" }, "Hover over a token, or move to it with the left and right arrow keys, to see its numbers.");
   const shown = tokens.text.slice(0, MOST_TOKENS).map((text, at) => token(tokens, text, at, values[at], low, high, name, tip, where.token));
-  return h("div", {}, h("p", {}, h("label", {}, "Colour by ", h("select", { onchange: (event) => change({ color: event.target.value }) }, options)), h("span", { class: "scale" }, ` from ${number(low)} (pale) to ${number(high)} (strong); struck grey: written by the environment, not trained on`)), tip, h("div", { class: "tokens", tabindex: "0", role: "group", "aria-label": "Tokens" }, shown), tokens.text.length > MOST_TOKENS ? h("p", {}, `${tokens.text.length - MOST_TOKENS} more tokens are not drawn.`) : null);
+  return h("div", {}, h("p", {}, h("label", {}, "Colour by ", h("select", { onchange: (event) => change({ color: event.target.value }) }, options)), scale(values, low, high), h("span", { class: "scale" }, "; struck grey: written by the environment, not trained on")), tip, h("div", { class: "tokens", tabindex: "0", role: "group", "aria-label": "Tokens" }, shown), tokens.text.length > MOST_TOKENS ? h("p", {}, `${tokens.text.length - MOST_TOKENS} more tokens are not drawn.`) : null);
 }
+
+// What the colours mean: names that have a colour each, or a range of numbers.
+function scale(values, low, high) {
+  const names = [...new Set(values.filter((value) => typeof value === "string"))].sort();
+  if (names.length === 0) return h("span", { class: "scale" }, ` from ${number(low)} (pale) to ${number(high)} (strong)`);
+  return h("span", { class: "scale" }, names.map((name) => [" ", h("span", { class: kindOf(name).trim() }, visible(name))]).flat());
+}
+
+const kindOf = (value) => (typeof value === "string" ? ` bin-${value.replace(/[^a-z_]/g, "")}` : "");
 
 function token(tokens, text, at, value, low, high, name, tip, chosen) {
   const own = tokens.mask?.[at] !== 0;
   const part = typeof value === "number" && high > low ? (value - low) / (high - low) : 0.5;
   const color = !own || value === null || value === undefined ? null : typeof value === "string" ? null : `hsl(${name === "advantage" && value < 0 ? 10 : 210} 80% 50% / ${(0.08 + 0.6 * part).toFixed(2)})`;
-  const kind = typeof value === "string" ? ` bin-${value.replace(/[^a-z_]/g, "")}` : "";
+  const kind = kindOf(value);
   const element = h("span", { class: `token${own ? "" : " theirs"}${kind}${String(at) === chosen ? " here" : ""}`, color, "data-at": at }, visible(text).replace(/\n/g, "\u23ce\n"));
   const say = () => {
     tip.textContent = `token ${at} (id ${tokens.ids?.[at] ?? "?"}): ${own ? "trained on" : "not trained on"}; ${Object.values(QUANTITIES).map(([label, read]) => [label, read(tokens, at)]).filter(([, found]) => found !== null && found !== undefined).map(([label, found]) => `${label} ${typeof found === "number" ? number(found, 4) : found}`).join(", ")}`;
