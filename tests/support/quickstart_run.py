@@ -20,6 +20,7 @@ def run_quickstart(out: Path, warm_model: Path) -> None:
         f"trainer.test_freq={STEPS}",
         f"trainer.save_freq={STEPS}",
         f"trainer.rollout_data_dir={out / 'rollouts'}",
+        "+wapo.taxonomy.log=true",  # which changes no update, and puts bins into the records
     ]
     command = [sys.executable, "-m", "examples.quickstart", "--seed", "0", "--out", str(out), *overrides]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)

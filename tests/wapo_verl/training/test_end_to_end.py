@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.quickstart_run import STEPS
+from support.quickstart_run import QUESTIONS, STEPS
 
 from wapo_verl.data.json_lines import read_json_lines
 
@@ -66,6 +66,33 @@ def test_the_dump_holds_whole_episodes(quickstart_run: Path) -> None:
     for line in answered:
         assert line["output"].count("<|im_start|>") >= 2 * len(line["episode"]["queries"])
         assert line["score"] == line["exact_match"]
+
+
+def test_the_dump_holds_the_numbers_of_the_tokens_that_were_trained_on(quickstart_run: Path) -> None:
+    lines = read_json_lines(quickstart_run / "rollouts" / f"{STEPS}.jsonl")
+    trained = [line for line in lines if "bin" in line["tokens"]]
+    assert trained == [line for line in lines if line["advantage"] != 0]
+    assert trained
+    for line in trained:
+        tokens = line["tokens"]
+        assert [each is not None for each in tokens["bin"]] == [own == 1 for own in tokens["mask"]]
+        assert {*tokens["bin"]} <= {"pos_peak", "pos_valley", None}
+        for own, actor, rollout, entropy in zip(
+            tokens["mask"], tokens["actor_log_prob"], tokens["rollout_log_prob"], tokens["entropy"], strict=True
+        ):
+            assert not own or (actor == pytest.approx(rollout, abs=1e-3) and entropy >= 0)
+
+
+def test_a_validation_is_recorded_whole(quickstart_run: Path) -> None:
+    for step in (0, STEPS):
+        lines = read_json_lines(quickstart_run / "validation" / f"{step}.jsonl")
+        assert len(lines) == QUESTIONS
+        for line in lines:
+            assert line["score"] == line["exact_match"]
+            assert line["episode"]["turns"] == sum(turn["role"] == "assistant" for turn in line["turns"])
+            assert all(turn["seconds"] >= 0 for turn in line["turns"])
+            assert len(line["tokens"]["ids"]) == len(line["tokens"]["rollout_log_prob"]) == line["turns"][-1]["end"]
+            assert "advantage" not in line
 
 
 def test_it_fits_a_laptop(quickstart_run: Path) -> None:
