@@ -183,7 +183,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         *_of("verl.utils.ulysses", "get_ulysses_sequence_parallel_rank(group=)"),
         *_of("verl.workers.config.model", "HFModelConfig.external_lib"),
         *_of("verl.workers.engine", "EngineRegistry"),
-        *_of("verl.workers.engine.base", "EngineRegistry._engines"),
+        *_of("verl.workers.engine.base", "BaseEngine.is_mp_src_rank_with_outputs(self)", "EngineRegistry._engines"),
         *_of(
             "verl.workers.engine.fsdp.transformer_impl",
             "FSDPEngine._gather_and_unpad_packed",
