@@ -22,24 +22,29 @@ BEFORE = "before training"
 
 def draw_fair(records: Sequence[Record], protocol: Protocol, file: Path) -> None:
     """Write the PNG: on the left means over the tuning seeds by learning rate, on the right pass@k on fresh seeds."""
-    found = methods(records, protocol)
+    found = [one for one in methods(records, protocol) if one.tuning.tried]
+    rates = sorted({rate for one in found for rate in one.tuning.tried})
     figure = Figure(figsize=(9.6, 4.2), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for place, one in enumerate(found):
         colour, style = LOOKS[place % len(LOOKS)]
         marker = "os^D"[place // len(LOOKS)]
-        rates = list(one.tuning.tried)
-        heights = [one.tuning.tried[rate].held_out for rate in rates]
-        left.plot(rates, heights, color=colour, linestyle=style, marker=marker, markersize=4, label=one.name)
+        heights = [tried.held_out for tried in one.tuning.tried.values()]
+        left.plot(
+            list(one.tuning.tried), heights, color=colour, linestyle=style, marker=marker, markersize=4, label=one.name
+        )
         chances = [one.ends(f"val/pass@{k}") for k in PASS_KS]
         if all(chances):
             curve = [mean(values.values()) for values in chances]
             right.plot(PASS_KS, curve, color=colour, linestyle=style, marker=marker, markersize=4)
     _before(right, found)
     left.set(xscale="log", xlabel="learning rate", ylabel="held-out exact match", ylim=(-0.02, 1.02))
+    left.minorticks_off()
+    left.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8)
     left.set_title("tuning seeds, after the last step", fontsize=9)
     right.set(xscale="log", xlabel="k", ylabel="pass@k", ylim=(-0.02, 1.02))
+    right.minorticks_off()
     right.set_xticks(PASS_KS, [str(k) for k in PASS_KS])
     right.set_title("fresh seeds, each method at its own best rate", fontsize=9)
     for axes in (left, right):

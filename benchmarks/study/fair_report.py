@@ -41,11 +41,11 @@ def methods(records: Sequence[Record], protocol: Protocol) -> list[Method]:
 
 
 def results(records: Sequence[Record], protocol: Protocol) -> str:
-    """The table of results, a row a method, and where nothing was trained yet."""
+    """The table of results: a row for each method that was run on fresh seeds, and one from before training."""
     found = methods(records, protocol)
     reference = next((one for one in found if one.name == REFERENCE), None)
     head = ("", "learning rate", "seeds", "held-out exact match", f"minus {REFERENCE}", "collapsed", "stable decades")
-    rows = [_row(one, reference) for one in found]
+    rows = [_row(one, reference) for one in found if one.runs]
     return _markdown((*head, *(f"pass@{k}" for k in PASS_KS)), [*rows, _before(found)])
 
 
@@ -53,7 +53,11 @@ def tuning_table(records: Sequence[Record], protocol: Protocol) -> str:
     """Mean held-out exact match over the tuning seeds at each rate, with the collapsed runs in brackets."""
     found = methods(records, protocol)
     rates = sorted({rate for one in found for rate in one.tuning.tried} | set(protocol.learning_rates))
-    rows = [(one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning)) for one in found]
+    rows = [
+        (one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning))
+        for one in found
+        if one.tuning.tried
+    ]
     return _markdown(("", *(f"{rate:g}" for rate in rates), "stable range"), rows)
 
 
@@ -99,11 +103,11 @@ def _row(one: Method, reference: Method | None) -> list[str]:
     fallen = sum(label(record) is not None for record in one.runs.values())
     return [
         one.name,
-        f"{one.tuning.best:g}" if one.tuning.best is not None else "–",
+        f"{one.tuning.best:g}",
         str(len(one.runs)),
-        _interval(estimate(_array(ends))) if ends else "–",
+        _interval(estimate(_array(ends))),
         "–" if reference is None or one.name == REFERENCE else _difference(ends, reference.ends(HELD_OUT)),
-        f"{fallen}/{len(one.runs)}" if one.runs else "–",
+        f"{fallen}/{len(one.runs)}",
         _decades(one.tuning),
         *(_mean(one.ends(f"val/pass@{k}")) for k in PASS_KS),
     ]
