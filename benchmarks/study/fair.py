@@ -81,10 +81,11 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A learning rate on all tuning seeds: the mean of the last held-out exact match, and how many runs collapsed."""
+    """A rate on tuning seeds: the mean of the last held-out exact match, how many runs collapsed, and of how many."""
 
     held_out: float
     collapsed: int
+    runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,11 @@ class Tuning:
 
     Attributes:
         tried: learning rate -> what it came to, rising; only rates that all tuning seeds were run at.
-        runs: how many tuning runs there are, at whatever rate.
+        started: the same for rates that are not finished; nothing is chosen by them.
     """
 
     tried: Mapping[float, Tried] = field(default_factory=dict)
-    runs: int = 0
+    started: Mapping[float, Tried] = field(default_factory=dict)
 
     @property
     def best(self) -> float | None:
@@ -151,15 +152,15 @@ def tuning(records: Sequence[Record], protocol: Protocol, algorithm: str) -> Tun
     for record in _of(records, protocol, algorithm):
         if record.cell.seed in protocol.tuning_seeds:
             found.setdefault(record.cell.learning_rate, {})[record.cell.seed] = record
-    tried = {
-        rate: Tried(
-            mean(record.curve(HELD_OUT)[-1][1] for record in found[rate].values()),
-            sum(label(record) is not None for record in found[rate].values()),
-        )
-        for rate in sorted(found)
-        if len(found[rate]) == len(protocol.tuning_seeds) and on_the_grid(rate, protocol)
-    }
-    return Tuning(tried, sum(map(len, found.values())))
+    all_tried = {rate: _tried(list(found[rate].values())) for rate in sorted(found) if on_the_grid(rate, protocol)}
+    whole = len(protocol.tuning_seeds)
+    tried = {rate: one for rate, one in all_tried.items() if one.runs == whole}
+    return Tuning(tried, {rate: one for rate, one in all_tried.items() if one.runs < whole})
+
+
+def _tried(records: Sequence[Record]) -> Tried:
+    ends = [record.curve(HELD_OUT)[-1][1] for record in records]
+    return Tried(mean(ends), sum(label(record) is not None for record in records), len(records))
 
 
 def fresh(records: Sequence[Record], protocol: Protocol, algorithm: str, rate: float) -> dict[int, Record]:

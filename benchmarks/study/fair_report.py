@@ -50,14 +50,14 @@ def results(records: Sequence[Record], protocol: Protocol) -> str:
 
 
 def tuning_table(records: Sequence[Record], protocol: Protocol) -> str:
-    """Mean held-out exact match over the tuning seeds at each rate, with the collapsed runs in brackets."""
-    found = methods(records, protocol)
-    rates = sorted({rate for one in found for rate in one.tuning.tried} | set(protocol.learning_rates))
-    rows = [
-        (one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning))
-        for one in found
-        if one.tuning.tried
-    ]
+    """Mean held-out exact match over the tuning seeds at each rate, with the collapsed runs in brackets.
+
+    A rate that is not finished has a star; nothing is chosen by it.
+    """
+    found = [one for one in methods(records, protocol) if one.tuning.tried or one.tuning.started]
+    begun = {rate for one in found for rate in (*one.tuning.tried, *one.tuning.started)}
+    rates = sorted(begun | set(protocol.learning_rates))
+    rows = [(one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning)) for one in found]
     return _markdown(("", *(f"{rate:g}" for rate in rates), "stable range"), rows)
 
 
@@ -94,7 +94,8 @@ def legend(protocol: Protocol) -> str:
         f"{REFERENCE}: the mean difference on the same seeds, with Student's 95 % interval. Stable decades: log10 of "
         "the greatest over the least rate around the best one without a collapse and with a mean at most "
         f"{TOLERANCE:g} below the best; ≥ where the range reaches the edge of what was tried; – where tuning runs "
-        "collapsed at the best rate. pass@k: of 64 samples of 32 held-out questions, mean over the seeds."
+        "collapsed at the best rate. pass@k: of 64 samples of 32 held-out questions, mean over the seeds. Tables by "
+        "rate: means over the tuning seeds, the best in bold, collapsed runs in brackets, * where a run is missing."
     )
 
 
@@ -147,11 +148,11 @@ def _array(values: Mapping[int, float]) -> np.ndarray:
 
 
 def _tried(found: Tuning, rate: float) -> str:
-    tried = found.tried.get(rate)
+    tried = found.tried.get(rate) or found.started.get(rate)
     if tried is None:
         return "–"
     text = f"{tried.held_out:.2f}" + (f" ({tried.collapsed})" if tried.collapsed else "")
-    return f"**{text}**" if rate == found.best else text
+    return f"**{text}**" if rate == found.best else text + "*" * (rate in found.started)
 
 
 def _range(found: Tuning) -> str:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.study.__main__ import app
 from benchmarks.study.fair import Protocol, chosen_rates, fresh, tuning
 from benchmarks.study.fair_figure import draw_fair
-from benchmarks.study.fair_report import fair_page, results
+from benchmarks.study.fair_report import fair_page, results, tuning_table
 from benchmarks.study.records import Record
 from benchmarks.study.settings import Cell, task_folder
 
@@ -58,7 +58,8 @@ def test_rates_off_the_grid_and_other_variants_are_not_tuned_on() -> None:
 def test_a_rate_counts_only_with_all_its_tuning_runs() -> None:
     records = [*tuned("wapo", {1e-3: 0.8}), run("wapo", 2e-3, 0, 0.99)]
     found = tuning(records, PROTOCOL, "wapo")
-    assert (list(found.tried), found.runs, found.best) == ([1e-3], 3, 1e-3)
+    assert (list(found.tried), list(found.started), found.best) == ([1e-3], [2e-3], 1e-3)
+    assert "| wapo | **0.80** | 0.99* | 0.001 |" in tuning_table(records, PROTOCOL)
 
 
 @pytest.mark.parametrize(
