@@ -68,6 +68,9 @@ def test_every_step_has_what_the_detector_reads(collapsed: tuple[Training, list[
     for row in collapsed[0].rows:
         assert 0 <= row.values["episode/repetition_rate"] < 1
         assert row.values["episode/retrieval_error_rate"] == 0
+        assert 0 <= row.values["episode/truncated"] <= 1
+        assert ("group/winner_log_prob/mean" in row.values) is (row.values["group/with_winner"] > 0)
+        assert row.values.get("group/winner_log_prob/mean", -1.0) < 0
         assert {"critic/score/mean", "response_length/mean", "episode/answer_rate"} <= set(row.values)
         assert row.values["actor/skipped_steps"] == 1 or {"actor/entropy", "actor/grad_norm"} <= set(row.values)
 
