@@ -3,10 +3,13 @@
 A run of the study is made without the guard; where the detector alarms in it, it is made again with the guard in the
 loop: the trainer's own `Guard`, with a checkpoint of weights, optimizer and schedule every step. What a rollback
 changes is the variant. Runs without an alarm are the same with a guard and are made once.
+
+A narrower clip after a rollback is a variant here, and no setting of the guard: docs/guard.md says what it did.
 """
 
 from __future__ import annotations
 
+import copy
 import shutil
 import statistics
 import tempfile
@@ -14,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -25,20 +28,48 @@ from benchmarks.study.cell import Seed, Step, run_cell, validate
 from benchmarks.study.collapse import label
 from benchmarks.study.episodes import Player
 from benchmarks.study.policy import Policy
-from benchmarks.study.records import HELD_OUT, Record, is_finished, read_record, record_file, write_record
+from benchmarks.study.records import (
+    HELD_OUT,
+    Record,
+    is_finished,
+    read_record,
+    read_records,
+    record_file,
+    write_record,
+)
 from benchmarks.study.settings import Cell, Grid, StudySettings
 from benchmarks.study.task import prepare_files
-from benchmarks.study.update import Trainer
+from benchmarks.study.update import Loss, Trainer
 from wapo_verl.guard.guard import Guard
 from wapo_verl.guard.settings import GuardSettings
 
 NONE = "no guard"
-ROLLBACK = {"action": "rollback", "max_rollbacks": 3}
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "rollback": ROLLBACK,
-    "rollback, lr_factor 0.5": {**ROLLBACK, "on_rollback": {"lr_factor": 0.5}},
-}
 STOPPED = "stability/stopped"
+ROLLBACK = {"action": "rollback", "max_rollbacks": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a rollback changes: `wapo.guard.on_rollback`, and an upper clip in place of the algorithm's own."""
+
+    on_rollback: Mapping[str, float] | None = None
+    clip_ratio_high: float | None = None
+
+    @property
+    def settings(self) -> GuardSettings:
+        """The guard's settings."""
+        return GuardSettings.model_validate({**ROLLBACK, "on_rollback": self.on_rollback})
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "rollback": Variant(),
+    "rollback, lr_factor 0.5": Variant(on_rollback={"lr_factor": 0.5}),
+    "rollback, clip 0.2": Variant(clip_ratio_high=0.2),
+}
+SETTINGS = StudySettings(validate_every=40)
+"""The study's, with a validation before the first and after the last step alone."""
+NARROWED = ("wapo",)
+"""Algorithms whose clip is wider than that."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -49,11 +80,12 @@ class Watched:
     Args:
         settings: the guard's.
         folder: for its checkpoints.
+        clip_ratio_high: the upper clip from the first rollback on; None keeps it.
     """
 
-    def __init__(self, settings: GuardSettings, folder: Path) -> None:
+    def __init__(self, settings: GuardSettings, folder: Path, clip_ratio_high: float | None = None) -> None:
         self.guard = Guard(settings, folder, say=lambda line: None)
-        self.folder = folder
+        self.folder, self.clip_ratio_high = folder, clip_ratio_high
 
     def ends(self, trainer: Trainer) -> bool:
         """Go back where there is an alarm; tells whether the guard ends the run instead."""
@@ -65,6 +97,8 @@ class Watched:
         trainer.load_state_dict(torch.load(checkpoint / "actor" / "state.pt"))
         self.guard.went_back(checkpoint)
         trainer.lr_factor = self.guard.lr_factor
+        if self.clip_ratio_high is not None:
+            trainer.loss = _with_clip(trainer.loss, self.clip_ratio_high)
         return False
 
     def observe(self, step: int, metrics: Step, trainer: Trainer) -> Step:
@@ -77,14 +111,20 @@ class Watched:
         return self.guard.observe(step, metrics)
 
 
-def run_watched(cell: Cell, seed: Seed, settings: GuardSettings) -> list[Step]:
+def _with_clip(loss: Loss, clip_ratio_high: float) -> Loss:
+    config = copy.copy(loss.config)
+    object.__setattr__(config, "clip_ratio_high", clip_ratio_high)  # veRL's settings refuse a plain assignment
+    return Loss(config)
+
+
+def run_watched(cell: Cell, seed: Seed, variant: Variant) -> list[Step]:
     """Make a run with the guard in it; where that ends it, its last line is of the last good checkpoint.
 
     Returns:
         The record's lines. The last has `stability/stopped`, 1 where the guard ended the run, at its last step too.
     """
     with tempfile.TemporaryDirectory() as folder:
-        watched = Watched(settings, Path(folder))
+        watched = Watched(variant.settings, Path(folder), variant.clip_ratio_high)
         steps = list(run_cell(cell, seed, watched))
         stopped = watched.guard.wants_out
         if stopped:
@@ -112,7 +152,7 @@ class Runs:
 
     def record(self, cell: Cell, variant: str) -> Record:
         """The run's record under a variant."""
-        folder = self.out / variant.replace(", ", "-").replace(" ", "-")
+        folder = folder_of(self.out, variant)
         if not is_finished(folder, cell, self.settings):
             self._make(cell, variant, folder)
         return read_record(record_file(folder, cell))
@@ -122,13 +162,40 @@ class Runs:
             prepare_files(self.out, cell.seed, self.settings.task, Console(quiet=True))
             self.seed = Seed(self.out, cell.seed, self.settings)
         wall, cpu = time.perf_counter(), time.process_time()
-        if variant == NONE:
-            steps = list(run_cell(cell, self.seed))
-        else:
-            steps = run_watched(cell, self.seed, GuardSettings.model_validate(VARIANTS[variant]))
+        chosen = VARIANTS.get(variant)
+        steps = list(run_cell(cell, self.seed)) if chosen is None else run_watched(cell, self.seed, chosen)
         seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         write_record(folder, cell, self.settings, steps, seconds)
         print(f"{cell.name}, {variant}: {seconds['cpu']:.0f} s, {steps[-1][HELD_OUT]:.2f}", flush=True)
+
+
+def folder_of(out: Path, variant: str) -> Path:
+    """Where a variant's records lie."""
+    return out / variant.replace(", ", "-").replace(" ", "-")
+
+
+def variants_of(cell: Cell) -> list[str]:
+    """The variants that are made of a run."""
+    return [name for name, each in VARIANTS.items() if each.clip_ratio_high is None or cell.algorithm in NARROWED]
+
+
+def read_variants(out: Path) -> list[tuple[Record, Mapping[str, Record]]]:
+    """Read what is finished: each run that collapsed without a guard or had an alarm, and its variants.
+
+    Where there was no alarm a variant is the run itself.
+
+    Raises:
+        ValueError: where there is none, or a file is no record.
+    """
+    found: list[tuple[Record, Mapping[str, Record]]] = []
+    for record in read_records(folder_of(out, NONE)):
+        if has_alarm(record):
+            files = {name: record_file(folder_of(out, name), record.cell) for name in variants_of(record.cell)}
+            if all(file.is_file() for file in files.values()):
+                found.append((record, {name: read_record(file) for name, file in files.items()}))
+        elif label(record) is not None:
+            found.append((record, dict.fromkeys(variants_of(record.cell), record)))
+    return found
 
 
 def has_alarm(record: Record) -> bool:
@@ -145,8 +212,8 @@ def finished(record: Record) -> bool:
 def table(found: Sequence[tuple[Record, Mapping[str, Record]]]) -> str:
     """A Markdown table of runs that collapsed without a guard, and one of those that did not but had an alarm."""
     lines = [
-        "| runs | variant | at their end, not collapsed | ended by the guard | rollbacks, mean | held-out exact match, "
-        "mean (least) |",
+        "| runs | variant | at their end, not collapsed | ended by the guard (without a good checkpoint) | "
+        "rollbacks, mean | held-out exact match, mean (least) |",
         "| --- | --- | --: | --: | --: | --: |",
     ]
     algorithms = dict.fromkeys(record.cell.label for record, _ in found)
@@ -167,11 +234,12 @@ def table(found: Sequence[tuple[Record, Mapping[str, Record]]]) -> str:
 def _row(title: str, name: str, records: Sequence[Record]) -> str:
     last = [record.steps[-1] for record in records]
     held_out = [step[HELD_OUT] for step in last]
-    stopped = sum(step.get(STOPPED, 0.0) > 0 for step in last)
+    stopped = [step for step in last if step.get(STOPPED, 0.0)]
+    helpless = sum("stability/last_good_step" not in step for step in stopped)
     rollbacks = statistics.fmean(step.get("stability/rollbacks", 0.0) for step in last)
     numbers = (
         f"{sum(map(finished, records))} of {len(records)}",
-        "–" if name == NONE else str(stopped),
+        "–" if name == NONE else f"{len(stopped)} ({helpless})",
         "–" if name == NONE else f"{rollbacks:.1f}",
         f"{statistics.fmean(held_out):.2f} ({min(held_out):.2f})",
     )
@@ -189,13 +257,12 @@ def main(
     rates, numbers = tuple(map(float, learning_rates.split(","))), tuple(map(int, seeds.split(",")))
     cells = Grid(tuple(algorithms.split(",")), rates, (8,), numbers).cells()
     torch.set_num_threads(1)
-    runs = Runs(out.absolute(), StudySettings())
-    found = []
+    runs = Runs(out.absolute(), SETTINGS)
     for cell in cells:
-        record = runs.record(cell, NONE)
-        if has_alarm(record):
-            found.append((record, {name: runs.record(cell, name) for name in VARIANTS}))
-    typer.echo(table(found))
+        if has_alarm(runs.record(cell, NONE)):
+            for name in variants_of(cell):
+                runs.record(cell, name)
+    typer.echo(table(read_variants(runs.out)))
 
 
 if __name__ == "__main__":
