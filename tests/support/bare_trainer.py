@@ -10,8 +10,9 @@ from support.stored_rows import Queue
 from verl.trainer.ppo.v1 import trainer_base
 
 from wapo_verl.algorithms import ALGORITHMS
-from wapo_verl.training import trainer as trainer_module
+from wapo_verl.training import stored
 from wapo_verl.training.decisions import Decisions
+from wapo_verl.training.recorder import Recorder
 
 ROLLOUT = {"response_length": 99, "n": 2, "temperature": 1.0, "calculate_log_probs": True}
 ACTOR = {
@@ -30,7 +31,7 @@ ACTOR = {
 def replaced_queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     """Put an empty stand-in where veRL's trainer and this project's call TransferQueue."""
     made = Queue()
-    for module in (trainer_module, trainer_base):
+    for module in (stored, trainer_base):
         monkeypatch.setattr(module, "tq", made)
     return made
 
@@ -64,6 +65,7 @@ def bare_trainer(
     made.global_steps, made.total_training_steps = step, 11
     made.use_critic = made.use_reference_policy = made.ref_in_actor = made.curr_step_profile = False
     made.tokenizer = SimpleNamespace(eos_token_id=0)
+    made._recorder = Recorder(made.config, made.decisions, made.tokenizer)
     made.actor_rollout_wg = workers
     made.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
     made.checkpoint_manager = SimpleNamespace(sleep_replicas=lambda: None, abort_replicas=lambda: None)

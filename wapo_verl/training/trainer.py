@@ -11,13 +11,10 @@
 Every decision is read from the configuration (`Decisions`). A hook is a few lines that call plain functions.
 """
 
-from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
@@ -36,7 +33,7 @@ from wapo_verl.algorithms.batch import spread
 from wapo_verl.data.question_index import dumped_lines
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
-from wapo_verl.engine.token_records import ROW_KEY, TOKEN_NUMBERS, row_keys
+from wapo_verl.engine.token_records import ROW_KEY, row_keys
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.metrics.episodes import batch_metrics
@@ -44,11 +41,8 @@ from wapo_verl.metrics.overlap import overlap_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.rollout.seeds import PromptNames
 from wapo_verl.training.advantages import (
-    Rows,
     advantages,
     group_counts,
-    is_failed,
-    is_padding,
     outcomes_of,
     truncated_rows,
     truncation_metrics,
@@ -56,12 +50,14 @@ from wapo_verl.training.advantages import (
 )
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
-from wapo_verl.training.dump import dump_columns, index_dump, whole_dump, without_rewards
+from wapo_verl.training.dump import index_dump, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.metrics_file import resumes_at
-from wapo_verl.training.record import RecordWriter, recorded_fields, sampled_log_probs, validation_fields
+from wapo_verl.training.record import sampled_log_probs
+from wapo_verl.training.recorder import Recorder
 from wapo_verl.training.replay_buffer import bounded
 from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
+from wapo_verl.training.stored import fetch, real_keys, rows_of, store
 from wapo_verl.training.update import (
     EntropyChange,
     check_answer,
@@ -72,7 +68,6 @@ from wapo_verl.training.update import (
     trained_rows_metrics,
     update_chosen_rows,
 )
-from wapo_verl.training.validation_records import ValidationRecords, sampled_batches
 
 POLL_SECONDS = 0.05
 """Not where `separate_async` lends its trainer's devices to the rollout: there a wait of one poll means idleness."""
@@ -83,7 +78,6 @@ class WapoTrainer(PPOTrainer):
 
     _step: StepState | None = None  # of the step that runs, once there are advantages
     guard: Guard | None = None
-    _validation: ValidationRecords | None = None  # of the validation that runs, where its dump is asked for
 
     def __init__(self, config: DictConfig) -> None:
         with open_dict(config):
@@ -100,11 +94,10 @@ class WapoTrainer(PPOTrainer):
         self._entropy_change = EntropyChange()
         self.failures = FailureLedger(decisions.failures)
         self._prompt_names = PromptNames()
-        self._measured: set[str] = set()  # rows of this step of which the update stored its tokens' numbers
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        self._records = RecordWriter(self.tokenizer, self.decisions.record)
+        self._recorder = Recorder(self.config, self.decisions, self.tokenizer)
 
     def _write_generations(
         self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, *where: Any
@@ -174,7 +167,7 @@ class WapoTrainer(PPOTrainer):
         if not self.decisions.winners_only or self.config.trainer.critic_warmup > self.global_steps:
             return batch
         step, _ = self._write_advantages(batch, metrics)
-        data = _stored(batch, "rollout_log_probs", "response_mask")
+        data = fetch(batch, "rollout_log_probs", "response_mask")
         metrics["actor/entropy"] = sampled_entropy(data["rollout_log_probs"].values(), data["response_mask"].values())
         ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
         passes = forward_passes(self.config, self.use_reference_policy, self.ref_in_actor)
@@ -204,10 +197,9 @@ class WapoTrainer(PPOTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the batch's advantages, unless they came before its rows were chosen."""
         if self.algorithm is None:
-            metrics.update(group_counts(_rows(batch, _stored(batch, "rm_scores"))))
-            if self._records_tokens:
-                named = TensorDict({ROW_KEY: row_keys(batch.keys)}, batch_size=len(batch))
-                tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=named)
+            metrics.update(group_counts(rows_of(batch, fetch(batch, "rm_scores"))))
+            if self._recorder.wants_numbers(self.global_steps):
+                store(batch, {ROW_KEY: row_keys(batch.keys)})
             return super()._compute_advantage(batch, metrics)
         if self._step is None:
             self._step, batch = self._write_advantages(batch, metrics)
@@ -216,21 +208,21 @@ class WapoTrainer(PPOTrainer):
     def _write_advantages(self, batch: KVBatchMeta, metrics: dict) -> tuple[StepState, KVBatchMeta]:
         """Ask the algorithm for the advantages and store them, spread over the rows' own tokens."""
         assert self.algorithm is not None
-        data = _stored(batch, "response_mask", "rm_scores", "extra_fields")
+        data = fetch(batch, "response_mask", "rm_scores", "extra_fields")
         mask = data["response_mask"].to_padded_tensor(0)
         limit = self.config.actor_rollout_ref.rollout.response_length
         truncated = truncated_rows(list(data["extra_fields"]), batch.tags, limit)
         options, with_losers = self.decisions.options, self.decisions.plans.negatives
         outcomes = outcomes_of(list(data["extra_fields"]), batch.tags, self.decisions.outcome_parts)
-        rows = replace(_rows(batch, data), outcomes=outcomes, gated=self.decisions.outcome_gate)
+        rows = replace(rows_of(batch, data), outcomes=outcomes, gated=self.decisions.outcome_gate)
         values, found = advantages(rows, mask, truncated, self.algorithm, options, with_losers)
         metrics.update(found)
         nested = response_to_nested(spread(values, mask), data["response_mask"])
-        stored = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
-        if self._records_tokens:
-            stored[ROW_KEY] = row_keys(batch.keys)
-        written = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=stored)
-        return StepState(batch, carries=tuple((values != 0).tolist()), own_tokens=int(mask.sum())), written
+        fields = {"advantages": nested, "returns": nested}
+        if self._recorder.wants_numbers(self.global_steps):
+            fields[ROW_KEY] = row_keys(batch.keys)
+        step = StepState(batch, carries=tuple((values != 0).tolist()), own_tokens=int(mask.sum()))
+        return step, store(batch, fields)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Update the actor with this step's plan; skip a batch without an advantage, which would move Adam's weights.
@@ -244,7 +236,7 @@ class WapoTrainer(PPOTrainer):
             return batch
         plan = self._plan()
         wants_answer = plan != StepPlan()
-        plan = replace(plan, record=self._records_tokens)
+        plan = replace(plan, record=self._recorder.wants_numbers(self.global_steps))
         parts = None if step is None else step.parts
         if step is not None and parts is not None:
             metrics.update(update_chosen_rows(self.actor_rollout_wg, step, plan, self.config))
@@ -253,7 +245,7 @@ class WapoTrainer(PPOTrainer):
             batch = super()._update_actor(batch, metrics)
         check_answer(metrics, needed=parts is not None or wants_answer)
         if plan.record and has_answer(metrics):
-            self._measured |= set(batch.keys if step is None or parts is None else step.only(step.chosen).keys)
+            self._recorder.measured(batch.keys if step is None or parts is None else step.only(step.chosen).keys)
         finish_loss_metrics(metrics, optimizer_steps(self.config, rows, parts))
         own_tokens, actor = None if step is None else step.own_tokens, self.config.actor_rollout_ref.actor
         name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
@@ -269,14 +261,14 @@ class WapoTrainer(PPOTrainer):
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         """Measure what was sampled, but neither padding nor failed episodes, and show it to the guard."""
-        batch, taxonomy = batch.select_keys(_keys(batch, failed=False)), self.decisions.plans.taxonomy
+        batch, taxonomy = batch.select_keys(real_keys(batch, failed=False)), self.decisions.plans.taxonomy
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         sampled = sampled_log_probs(self.config, self.decisions.winners_only)
-        data = _stored(batch, "extra_fields", "responses", "response_mask", "rm_scores", *sampled)
+        data = fetch(batch, "extra_fields", "responses", "response_mask", "rm_scores", *sampled)
         metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
         responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
         metrics.update(repetition_metrics(responses, mask))
-        limit, rows = self.config.actor_rollout_ref.rollout.response_length, _rows(batch, data)
+        limit, rows = self.config.actor_rollout_ref.rollout.response_length, rows_of(batch, data)
         metrics.update(truncation_metrics(truncated_rows(list(data["extra_fields"]), batch.tags, limit)))
         for name in sampled:
             metrics.update(winner_metrics(rows.winners(), data[name].to_padded_tensor(0.0), mask))
@@ -309,66 +301,22 @@ class WapoTrainer(PPOTrainer):
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and what docs/records.md lists."""
-        if self.global_steps % self.decisions.record.every:
-            return
-        with marked_timer("dump_rollout_generations", timing_raw, color="green"):
-            batch = batch.select_keys(sorted(_keys(batch)))
-            columns = self._record_columns(
-                batch, recorded_fields(self.config, self.decisions.winners_only), self._measured
-            )
-            data = _stored(batch, "prompts", "responses", "rm_scores", "reward_model")
-            self._dump_generations(
-                inputs=[self.tokenizer.decode(ids) for ids in data["prompts"].unbind()],
-                outputs=[self.tokenizer.decode(ids) for ids in data["responses"].unbind()],
-                gts=[item.get("ground_truth") for item in data["reward_model"]],
-                scores=[float(scores.sum()) for scores in data["rm_scores"].unbind()],
-                reward_extra_infos_dict=columns,
-                dump_path=rollout_data_dir,
-            )
-
-    def _record_columns(
-        self, batch: KVBatchMeta, numbers: Sequence[str], measured: Set[str] = frozenset()
-    ) -> dict[str, Sequence[Any]]:
-        """Return what a record has of each row beside veRL's own line.
-
-        Args:
-            batch: the rows.
-            numbers: per-token fields of veRL's that all of them have.
-            measured: keys of rows of which the update has stored what it knew of each token.
-        """
-        tokens = ["responses", "response_mask", *numbers]
-        data = _stored(batch, "extra_fields", "data_source", *tokens)
-        extras, responses = list(data["extra_fields"]), data["responses"].unbind()
-        columns = dump_columns(
-            batch.keys,
-            extras,
-            list(data["data_source"]),
-            lambda place: self.tokenizer.decode(responses[place], skip_special_tokens=True),
-        )
-        kept = _measured(batch, measured)
-        return {**columns, **self._records.columns({name: data[name] for name in tokens}, extras, kept)}
+        if self._recorder.is_due(self.global_steps):
+            with marked_timer("dump_rollout_generations", timing_raw, color="green"):
+                found = self._recorder.training_dump(batch.select_keys(sorted(real_keys(batch))))
+                self._dump_generations(**found, dump_path=rollout_data_dir)
 
     def _validate(self) -> dict[str, float]:
         """Validate as veRL does; where a dump is asked for, take the records before veRL clears their rows."""
-        if not self.config.trainer.get("validation_data_dir"):
+        with self._recorder.validation(self.replay_buffer):
             return super()._validate()
-        self._validation = kept = ValidationRecords()
-        numbers = validation_fields(self.config)
-        try:
-            with sampled_batches(
-                self.replay_buffer, lambda batch: kept.take(batch.keys, self._record_columns(batch, numbers))
-            ):
-                return super()._validate()
-        finally:
-            self._validation = None
 
     def _dump_generations(
         self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, dump_path: Any
     ) -> None:
         """Dump as veRL does; a validation's lines with the records that were taken."""
-        if self._validation is not None:
-            reward_extra_infos_dict = self._validation.beside(reward_extra_infos_dict)
-        super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
+        columns = self._recorder.beside(reward_extra_infos_dict)
+        super()._dump_generations(inputs, outputs, gts, scores, columns, dump_path)
 
     def _fetch_one_gen_batch(self) -> TensorDict:
         """Fetch prompts as veRL does, under names that are the same in every run."""
@@ -401,13 +349,6 @@ class WapoTrainer(PPOTrainer):
             self.guard.saved(self.global_steps)
 
     @property
-    def _records_tokens(self) -> bool:
-        """Whether this step's update stores what it knows of each token, for the records."""
-        record = self.decisions.record
-        wanted = record.tokens and self.global_steps % record.every == 0
-        return wanted and bool(self.config.trainer.get("rollout_data_dir"))
-
-    @property
     def _checkpoint_parts(self) -> list[str]:
         return ["actor", *[str(Role.Critic)] * self.use_critic]
 
@@ -419,7 +360,7 @@ class WapoTrainer(PPOTrainer):
                 raise self._stopped(self.guard)
             self._go_back_to(checkpoint)
             self.guard.went_back(checkpoint)
-        self._measured.clear()
+        self._recorder.begin_step()
         if self.decisions.failures.leaves_out:
             self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
         super().on_step_begin()
@@ -445,30 +386,6 @@ class WapoTrainer(PPOTrainer):
         if self.use_critic:
             self.critic_wg.load_checkpoint(local_path=str(checkpoint / str(Role.Critic)), del_local_after_load=False)
         self.checkpoint_manager.update_weights(self.global_steps - 1)  # the version that this step's episodes will have
-
-
-def _stored(batch: KVBatchMeta, *fields: str) -> TensorDict:
-    """Fetch these fields of a batch's rows."""
-    return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
-
-
-def _measured(batch: KVBatchMeta, keys: Set[str]) -> list[torch.Tensor | None] | None:
-    """Fetch what the update has stored of each row's tokens; None for the rows of which it has nothing."""
-    there = [key for key in batch.keys if key in keys]
-    if not there:
-        return None
-    rows = dict(zip(there, _stored(batch.select_keys(there), TOKEN_NUMBERS)[TOKEN_NUMBERS].unbind(), strict=True))
-    return [rows.get(key) for key in batch.keys]
-
-
-def _rows(batch: KVBatchMeta, data: TensorDict) -> Rows:
-    return Rows(batch.keys, batch.tags, data["rm_scores"].to_padded_tensor(0.0).sum(dim=-1))
-
-
-def _keys(batch: KVBatchMeta, failed: bool = True) -> list[str]:
-    """Return the keys of a batch's rows without those that veRL added as padding, with those that failed or without."""
-    rows = zip(batch.keys, batch.tags, strict=True)
-    return [key for key, tag in rows if not is_padding(tag) and (failed or not is_failed(tag))]
 
 
 @register_trainer(f"{PREFIX}sync")

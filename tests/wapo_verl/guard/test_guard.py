@@ -262,6 +262,7 @@ def make_trainer(run: Run) -> tuple[WapoTrainerSync, list[Any]]:
     made._obey(Decisions())
     made.guard, made.global_steps, made.use_critic = run.guard, run.step + 1, False
     made.checkpoint_manager = made.actor_rollout_wg = Workers(calls)
+    made._recorder = SimpleNamespace(begin_step=lambda: None)
     made._dump_futures, made._dump_executor = [], SimpleNamespace(shutdown=lambda wait: calls.append("dumped"))
     return made, calls
 
@@ -309,7 +310,7 @@ def test_the_guard_sees_the_finished_metrics(tmp_path: Path, monkeypatch: pytest
     one = torch.nested.as_nested_tensor([torch.tensor([5])], layout=torch.jagged)
     fields = dict.fromkeys(("responses", "response_mask", "rm_scores", "old_log_probs"), one)
     stored = {"extra_fields": [{"reward_extra_info": {"score": 1.0}}], **fields}
-    monkeypatch.setattr("wapo_verl.training.trainer.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
+    monkeypatch.setattr("wapo_verl.training.stored.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, metrics: metrics.update({LENGTH: 1.0}))
     seen: list[set[str]] = []
     monkeypatch.setattr(run.guard, "observe", lambda step, metrics: seen.append(set(metrics)) or {"stability/x": 1.0})

@@ -41,7 +41,7 @@ def make_trainer(**filter_groups: Any) -> WapoTrainerSync:
                     },
                 },
             },
-            "actor_rollout_ref": {"rollout": {"n": 8}, "actor": {"ppo_mini_batch_size": 2}},
+            "actor_rollout_ref": {"rollout": {"n": 8, "response_length": 4}, "actor": {"ppo_mini_batch_size": 2}},
         }
     )
     OmegaConf.set_struct(made.config, True)
@@ -70,8 +70,9 @@ def test_padding_is_in_no_metric_of_verls(monkeypatch: pytest.MonkeyPatch) -> No
     seen: list[list[str]] = []
     one = torch.nested.as_nested_tensor([torch.tensor([5])], layout=torch.jagged)
     stored = {"extra_fields": [{}], "responses": one, "response_mask": one}
+    stored |= {"rm_scores": one.float(), "old_log_probs": one.float()}
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda self, batch, *_, **__: seen.append(batch.keys))
-    monkeypatch.setattr("wapo_verl.training.trainer.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
+    monkeypatch.setattr("wapo_verl.training.stored.tq", SimpleNamespace(kv_batch_get=lambda **_: stored))
     made = make_trainer()
     batch = KVBatchMeta(partition_id="train", keys=["a_0_0", "pad_0_0"], tags=[{}, {"is_padding": True}])
     made._compute_metrics(batch, {}, {}, global_steps=1, epoch=0)

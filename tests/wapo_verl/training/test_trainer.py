@@ -17,11 +17,11 @@ from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, ClipSchedule, StepPlan, StepPlans
 from wapo_verl.rollout.failures import FAILURE, FailureBudget
-from wapo_verl.training import trainer as trainer_module
+from wapo_verl.training import stored
 from wapo_verl.training.advantages import Rows, truncated_rows, truncation_metrics, winner_metrics
 from wapo_verl.training.decisions import MODES, PREFIX, RESOLVED, Decisions
 from wapo_verl.training.failures import LEDGER
-from wapo_verl.training.record import RecordWriter
+from wapo_verl.training.recorder import Recorder
 from wapo_verl.training.trainer import WapoTrainer, WapoTrainerSync
 from wapo_verl.training.update import name_entropy
 
@@ -82,6 +82,7 @@ def make_trainer(plans: StepPlans = NO_PLANS, estimator: str | None = "wapo", **
     options = {} if estimator is None else ALGORITHMS[estimator].default_options()
     made._obey(Decisions(algorithm=estimator, options=options, plans=plans))
     made.global_steps, made.total_training_steps = 1, 11
+    made._recorder = Recorder(made.config, made.decisions, None)
     return made
 
 
@@ -134,7 +135,7 @@ def test_advantages_know_sessions_and_padding(monkeypatch: pytest.MonkeyPatch) -
         rm_scores=nested([[0, 1], [0, 0, 1], [0], [0, 0]]),
         extra_fields=[{"episode": record()}, {"episode": record()}, {"episode": record()}, {}],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     made, metrics = make_trainer(), {}
     made._compute_advantage(make_batch(keys, [{}, {}, {}, {"is_padding": True}]), metrics)
     folded = 0.5 * 4 / 2  # (r - mean) * rows / (G * groups with a winner)
@@ -157,7 +158,7 @@ def test_an_outcome_gates_who_wins_and_phantoms_are_counted(gated: bool, monkeyp
         rm_scores=nested([[0.5], [0.1], [0.9], [0.3], [9.0], [0]]),
         extra_fields=[*({"episode": record(), "reward_extra_info": each} for each in parts), {}, {}],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     options = ALGORITHMS["wapo"].default_options()
     made, metrics = make_trainer(), {}
     made._obey(Decisions(algorithm="wapo", options=options, outcome_parts=["exact_match"], outcome_gate=gated))
@@ -177,7 +178,7 @@ def test_an_outcome_gates_who_wins_and_phantoms_are_counted(gated: bool, monkeyp
 def test_groups_are_counted_where_verl_makes_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
     store = Store(keys, rm_scores=nested([[0, 1], [0, 0], [1], [1], [0]]))
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     monkeypatch.setattr(PPOTrainer, "_compute_advantage", lambda self, batch, metrics: batch)
     made, metrics = make_trainer(estimator=None), {}
     made._compute_advantage(make_batch(keys, [{}, {}, {}, {}, {"is_padding": True}]), metrics)
@@ -201,7 +202,7 @@ def test_truncated_completions_follow_the_option(option: str, wins: bool, monkey
         rm_scores=nested([[1], [0]]),
         extra_fields=[{"episode": record("turn_truncated")}, {"episode": record()}],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     made = make_trainer()
     made._obey(Decisions(algorithm="wapo", options={**ALGORITHMS["wapo"].default_options(), "truncated": option}))
     made._compute_advantage(make_batch(keys), {})
@@ -240,7 +241,7 @@ def test_a_batch_without_a_winner_takes_no_step(monkeypatch: pytest.MonkeyPatch)
         rm_scores=nested([[0.1], [0.1]]),
         extra_fields=[{}, {}],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     made, metrics = make_trainer(), {}
     made.actor_rollout_wg = None  # calling it would raise
     batch = made._compute_advantage(make_batch(keys), metrics)
@@ -372,7 +373,7 @@ def test_losers_get_their_advantage_where_they_are_weighted(
     store = Store(
         keys, response_mask=nested([[1], [1]], torch.int64), rm_scores=nested([[1], [0]]), extra_fields=[{}, {}]
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     make_trainer(StepPlans(negatives=negatives))._compute_advantage(make_batch(keys), {})
     folded = 0.5 * 2 / 2  # (r - mean) * rows / (G * groups with a winner)
     assert [row.tolist() for row in store.written["advantages"].unbind()] == [[folded], [loser * folded]]
@@ -387,7 +388,7 @@ def test_the_overlap_of_a_groups_completions_is_logged(monkeypatch: pytest.Monke
         rm_scores=nested([[0, 0, 1], [0, 0, 0], [0], [0]]),
         extra_fields=[{"episode": record()}] * 4,
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
     for logged in (False, True):
         metrics: dict[str, Any] = {}
@@ -414,11 +415,11 @@ def test_the_dump_keeps_turn_markers_parts_and_the_episode(tmp_path: Path, monke
         extra_fields=[extra, {}],
         data_source=["hotpotqa", ""],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     made = make_trainer()
     made.global_steps = 3
     made.tokenizer = SimpleNamespace(decode=lambda ids: f"<|im_start|>{list(map(int, ids))}")
-    made._records = RecordWriter(made.tokenizer, made.decisions.record)
+    made._recorder = Recorder(made.config, made.decisions, made.tokenizer)
     made._init_dump_executor()
     made._log_rollout_data(make_batch(keys, [{}, {"is_padding": True}]), {}, str(tmp_path))
     made._shutdown_dump_executor()
@@ -456,7 +457,7 @@ def test_what_a_users_reward_returns_beside_the_score_ends_no_run(
         rm_scores=nested([[-1], [-1]]),
         extra_fields=[{"reward_extra_info": extra} for extra in extras],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
     made, metrics = make_trainer(estimator=None), {}
     made._obey(Decisions(parts_are_declared=declared))
@@ -508,7 +509,7 @@ def with_a_failure(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[dic
             {"episode": failed, "reward_extra_info": FAILED},
         ],
     )
-    monkeypatch.setattr(trainer_module, "tq", store)
+    monkeypatch.setattr(stored, "tq", store)
     return keys, tags, store
 
 
@@ -541,7 +542,7 @@ def test_the_dump_has_a_failed_episode_without_a_reward(tmp_path: Path, monkeypa
     keys, tags, _ = with_a_failure(monkeypatch)
     made = make_trainer()
     made.tokenizer = SimpleNamespace(decode=lambda ids, **_: " ".join(map(str, map(int, ids))))
-    made._records = RecordWriter(made.tokenizer, made.decisions.record)
+    made._recorder = Recorder(made.config, made.decisions, made.tokenizer)
     made._init_dump_executor()
     made._log_rollout_data(make_batch(keys, tags), {}, str(tmp_path))
     made._shutdown_dump_executor()

@@ -13,7 +13,8 @@ from transfer_queue import KVBatchMeta
 
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.data.question_index import read_entries
-from wapo_verl.training.record import RecordKeys, RecordWriter
+from wapo_verl.training.record import RecordKeys
+from wapo_verl.training.recorder import Recorder
 from wapo_verl.training.trainer import WapoTrainerSync
 
 QUESTIONS = 3
@@ -76,7 +77,7 @@ def validated(monkeypatch: pytest.MonkeyPatch, folder: Path | None, keys: Record
         made.config.trainer.update(validation_data_dir=folder and str(folder), log_val_generations=0)
         made.config.actor_rollout_ref.rollout.calculate_log_probs = True
     made.tokenizer = Letters()
-    made._records = RecordWriter(made.tokenizer, keys)
+    made._recorder = Recorder(made.config, made.decisions.model_copy(update={"record": keys}), made.tokenizer)
     made.replay_buffer, made.agent_loop_manager = rollout, rollout
     made.val_dataloader = [
         {"raw_prompt": np.array([None] * size), "data_source": np.array(["unknown"] * size)} for size in (2, 1)
@@ -108,11 +109,11 @@ def test_a_validation_is_recorded_as_training_is(monkeypatch: pytest.MonkeyPatch
     ((entry,), _) = read_entries(tmp_path, 0)
     assert [(len(group.scores), group.gold) for group in entry.groups] == [(2, {"d": (2, 0)})] * QUESTIONS
     assert "sample" not in vars(rollout)
-    assert made._validation is None
+    assert made._recorder.beside({}) == {}
 
 
 def test_a_validation_that_is_not_dumped_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WapoTrainerSync, "_record_columns", None)  # a call would fail
+    monkeypatch.setattr(Recorder, "_columns", None)  # a call would fail
     made, rollout = validated(monkeypatch, None, RecordKeys(tokens=True))
     assert rollout.sampled == 2
     assert made._dump_futures == []

@@ -17,7 +17,8 @@ from verl.utils.metric import AggregationType, Metric
 from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.engine.token_records import ROW_KEY, TOKEN_NUMBERS
-from wapo_verl.training.record import RecordKeys, RecordWriter
+from wapo_verl.training.record import RecordKeys
+from wapo_verl.training.recorder import Recorder
 from wapo_verl.training.trainer import WapoTrainerSync
 
 LENGTHS = (3, 1, 2, 4, 2, 3, 1, 2)  # response tokens of the rows of groups a, a, b, b, c, c, d, d
@@ -146,7 +147,7 @@ def test_the_dump_has_the_numbers_of_the_rows_that_were_trained_on(queue: Queue,
     made._obey(made.decisions.model_copy(update={"record": RecordKeys(tokens=True)}))
     made.config.trainer.rollout_data_dir = str(tmp_path)
     made.tokenizer = SimpleNamespace(eos_token_id=0, decode=lambda ids, **_: str(list(map(int, ids))))
-    made._records = RecordWriter(made.tokenizer, made.decisions.record)
+    made._recorder = Recorder(made.config, made.decisions, made.tokenizer)
     batch, _ = step(made, queue)
     for row in queue.rows.values():
         row |= {"prompts": torch.tensor([1]), "reward_model": {"ground_truth": "x"}, "data_source": "unknown"}
