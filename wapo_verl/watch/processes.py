@@ -83,7 +83,7 @@ def actors_of(table: Mapping[str, Mapping[str, Any]]) -> list[Actor]:
     """Read Ray's table of actors, as `ray._private.state.state.actor_table(None)` returns it."""
     return [
         Actor(
-            name=str(row["ActorClassName"]),
+            name=str(row["ActorClassName"]).rpartition(".")[2],  # veRL makes its workers' classes in functions
             pid=int(row["Pid"]),
             node=str(row["Address"]["NodeID"]),
             address=(row["Address"]["IPAddress"], int(row["Address"]["Port"])),

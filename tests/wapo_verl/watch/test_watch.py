@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from ray.core.generated import common_pb2
+from support.watched_run import row_of
 
 from wapo_verl.watch import processes, reaper
 from wapo_verl.watch.processes import DIED, GONE, STOPPED, Actor, Engine, Trouble
@@ -70,6 +71,12 @@ def test_a_death_that_somebody_decided_is_no_loss(reason: str, message: str, los
     """The messages are those that Ray 2.60 was seen to give."""
     died = common_pb2.ActorDiedErrorContext(reason=reason, error_message=message)
     assert processes.was_lost(common_pb2.ActorDeathCause(actor_died_error_context=died)) is lost
+
+
+def test_an_actor_is_called_by_its_class_alone() -> None:
+    """veRL makes its workers' classes within functions, whose names stand before theirs."""
+    made = row_of("create_colocated_worker_cls.<locals>.WorkerDict", 7)
+    assert [found.name for found in processes.actors_of({"1": made})] == ["WorkerDict"]
 
 
 def test_an_actor_that_never_came_up_is_verls_to_tell() -> None:
