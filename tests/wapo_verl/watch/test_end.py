@@ -1,5 +1,6 @@
 """How a watched run ends: a main process of its own with real processes below it; only Ray's table is made up."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -24,7 +25,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     started = [psutil.Process(pid) for pid in json.loads(main.stdout.readline())]
     yield main, started
     for process in [main, *started]:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # the run's own end may come first
+            process.kill()
     main.wait()
 
 
