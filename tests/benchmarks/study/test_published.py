@@ -8,10 +8,14 @@ from support.paths import ROOT
 
 from benchmarks.guard.__main__ import page, read_runs
 from benchmarks.guard.evaluation import replay
+from benchmarks.study.fair import Protocol
+from benchmarks.study.fair_report import legend, progress, results, tuning_table
 from benchmarks.study.records import Record, is_finished, read_records
-from benchmarks.study.report import overview, pairs, table
-from benchmarks.study.settings import StudySettings
+from benchmarks.study.report import overview
+from benchmarks.study.settings import TASKS, StudySettings, task_folder
 from wapo_verl.guard.thresholds import Thresholds
+
+FIRST_GRID = ("wapo", "grpo_ref", "gspo_ref", "cpgd")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +31,35 @@ def records(runs: Path) -> list[Record]:
     return read_records(runs)
 
 
+def first_grid(records: list[Record]) -> list[Record]:
+    """The grid that came before the comparison, of the methods whose definition has not changed since."""
+    return [
+        record
+        for record in records
+        if record.cell.seed < 5
+        and record.cell.algorithm in FIRST_GRID
+        and record.cell.learning_rate in (1e-3, 2e-3, 3e-3, 4e-3)
+    ]
+
+
 def test_the_readmes_table_is_the_records(records: list[Record]) -> None:
-    assert overview(records) in (ROOT / "README.md").read_text()
+    assert tuning_table(records, Protocol()) in (ROOT / "README.md").read_text()
 
 
-def test_the_documents_tables_are_the_records(records: list[Record]) -> None:
-    text = (ROOT / "docs" / "study.md").read_text()
-    assert table(records) in text
-    assert pairs(records) in text
+@pytest.mark.parametrize("task", TASKS)
+def test_the_documents_tables_are_the_records(runs: Path, task: str) -> None:
+    text, records = (ROOT / "docs" / "study.md").read_text(), read_records(task_folder(runs, task))
+    for table in (tuning_table, progress):
+        assert table(records, Protocol()) in text
+    assert legend(Protocol()) in text
+    if any(record.cell.seed in Protocol().fresh_seeds for record in records):
+        assert results(records, Protocol()) in text
+
+
+def test_the_documents_first_grid_is_the_records(records: list[Record]) -> None:
+    grid = first_grid(records)
+    assert len(grid) == 200
+    assert overview(grid) in (ROOT / "docs" / "study.md").read_text()
 
 
 def test_the_guards_rates_are_those_on_the_records(runs: Path) -> None:
