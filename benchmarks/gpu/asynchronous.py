@@ -3,11 +3,10 @@
 import torch
 
 from benchmarks.gpu.cases import Cases, NotThereError, Numbers, Setting, piece
-from benchmarks.gpu.runs import checked, make_folders, trained
+from benchmarks.gpu.runs import STALENESS, checked, make_folders, trained
 from examples.quickstart.command import Folders
 
 STEPS = 6
-STALENESS = "training/off_policy/trajectory_staleness/max"
 SHORT = [f"trainer.total_training_steps={STEPS}", "+wapo.guard.action=warn"]
 COLOCATED = [
     *SHORT,

@@ -10,7 +10,7 @@ from support.hydra_runs import compose_run
 from benchmarks.gpu import asynchronous, checkpoints, quickstart, smollm2
 from benchmarks.gpu.cases import Setting
 from benchmarks.gpu.pieces import PIECES
-from benchmarks.gpu.runs import checked, command, device_settings
+from benchmarks.gpu.runs import STALENESS, checked, command, device_settings
 from examples.quickstart.command import Folders, command_of, run_values
 from examples.quickstart.metrics import Row
 from examples.smollm2.run import micro_batches
@@ -82,6 +82,8 @@ def test_a_cpu_gets_its_settings_from_the_plugin() -> None:
 def test_steps_that_did_not_train_or_sample_with_the_actors_weights_fail() -> None:
     good = [Row(1, STEP), Row(2, {**STEP, "actor/skipped_steps": 1.0})]
     assert checked(good, 2, "cuda")["gap"] == 1e-3
+    stale = {**STEP, "training/rollout_probs_diff_mean": 0.5, STALENESS: 1.0}
+    assert checked([*good, Row(3, stale)], 3, "cuda")["gap"] == 0.5, "the policy has moved since it sampled these"
     for change, reason in (
         ({"actor/grad_norm": 0.0}, "gradient is zero"),
         ({"actor/trained_rows/fraction": 1.0}, "winners alone"),
