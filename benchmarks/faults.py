@@ -264,7 +264,7 @@ def on_small_disks(folders: Folders) -> Outcome:
         run = Run(folders, f"trainer.rollout_data_dir={logs}", "trainer.max_actor_ckpt_to_keep=null", metrics=logs)
         try:
             run.wait_for_step(1)
-            run.family = dict(run.family, **{process.pid: process for process, _ in run.members()})
+            list(run.members())  # they are remembered
             return observe(run, run.last_step, before)
         finally:
             run.kill()
