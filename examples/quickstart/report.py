@@ -20,6 +20,9 @@ from examples.quickstart.training import FIRST_STEP
 GAP_LIMIT = 1e-3
 """A larger difference of the rollout's and the actor's probabilities means that vLLM has other weights."""
 
+BFLOAT16_GAP_LIMIT = 0.05
+"""The same where vLLM computes in bfloat16, whose rounding alone was measured at .0011 to .0071."""
+
 BAR_WIDTH = 30
 
 _OUTSIDE_THE_STEP = ("step", "testing", "dump_rollout_generations")
@@ -213,9 +216,11 @@ def _gap_line(report: Mapping[str, Any]) -> str:
     missing = report["steps_without_rollout_probs_diff"]
     line = f"{ROLLOUT_GAP}: {worst:.1e} at most over the steps"
     line += f", not logged at {missing} of them" if missing else ""
-    if worst < GAP_LIMIT:
-        return f"{line} (below {GAP_LIMIT:g}: vLLM sampled with the actor's weights)"
-    return f"[bold red]{line}: not below {GAP_LIMIT:g}, vLLM may have sampled with other weights than the actor's[/]"
+    rounds = any(each.endswith("rollout.dtype=bfloat16") for each in report["command"])
+    limit = BFLOAT16_GAP_LIMIT if rounds else GAP_LIMIT
+    if worst < limit:
+        return f"{line} (below {limit:g}: vLLM sampled with the actor's weights)"
+    return f"[bold red]{line}: not below {limit:g}, vLLM may have sampled with other weights than the actor's[/]"
 
 
 def _memory_line(report: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,10 @@ def test_everything_is_in_what_is_shown() -> None:
 def test_a_gap_that_is_too_wide_or_was_not_logged_is_said() -> None:
     wide = [*rows(), training_row(5, **{"training/rollout_probs_diff_mean": 0.2})]
     assert "not below 0.001" in shown(report.build(wide, around()))
+    rounded = [*rows(), training_row(5, **{"training/rollout_probs_diff_mean": 0.0015})]
+    assert "not below 0.001" in shown(report.build(rounded, around()))
+    in_bfloat16 = replace(around(), command=["actor_rollout_ref.rollout.dtype=bfloat16"])
+    assert "below 0.05: vLLM sampled with the actor's weights" in shown(report.build(rounded, in_bfloat16))
     without = [Row(1, {"timing_s/step": 1.0}), Row(2, {"timing_s/step": 1.0})]
     text = shown(report.build(without, around(0)))
     assert "unproved" in text
