@@ -8,6 +8,7 @@ FOLDER as one JSON file a fault; a fault that was not run is in no table.
 """
 
 import glob
+import html
 import json
 import os
 import re
@@ -326,7 +327,7 @@ def _row(words: str, outcome: Outcome) -> str:
     left = "nothing" if not outcome.leftovers else ", ".join(outcome.leftovers)
     said = outcome.sentences[-1] if outcome.sentences else "nothing of ours"
     short = re.sub(r"(in|resume from) /\S*/(checkpoints)", r"\1 .../\2", said.removeprefix("wapo-verl: "))
-    return f"| {words} | {ended} | {short} | {left}, after {outcome.cleaned:.0f} s |\n"
+    return f"| {words} | {ended} | {html.escape(short, quote=False)} | {left}, after {outcome.cleaned:.0f} s |\n"
 
 
 def main(
