@@ -10,6 +10,7 @@ tasks only: an episode that searches waits for its searches.
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,10 @@ from wapo_verl.evaluation.manifest import read_manifest
 
 WANTED = 0.8
 """The share of vLLM's own throughput that an evaluation is to reach."""
+
+CPU_VARIABLES = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCH_COMPILE_DISABLE": "1"}
+ON_CPU = {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.3}
+"""What an evaluation asks of vLLM on a CPU too; there the last one is a share of the machine's memory."""
 
 
 def main(
@@ -45,13 +50,23 @@ def main(
 
 def offline(model: str, sampled: list[dict[str, Any]], temperature: float, limit: int) -> tuple[int, float]:
     """Return how many tokens vLLM alone makes of the same requests, and the seconds it takes after a warm-up."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        os.environ |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "TORCH_COMPILE_DISABLE": "1",
+        }
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model, max_model_len=max(len(sample["prompt_ids"]) for sample in sampled) + limit)
+    longest = max(len(sample["prompt_ids"]) for sample in sampled) + limit
+    engine = LLM(model, max_model_len=longest, **(ON_CPU if on_cpu else {}))
     prompts = [{"prompt_token_ids": sample["prompt_ids"]} for sample in sampled]
     parameters = [
-        SamplingParams(temperature=temperature, max_tokens=limit, seed=sample["seed"], detokenize=False)
-        for sample in sampled
+        SamplingParams(temperature=temperature, max_tokens=limit, seed=seed, detokenize=False)
+        for seed in ([None] * len(sampled) if on_cpu else [sample["seed"] for sample in sampled])
     ]
     engine.generate(prompts[:8], parameters[:8], use_tqdm=False)
     started = time.perf_counter()
