@@ -4,7 +4,8 @@
     python -m benchmarks.evaluation_throughput evaluation
 
 vLLM gets the prompts, seeds and limits that the evaluation's samples had, all at once, and nothing else runs. One-turn
-tasks only: an episode that searches waits for its searches.
+tasks only: an episode that searches waits for its searches. On a CPU the seeds are left out: vLLM's sampler refuses
+them there once its compilation is off.
 """
 
 from __future__ import annotations
