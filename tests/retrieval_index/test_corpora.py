@@ -307,7 +307,7 @@ def test_a_packed_file_that_is_cut_anywhere_is_an_error_and_not_a_shorter_corpus
             list(read_jsonl(tmp_path / "corpus.jsonl"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b""), b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"", mtime=0), b"\xef\xbb\xbf"])
 def test_an_empty_source_among_several_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     name = "empty.jsonl.gz" if content[:2] == b"\x1f\x8b" else "empty.jsonl"
     (tmp_path / "full.jsonl").write_text('{"id": "1", "text": "x"}')

@@ -126,7 +126,7 @@ def test_a_value_without_bounds_names_its_row(value: str, tmp_path: Path) -> Non
         ("rows.json", b'[{"id": "\xff"}]', "is damaged"),
         ("rows.json.gz", b"no gzip", "is damaged"),
         ("rows.json.gz", gzip.compress(b'[{"id": "aaaaaaaa"}]' * 20, mtime=0)[:-12], "is damaged"),
-        ("rows.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 99)[:15] + b"\xff" * 20, "is damaged"),
+        ("rows.jsonl.gz", gzip.compress(b'{"id": 1}\n' * 99, mtime=0)[:15] + b"\xff" * 20, "is damaged"),
         ("rows.parquet", b"no parquet", "cannot be read as parquet"),
     ],
 )
