@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.study.fair import Protocol
-from benchmarks.study.fair_report import Method, methods
+from benchmarks.study.fair_report import Method, methods, warm_starts
 from benchmarks.study.figure import LOOKS
 from benchmarks.study.metrics import PASS_KS
 from benchmarks.study.records import Record
@@ -57,10 +57,9 @@ def draw_fair(records: Sequence[Record], protocol: Protocol, file: Path) -> None
 
 def _before(axes: Axes, found: Sequence[Method]) -> None:
     """The warm-started policies that the reported runs started from."""
-    starts = {seed: record.steps[0] for one in found for seed, record in one.runs.items()}
     curves = [
         [float(start[f"val/pass@{k}"]) for k in PASS_KS]
-        for start in starts.values()
+        for start in warm_starts(found).values()
         if all(f"val/pass@{k}" in start for k in PASS_KS)
     ]
     if curves:

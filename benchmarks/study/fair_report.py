@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,11 @@ def methods(records: Sequence[Record], protocol: Protocol) -> list[Method]:
         runs = {} if tuned.best is None else fresh(records, protocol, name, tuned.best)
         found.append(Method(name, tuned, runs))
     return found
+
+
+def warm_starts(found: Sequence[Method]) -> dict[int, Mapping[str, Any]]:
+    """Step 0 of each reported seed: what the warm-started policy shows, which all methods' runs start from."""
+    return {seed: record.steps[0] for one in found for seed, record in one.runs.items()}
 
 
 def results(records: Sequence[Record], protocol: Protocol) -> str:
@@ -116,7 +122,7 @@ def _row(one: Method, reference: Method | None) -> list[str]:
 
 def _before(found: Sequence[Method]) -> list[str]:
     """The row of the warm-started policy that all runs of a seed start from."""
-    starts = {seed: record.steps[0] for one in found for seed, record in one.runs.items()}
+    starts = warm_starts(found)
 
     def of(metric: str) -> dict[int, float]:
         return {seed: float(step[metric]) for seed, step in starts.items() if metric in step}

@@ -1,9 +1,9 @@
 """What the README and the documents say of the study is what its records say. No GPU, no veRL run."""
 
-import tarfile
 from pathlib import Path
 
 import pytest
+from support.archives import unpack_records
 from support.paths import ROOT
 
 from benchmarks.guard.__main__ import page, read_runs
@@ -20,10 +20,7 @@ FIRST_GRID = ("wapo", "grpo_ref", "gspo_ref", "cpgd")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    with tarfile.open(ROOT / "benchmarks" / "study_runs.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack_records("study_runs.tar.xz", tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")

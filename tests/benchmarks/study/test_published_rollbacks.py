@@ -1,11 +1,11 @@
 """The published runs with a guard are what today's guard does on their metrics; the page has their table. No GPU."""
 
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import unpack_records
 from support.paths import ROOT
 
 from benchmarks.guard.__main__ import read_runs
@@ -30,10 +30,7 @@ class Weightless:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rollbacks")
-    with tarfile.open(ROOT / "benchmarks" / "guard_runs.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack_records("guard_runs.tar.xz", tmp_path_factory.mktemp("rollbacks"))
 
 
 def test_the_page_has_their_table(out: Path) -> None:
