@@ -1,32 +1,40 @@
 """Measure the memory of this process and all processes that it started.
 
-Shared pages count in each process that maps them, so the sum is an upper bound.
+A page that several processes have in memory counts once: each has its share of it (Linux's proportional set size).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 import psutil
 
 EVERY_SECONDS = 1.0
 
+GROWTH = 1.02
+"""How much more must be resident before shares are added up again: that takes a second of a processor for 8 GB."""
+
 
 def family_bytes() -> int:
-    """Return the sum of the resident sizes of this process and its descendants, in bytes."""
+    """Return the memory of this process and its descendants, in bytes."""
+    return _sum(lambda process: process.memory_full_info().pss)
+
+
+def _sum(size: Callable[[psutil.Process], int]) -> int:
+    """Add up a size of this process and its descendants; one that has ended since it was listed has none."""
     parent = psutil.Process()
     total = 0
     for process in [parent, *parent.children(recursive=True)]:
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:  # it has ended since it was listed
-            continue
+        with contextlib.suppress(psutil.Error):
+            total += size(process)
     return total
 
 
 class PeakMemory:
-    """A context that calls `family_bytes` once a second in a thread; `peak_bytes` is the largest value."""
+    """A context that looks at the family's memory once a second in a thread; `peak_bytes` is the largest value."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
@@ -44,7 +52,11 @@ class PeakMemory:
         self._thread.join()
 
     def _sample(self) -> None:
+        resident = 0
         while True:
-            self.peak_bytes = max(self.peak_bytes, family_bytes())
+            now = _sum(lambda process: process.memory_info().rss)
+            if now > GROWTH * resident:
+                resident = now
+                self.peak_bytes = max(self.peak_bytes, family_bytes())
             if self._end.wait(EVERY_SECONDS):
                 return

@@ -51,7 +51,7 @@ class Circumstances:
         preparation: seconds of each piece before veRL's command.
         start_up: phases of veRL's start, each with the seconds from the command to its end.
         training_seconds: seconds of veRL's command.
-        peak_memory_bytes: largest sum of the resident sizes of all processes.
+        peak_memory_bytes: the most that all processes together had, what they share counted once.
         command: veRL's command.
         name: the experiment's, for the figure's title.
         goal: what counts as success.
@@ -225,4 +225,4 @@ def _gap_line(report: Mapping[str, Any]) -> str:
 
 def _memory_line(report: Mapping[str, Any]) -> str:
     peak = report["peak_memory_gigabytes"]
-    return f"peak memory: {peak:.1f} GB, resident sizes of all processes added (shared pages counted more than once)"
+    return f"peak memory: {peak:.1f} GB of all processes together, what they share counted once"

@@ -1,4 +1,4 @@
-"""Which processes a run has, and how they are: from Ray's table of actors, and from this machine's own processes.
+"""Which processes a run has, and how they are: from Ray's table of actors, and from a machine's own processes.
 
 The actors of a run are its task runner and what that made (workers, rollout servers, agent loops, reward workers,
 storage). An engine is a process below a rollout server, no actor. Actors that a user's reward or tool made are not
@@ -69,14 +69,17 @@ class Trouble:
         process: what it is called in a sentence.
         pid: its id, on its own machine.
         what: one of `DIED`, `GONE`, `STOPPED`.
+        machine: its address, "" for that of the main process.
     """
 
     process: str
     pid: int
     what: str
+    machine: str = ""
 
     def __str__(self) -> str:
-        return f"{self.process} (process {self.pid}) {self.what}"
+        where = f" of {self.machine}" if self.machine else ""
+        return f"{self.process} (process {self.pid}{where}) {self.what}"
 
 
 def actors_of(table: Mapping[str, Mapping[str, Any]]) -> list[Actor]:
@@ -133,12 +136,14 @@ def engines_below(actors: Sequence[Actor], here: str) -> dict[int, Engine]:
 
 
 def ray_itself() -> dict[int, str]:
-    """Return Ray's own processes that this process started, by id; none where it joined a cluster."""
-    return {child.pid: name for child in psutil.Process().children() if (name := _name(child)) in RAY_ITSELF}
+    """Return Ray's own processes that this process started, or that started it, by id."""
+    this = psutil.Process()
+    near = [each for each in (*this.children(), this.parent()) if each is not None]
+    return {each.pid: name for each in near if (name := _name(each)) in RAY_ITSELF}
 
 
 def family(actors: Sequence[Actor], here: str, engines: Iterable[int]) -> set[int]:
-    """Return every process of a run on this machine but this one: Ray's that this one started, actors, engines.
+    """Return every process of a run on this machine: Ray's that this process started, actors, engines.
 
     Args:
         actors: the run's.
@@ -149,10 +154,24 @@ def family(actors: Sequence[Actor], here: str, engines: Iterable[int]) -> set[in
     return own | {actor.pid for actor in actors if actor.node == here and not actor.is_over} | {*engines}
 
 
+def lost(actors: Iterable[Actor], here: str) -> list[Trouble]:
+    """Return the actors of a run that have died, on whatever machine.
+
+    Args:
+        actors: the run's.
+        here: the id of the main process's machine.
+    """
+    return [
+        Trouble(actor.name, actor.pid, DIED, "" if actor.node == here else actor.address[0])
+        for actor in actors
+        if actor.has_died
+    ]
+
+
 def troubles(
     actors: Sequence[Actor], here: str, engines: Mapping[int, Engine], ray: Mapping[int, str]
 ) -> Iterator[Trouble]:
-    """Yield what is wrong with the processes of a run.
+    """Yield what is wrong with the processes of a run on this machine.
 
     Args:
         actors: the run's, the task runner first.
@@ -162,15 +181,14 @@ def troubles(
     """
     for pid, name in ray.items():
         yield from _seen(f"Ray's {name}", pid)
-    runs_on = not actors[0].is_over
+    if actors[0].is_over:
+        return
     for actor in actors:
-        if actor.has_died:
-            yield Trouble(actor.name, actor.pid, DIED)
-        elif not actor.is_over and actor.node == here and runs_on:
+        if not actor.is_over and actor.node == here:
             yield from (trouble for trouble in _seen(actor.name, actor.pid) if trouble.what == STOPPED)
     servers = {actor.pid for actor in actors if not actor.is_over}
     for pid, engine in engines.items():
-        if engine.server in servers and runs_on:
+        if engine.server in servers:
             yield from _seen(engine.name, pid)
 
 

@@ -1,6 +1,7 @@
-"""Run as a script beside a run's main process: when that is gone, end what is left of the run and remove its files.
+"""Run as a script by the process that watches a run on a machine: when that is gone, end what is left and remove files.
 
-It waits at the end of a pipe, which closes however the main process ends (kill -9 included). Each line of the pipe is
+It goes on as nobody's child, since Ray kills the children of an actor that ends. It waits at the end of a pipe, which
+closes however the watching process ends (kill -9 included). Each line of the pipe is
 a JSON object that replaces the one before:
 
     {"family": [[pid, start], ...], "sockets": "/tmp/rl-colocate-zmq-01000000-10.0.0.1-6379-", "at_once": false}
@@ -97,7 +98,10 @@ def _mapped() -> str:
 
 
 def main() -> None:
-    """Wait for the end of the pipe, then clean up."""
+    """Leave the process that started this one, wait for the end of the pipe, then clean up."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     known: dict[str, Any] = {}

@@ -1,33 +1,20 @@
 """A thread of a run's main process that looks at the run's processes and ends the run where one is lost.
 
 veRL waits without a limit: for an agent loop that has died, for an engine that was to receive weights. The thread asks
-nobody anything that a busy process could not answer: it reads Ray's table of actors and the states of this machine's
-processes. So a long update, a compilation or a model that loads for an hour is no trouble.
+nobody anything that a busy process could not answer: it reads Ray's table of actors and the states of processes, on
+other machines by an actor of its own. So a long update, a compilation or a model that loads for an hour is no trouble.
 """
 
 import atexit
-import json
 import os
-import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from wapo_verl.watch import reaper
-from wapo_verl.watch.processes import (
-    DIED,
-    Actor,
-    Engine,
-    Trouble,
-    actors_of,
-    engines_below,
-    family,
-    ray_itself,
-    run_of,
-    troubles,
-)
+from wapo_verl.watch.machine import Machine, OtherMachines
+from wapo_verl.watch.processes import DIED, Trouble, actors_of, lost, run_of
 
 LOOK_EVERY_SECONDS = 2.0
 PATIENT_LOOKS = 10
@@ -70,16 +57,16 @@ class Watch(threading.Thread):
         self._last_checkpoint = last_checkpoint
         self._over = threading.Event()
         self._asking: threading.Thread | None = None
-        self._reaper: subprocess.Popen[str] | None = None
-        self._told: dict[str, Any] = {}
         self._forget()
 
-    def _forget(self, cluster: str = "") -> None:
+    def _forget(self, cluster: str = "", here: str = "") -> None:
         self._cluster = cluster
+        self._here = here
         self._table: dict[str, Any] = {}
         self._patience = Patience()
-        self._engines: dict[int, Engine] = {}
-        self._ray: dict[int, str] = {}
+        self._machine = Machine(here)
+        self._others = OtherMachines()
+        self._elsewhere: list[Trouble] = []
 
     def run(self) -> None:
         """Look every other second until this process ends."""
@@ -97,57 +84,37 @@ class Watch(threading.Thread):
             return None
         context = ray.get_runtime_context()
         if context.gcs_address != self._cluster:
-            self._forget(context.gcs_address)
+            self._forget(context.gcs_address, context.get_node_id())
         self._ask()
-        here = context.get_node_id()
         actors = run_of(actors_of(self._table))
         if not actors:
             return None
-        engines = engines_below(actors, here)
-        self._engines |= engines
-        self._ray |= ray_itself()
-        self._tell(actors, here, engines)
-        return self._patience.see(list(troubles(actors, here, self._engines, self._ray)))
+        return self._patience.see([*lost(actors, self._here), *self._machine.look(actors), *self._elsewhere])
 
     def _ask(self) -> None:
-        """Ask Ray for its table of actors; not for ever, since Ray's own processes may be what is stopped."""
+        """Ask Ray for what it knows; not for ever, since Ray's own processes may be what is stopped."""
         if self._asking is None or not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._read_table, daemon=True)
+            self._elsewhere = []
+            self._asking = threading.Thread(target=self._read, daemon=True)
             self._asking.start()
         self._asking.join(ANSWER_SECONDS)
 
-    def _read_table(self) -> None:
+    def _read(self) -> None:
+        """Read the table of actors, then what is seen on other machines."""
         import ray
         from ray._private.state import state
 
         try:
             job = ray.get_runtime_context().get_job_id()
             self._table = {id: row for id, row in state.actor_table(None).items() if row["JobID"] == job}
+            self._elsewhere = self._others.look(run_of(actors_of(self._table)), self._here)
         except (ray.exceptions.RayError, RuntimeError, AttributeError):
             return  # Ray is shutting down
-
-    def _tell(self, actors: list[Actor], here: str, engines: Iterable[int], at_once: bool = False) -> None:
-        """Tell the process that cleans up behind this one what there is to clean up."""
-        if self._reaper is None:
-            command = [sys.executable, "-I", "-S", reaper.__file__]
-            nowhere = subprocess.DEVNULL
-            self._reaper = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True, text=True
-            )
-        members = {pid: start for pid in family(actors, here, engines) if (start := reaper.start_of(pid)) is not None}
-        news = {"family": sorted(members.items()), "sockets": _sockets(), "at_once": at_once}
-        if news != self._told and self._reaper.poll() is None:
-            assert self._reaper.stdin is not None
-            self._reaper.stdin.write(json.dumps(news) + "\n")
-            self._reaper.stdin.flush()
-        self._told = news
 
     def _end(self, trouble: Trouble) -> None:
         """Say which process it is, and end this one; what is left of the run is killed then."""
         self._say(trouble)
-        actors = run_of(actors_of(self._table))
-        here = actors[0].node
-        self._tell(actors, here, engines_below(actors, here), at_once=True)
+        self._machine.end(run_of(actors_of(self._table)))
         os._exit(1)
 
     def _say(self, trouble: Trouble) -> None:
@@ -162,14 +129,6 @@ class Watch(threading.Thread):
         trouble = self._patience.sure_of()
         if trouble is not None:
             self._say(trouble)
-
-
-def _sockets() -> str:
-    """Return how the names of this run's sockets begin (`wapo_verl.verl_plugin.patches` names them)."""
-    import ray
-
-    context = ray.get_runtime_context()
-    return f"/tmp/rl-colocate-zmq-{context.get_job_id()}-{context.gcs_address.replace(':', '-')}-"
 
 
 _watch: Watch | None = None

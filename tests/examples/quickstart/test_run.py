@@ -214,6 +214,29 @@ def test_peak_memory_is_of_the_whole_family() -> None:
     assert family_bytes() > 10e6
 
 
+FORKED = """
+import os, psutil, signal
+from examples.quickstart.memory import family_bytes
+pages = bytearray(os.urandom(100_000_000))
+alone = family_bytes()
+child = os.fork()
+if not child:
+    signal.pause()
+both = family_bytes()
+resident = psutil.Process().memory_info().rss + psutil.Process(child).memory_info().rss
+os.kill(child, 9)
+print(alone, both, resident)
+"""
+
+
+def test_memory_that_two_processes_share_counts_once() -> None:
+    """A forked child has all pages of the process that it came from."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    alone, both, resident = map(int, done.stdout.split())
+    assert both < alone + 20e6
+    assert resident > alone + 100e6
+
+
 def test_the_world_and_its_index_are_made_once(tmp_path: Path) -> None:
     shown = io.StringIO()
     folders, settings = Folders(tmp_path), QuickstartSettings()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,15 @@ def runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def cleaner_behind(main: int) -> psutil.Process:
+    """The process that cleans up: the reader of the main one's pipe."""
+    pipes = {os.readlink(fd) for fd in Path(f"/proc/{main}/fd").iterdir()}
+    running = psutil.process_iter(["cmdline"])
+    reapers = [each for each in running if any("reaper.py" in word for word in each.info["cmdline"] or [])]
+    (cleaner,) = [each for each in reapers if os.readlink(f"/proc/{each.pid}/fd/0") in pipes]
+    return cleaner
+
+
 def test_a_stopped_worker_ends_the_run_with_one_sentence_and_all_of_its_processes(run: Run) -> None:
     main, (worker, server, other) = run
     time.sleep(0.5)
@@ -56,7 +66,8 @@ def test_a_stopped_worker_ends_the_run_with_one_sentence_and_all_of_its_processe
 def test_the_process_that_cleans_up_outlives_the_main_one_and_ends_with_the_last_of_the_run(run: Run) -> None:
     main, (worker, server, _) = run
     time.sleep(0.3)
-    (cleaner,) = [child for child in psutil.Process(main.pid).children() if "reaper.py" in " ".join(child.cmdline())]
+    cleaner = cleaner_behind(main.pid)
+    assert cleaner.ppid() != main.pid, "Ray kills the children of an actor that ends"
     main.kill()
     time.sleep(0.3)
     assert runs(cleaner)

@@ -94,9 +94,10 @@ def test_a_run_is_its_newest_task_runner_and_what_that_made() -> None:
 
 def test_an_actor_that_has_died_is_trouble_wherever_it_was() -> None:
     dead = actor("AgentLoopWorker", 12, is_over=True, has_died=True, node=ELSEWHERE)
-    assert found(RUNNER, dead) == [Trouble("AgentLoopWorker", 12, DIED)]
-    assert str(found(RUNNER, dead)[0]) == "AgentLoopWorker (process 12) has died"
-    assert found(RUNNER, actor(is_over=True)) == []
+    assert processes.lost([RUNNER, dead], ELSEWHERE) == [Trouble("AgentLoopWorker", 12, DIED)]
+    assert str(processes.lost([dead], ELSEWHERE)[0]) == "AgentLoopWorker (process 12) has died"
+    assert str(processes.lost([dead], HERE)[0]) == "AgentLoopWorker (process 12 of AgentLoopWorker) has died"
+    assert processes.lost([RUNNER, actor(is_over=True)], HERE) == []
 
 
 def test_a_stopped_process_is_trouble_and_a_busy_one_is_not(start: Callable[..., Any]) -> None:
