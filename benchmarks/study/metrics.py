@@ -8,13 +8,15 @@ import torch
 
 from benchmarks.study.episodes import Played, padded
 from benchmarks.study.records import ENTROPY, HELD_OUT, REWARD
+from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.evaluation.attempts import pass_at_k
 from wapo_verl.metrics.episodes import episode_metrics
 from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.taxonomy import Statistics, entropy_change_from_statistics
 from wapo_verl.taxonomy.bins import BINS, assign_bins
+from wapo_verl.training.advantages import truncation_metrics
 
-KEPT = ("episode/answer_rate", "episode/truncated", "episode/searches/mean", "episode/turns/mean")
+KEPT = ("episode/answer_rate", "episode/searches/mean", "episode/turns/mean")
 PASS_KS = (1, 4, 16, 64)
 PASS_SAMPLES = max(PASS_KS)
 """Samples of a question for pass@k."""
@@ -37,6 +39,7 @@ def rollout_metrics(episodes: Sequence[Played]) -> dict[str, float]:
         "response_length/mean": float(lengths.double().mean()),
         "episode/own_tokens/mean": float(mask.sum()) / len(episodes),
         **{name: found[name] for name in KEPT},
+        **truncation_metrics([record["outcome"] in TRUNCATED_OUTCOMES for record in records]),
         **repetition_metrics(ids, mask),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wapo_verl.environments.episode import ANSWERED, OUTCOMES, TRUNCATED_OUTCOMES, says_nothing
+from wapo_verl.environments.episode import ANSWERED, OUTCOMES, says_nothing
 from wapo_verl.metrics.searches import search_attempt_metrics
 
 
@@ -18,9 +18,8 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Returns:
         `episode/count`; `episode/outcome/<name>`, the share of episodes that ended so, for every outcome (they sum to
-        1); `episode/truncated`, those that a length limit cut, in a turn or in all; `episode/answer_rate`, those that
-        ended in a well-formed answer; `episode/abstention_rate`, those that ended without one, or with one that says
-        that it does not know (`wapo_verl.environments.episode.says_nothing`);
+        1); `episode/answer_rate`, those that ended in a well-formed answer; `episode/abstention_rate`, those that ended
+        without one, or with one that says that it does not know (`wapo_verl.environments.episode.says_nothing`);
         `episode/turns/mean` and `/max`; `episode/searches/mean` and `/max`, searches that were carried out;
         `episode/empty_searches`, the share of these that found nothing (0 where there are none);
         `episode/tool_errors/mean` and `episode/repaired_calls/mean`, malformed tool calls of an episode that were
@@ -36,7 +35,6 @@ def episode_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {
         "episode/count": float(count),
         **{f"episode/outcome/{name}": ended.count(name) / count for name in OUTCOMES},
-        "episode/truncated": sum(name in TRUNCATED_OUTCOMES for name in ended) / count,
         "episode/answer_rate": ended.count(ANSWERED) / count,
         "episode/abstention_rate": sum(says_nothing(record["answer"]) for record in records) / count,
         "episode/turns/mean": sum(turns) / count,

@@ -2,9 +2,12 @@
 
 Both nodes are of this machine. The run computes on their CPUs without being told, by their logical GPUs. One
 process then trains on what they have sampled (veRL's `skip.rollout_tq` keeps it), and ends with the same weights.
+Two more runs lose a process of the second node, and all of it; they search by a service.
 """
 
+import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 import torch
@@ -20,13 +24,16 @@ from safetensors.torch import load_file
 from support.ports import free_port
 from support.processes import HIDDEN
 from support.ranks import run_ranks
+from support.service import served
 
-from examples.quickstart.command import Folders, training_command
+from benchmarks.faults import Run
+from examples.quickstart.command import SPLITS, Folders, training_command
 from examples.quickstart.metrics import ROLLOUT_GAP
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
 from examples.quickstart.training import Training, train
 from wapo_verl.evaluation.verl_process import plain
+from wapo_verl.watch.processes import title_of
 
 STEPS = 3
 WORKER = Path(__file__).with_name("two_nodes_worker.py")
@@ -37,8 +44,8 @@ RAY = Path(sys.executable).parent / "ray"
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two nodes as a user starts them; their folder's path must be short for sockets."""
+def second_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
+    """The second of two nodes as a user starts them; their folder's path must be short for sockets."""
     folder, port = Path(tempfile.mkdtemp(prefix="ray")), free_port()
     for name in HIDDEN:
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +59,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             command = [RAY, "start", *start, "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats", "--block"]
             nodes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True))
             wait_for(count, address, folder / "ray" / "ray_current_cluster")
-        yield
+        yield psutil.Process(nodes[1].pid)
     finally:
         for node in reversed(nodes):
             node.terminate()  # ends what it has started
@@ -73,6 +80,37 @@ def wait_for(count: int, address: str, left: Path) -> None:
             time.sleep(0.5)
     finally:
         ray.shutdown()
+
+
+def make_task(folder: Path, warm_model: Path) -> Folders:
+    """The quickstart's world, and its policy after the warm start."""
+    folders = Folders(folder)
+    make_world(folders, QuickstartSettings(), 0, Stages(Console(quiet=True)))
+    shutil.copytree(warm_model, folders.model)
+    return folders
+
+
+@contextlib.contextmanager
+def long_run(folders: Folders) -> Iterator[Run]:
+    """A run on both nodes that searches by a service, after its first step."""
+    with served(folders.index / "train") as address:
+        run = Run(
+            folders,
+            "trainer.nnodes=2",
+            *(f"+wapo.search_agent.index.{split}={address}" for split in SPLITS),
+            f"+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH={folders.metrics}",
+        )
+        try:
+            run.wait_for_step(1)
+            yield run
+        finally:
+            run.kill()
+
+
+def engine_below(node: psutil.Process) -> psutil.Process:
+    """The engine of a node."""
+    (engine,) = [each for each in node.children(recursive=True) if title_of(each).startswith("VLLM::EngineCore")]
+    return engine
 
 
 def run_verl(folders: Folders) -> tuple[Training, str]:
@@ -96,12 +134,10 @@ def run_verl(folders: Folders) -> tuple[Training, str]:
 
 
 def test_two_nodes_train_as_one_process(
-    cluster: None, tmp_path: Path, warm_model: Path, monkeypatch: pytest.MonkeyPatch
+    second_node: psutil.Process, tmp_path: Path, warm_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two ranks on the winners alone, one rank on every row."""
-    folders = Folders(tmp_path)
-    make_world(folders, QuickstartSettings(), 0, Stages(Console(quiet=True)))
-    shutil.copytree(warm_model, folders.model)
+    folders = make_task(tmp_path, warm_model)
     training, said = run_verl(folders)
     assert training.status == 0, said[-3000:]
     assert "computes on CPUs: the nodes of this Ray cluster have logical GPUs alone" in said
@@ -117,3 +153,35 @@ def test_two_nodes_train_as_one_process(
     assert max(float((one[name] - before[name]).abs().max()) for name in one) > 1e-3
     for name, values in one.items():
         torch.testing.assert_close(two[name], values, rtol=0, atol=2e-6, msg=name)
+
+
+def test_an_engine_stopped_on_the_other_node_ends_the_run(
+    second_node: psutil.Process, tmp_path: Path, warm_model: Path
+) -> None:
+    """Only an actor on that node can see it, and only a process there can kill it."""
+    with long_run(make_task(tmp_path, warm_model)) as run:
+        engine = engine_below(second_node)
+        engine.send_signal(signal.SIGSTOP)
+        seconds, status = run.end()
+        (said,) = [line for line in run.lines if "the run ends" in line]
+        assert seconds is not None
+        assert seconds < 60
+        assert status == 1
+        address = ray.util.get_node_ip_address()
+        what = f"VLLM::EngineCore of vLLMHttpServer (process {engine.pid} of {address}) is stopped"
+        assert said.startswith(f"wapo-verl: the run ends, since {what}; the last whole checkpoint in ")
+        psutil.wait_procs([engine], timeout=40)
+        assert not engine.is_running()
+
+
+def test_a_node_that_dies_ends_the_run(second_node: psutil.Process, tmp_path: Path, warm_model: Path) -> None:
+    """All of its processes at once, as when a machine loses its power."""
+    with long_run(make_task(tmp_path, warm_model)) as run:
+        for process in [second_node, *second_node.children(recursive=True)]:
+            process.kill()
+        seconds, status = run.end()
+        assert seconds is not None
+        assert seconds < 60
+        assert status == 1
+        (said,) = [line for line in run.lines if "the run ends" in line]
+        assert f" of {ray.util.get_node_ip_address()}) has died; the last whole checkpoint in " in said

@@ -27,15 +27,10 @@ def test_a_batch_is_counted_by_hand() -> None:
     assert metrics["episode/outcome/answered"] == metrics["episode/answer_rate"] == 0.5
     assert metrics["episode/abstention_rate"] == 0.5
     assert metrics["episode/outcome/no_tag"] == metrics["episode/outcome/turn_limit"] == 0.25
-    assert metrics["episode/outcome/context_full"] == metrics["episode/truncated"] == 0.0
+    assert metrics["episode/outcome/context_full"] == 0.0
     assert (metrics["episode/turns/mean"], metrics["episode/turns/max"]) == (2.0, 3.0)
     assert (metrics["episode/searches/mean"], metrics["episode/searches/max"]) == (1.0, 2.0)
     assert metrics["episode/empty_searches"] == 0.25
-
-
-def test_both_length_limits_count_as_truncated() -> None:
-    cut = [Episode(None, outcome=outcome).to_record() for outcome in ("turn_truncated", "context_full", "turn_limit")]
-    assert episode_metrics([*cut, RECORDS[0]])["episode/truncated"] == 0.5
 
 
 def test_an_answer_that_says_it_does_not_know_is_an_answer_and_an_abstention() -> None:
