@@ -1,8 +1,9 @@
 """The fair comparison: each method is tuned by itself on some seeds, and reported on others that had no say in it.
 
 For each method the learning rate with the best mean held-out exact match over the tuning seeds is chosen. Its grid
-grows beyond an edge until the best rate has a worse one on both sides, and the greatest rate is no longer stable. Then
-the method is run at its best rate on the fresh seeds; a seed makes the world, the warm start, the questions' order and
+grows beyond an edge until the best rate has a worse one on both sides, and the greatest rate is no longer stable. At
+that rate a method with a clip is tried with another one, and keeps the better. Then it is run so on the fresh seeds; a
+seed makes the world, the warm start, the questions' order and
 the sampling. All choices are read from the records alone, so a study that was stopped goes on where it was.
 """
 
@@ -18,6 +19,8 @@ from benchmarks.study.records import HELD_OUT, Record
 from benchmarks.study.settings import Cell, StudySettings
 
 METHODS = ("wapo", "grpo_ref", "raft_pp", "nsr", "w_reinforce", "topr", "psr", "asymre", "gspo_ref", "cpgd")
+OTHER_CLIP = {"wapo": 0.2, **dict.fromkeys(("grpo_ref", "raft_pp", "nsr", "w_reinforce", "psr", "cpgd"), 9.0)}
+"""The upper clip that is tried beside a method's own: PPO's for WAPO, and WAPO's for those that have PPO's."""
 STEP = 2.0
 """The factor between two learning rates of the grid."""
 LIMITS = (5e-5, 4e-2)
@@ -26,6 +29,14 @@ PASS_QUESTIONS = 32
 """Held-out questions that pass@k of a reported run is measured on: 64 samples of each are a fifth of the run's time."""
 TOLERANCE = 0.1
 """How far below its own best mean a method may be at a rate of its stable range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a method is reported with: a learning rate, and an upper clip, None for the method's own."""
+
+    learning_rate: float
+    clip_ratio_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +76,20 @@ class Protocol:
                     yield Cell(name, rate, self.off_policy_steps, seed)
 
     def further_tuning_cells(self, records: Sequence[Record]) -> Iterator[Cell]:
-        """The runs beyond the grid's edges, of the methods whose best rate stands there."""
-        found = {name: tuning(records, self, name).missing for name in self.algorithms}
+        """The runs beyond the edges of the grids whose best rate stands there, and those with another clip."""
+        found = {name: tuning(records, self, name) for name in self.algorithms}
         for seed in self.tuning_seeds:
-            for name, rate in found.items():
-                if rate is not None:
-                    yield Cell(name, rate, self.off_policy_steps, seed)
+            for name, tuned in found.items():
+                if tuned.missing is not None:
+                    yield Cell(name, tuned.missing, self.off_policy_steps, seed)
+                elif tuned.best is not None and tuned.misses_other_clip:
+                    yield Cell(name, tuned.best, self.off_policy_steps, seed, tuned.other_clip)
 
-    def fresh_cells(self, rates: Mapping[str, float]) -> Iterator[Cell]:
-        """The reported runs at the methods' chosen rates, seed by seed."""
+    def fresh_cells(self, chosen: Mapping[str, Choice]) -> Iterator[Cell]:
+        """The reported runs with the methods' chosen settings, seed by seed."""
         for seed in self.fresh_seeds:
-            for name, rate in rates.items():
-                yield Cell(name, rate, self.off_policy_steps, seed)
+            for name, choice in chosen.items():
+                yield Cell(name, choice.learning_rate, self.off_policy_steps, seed, choice.clip_ratio_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +108,14 @@ class Tuning:
     Attributes:
         tried: learning rate -> what it came to, rising; only rates that all tuning seeds were run at.
         started: the same for rates that are not finished; nothing is chosen by them.
+        other_clip: the clip that is tried at the best rate beside the method's own; None where it has no clip.
+        with_other_clip: what that came to; None as long as it has not all tuning runs.
     """
 
     tried: Mapping[float, Tried] = field(default_factory=dict)
     started: Mapping[float, Tried] = field(default_factory=dict)
+    other_clip: float | None = None
+    with_other_clip: Tried | None = None
 
     @property
     def best(self) -> float | None:
@@ -117,6 +134,20 @@ class Tuning:
         stable = self.stable_range
         unsettled = self.best == rates[-1] or (stable is not None and stable[1] == rates[-1])
         return above if unsettled and above <= LIMITS[1] else None
+
+    @property
+    def misses_other_clip(self) -> bool:
+        """Whether the other clip is still to be tried at the best rate."""
+        return self.other_clip is not None and self.with_other_clip is None
+
+    @property
+    def choice(self) -> Choice | None:
+        """What the method is reported with, its own clip where both are equal; None where no rate has all its runs."""
+        if self.best is None:
+            return None
+        other = self.with_other_clip
+        better = other is not None and other.held_out > self.tried[self.best].held_out
+        return Choice(self.best, self.other_clip if better else None)
 
     @property
     def stable_range(self) -> tuple[float, float] | None:
@@ -148,14 +179,25 @@ class Tuning:
 
 def tuning(records: Sequence[Record], protocol: Protocol, algorithm: str) -> Tuning:
     """What a method's runs on the tuning seeds came to."""
-    found: dict[float, dict[int, Record]] = {}
-    for record in _of(records, protocol, algorithm):
-        if record.cell.seed in protocol.tuning_seeds:
-            found.setdefault(record.cell.learning_rate, {})[record.cell.seed] = record
-    all_tried = {rate: _tried(list(found[rate].values())) for rate in sorted(found) if on_the_grid(rate, protocol)}
+    by_rate = _by_rate(_of(records, protocol, algorithm, None), protocol)
+    all_tried = {rate: _tried(by_rate[rate]) for rate in sorted(by_rate) if on_the_grid(rate, protocol)}
     whole = len(protocol.tuning_seeds)
     tried = {rate: one for rate, one in all_tried.items() if one.runs == whole}
-    return Tuning(tried, {rate: one for rate, one in all_tried.items() if one.runs < whole})
+    found = Tuning(tried, {rate: one for rate, one in all_tried.items() if one.runs < whole})
+    other = OTHER_CLIP.get(algorithm)
+    if other is None or found.best is None:
+        return found
+    at_best = _by_rate(_of(records, protocol, algorithm, other), protocol).get(found.best, [])
+    return replace(found, other_clip=other, with_other_clip=_tried(at_best) if len(at_best) == whole else None)
+
+
+def _by_rate(records: Iterator[Record], protocol: Protocol) -> dict[float, list[Record]]:
+    """The runs on tuning seeds by their learning rate."""
+    found: dict[float, list[Record]] = {}
+    for record in records:
+        if record.cell.seed in protocol.tuning_seeds:
+            found.setdefault(record.cell.learning_rate, []).append(record)
+    return found
 
 
 def _tried(records: Sequence[Record]) -> Tried:
@@ -163,19 +205,19 @@ def _tried(records: Sequence[Record]) -> Tried:
     return Tried(mean(ends), sum(label(record) is not None for record in records), len(records))
 
 
-def fresh(records: Sequence[Record], protocol: Protocol, algorithm: str, rate: float) -> dict[int, Record]:
-    """A method's reported runs at a rate, by seed."""
+def fresh(records: Sequence[Record], protocol: Protocol, algorithm: str, choice: Choice) -> dict[int, Record]:
+    """A method's reported runs, by seed."""
     return {
         record.cell.seed: record
-        for record in _of(records, protocol, algorithm)
-        if record.cell.seed in protocol.fresh_seeds and record.cell.learning_rate == rate
+        for record in _of(records, protocol, algorithm, choice.clip_ratio_high)
+        if record.cell.seed in protocol.fresh_seeds and record.cell.learning_rate == choice.learning_rate
     }
 
 
-def chosen_rates(records: Sequence[Record], protocol: Protocol) -> dict[str, float]:
-    """The best rate of each method that has one."""
-    best = {name: tuning(records, protocol, name).best for name in protocol.algorithms}
-    return {name: rate for name, rate in best.items() if rate is not None}
+def chosen(records: Sequence[Record], protocol: Protocol) -> dict[str, Choice]:
+    """What each method that has a best rate is reported with."""
+    choices = {name: tuning(records, protocol, name).choice for name in protocol.algorithms}
+    return {name: choice for name, choice in choices.items() if choice is not None}
 
 
 def protocols(records: Sequence[Record]) -> list[Protocol]:
@@ -203,9 +245,10 @@ def pass_settings(settings: StudySettings) -> StudySettings:
     return replace(settings, pass_questions=PASS_QUESTIONS)
 
 
-def _of(records: Sequence[Record], protocol: Protocol, algorithm: str) -> Iterator[Record]:
+def _of(records: Sequence[Record], protocol: Protocol, algorithm: str, clip: float | None) -> Iterator[Record]:
+    """The runs of a method with that upper clip, None for its own, in step."""
+    wanted = (algorithm, protocol.off_policy_steps, clip, 0)
     for record in records:
         cell = record.cell
-        plain = cell.clip_ratio_high is None and not cell.staleness
-        if plain and (cell.algorithm, cell.off_policy_steps) == (algorithm, protocol.off_policy_steps):
+        if (cell.algorithm, cell.off_policy_steps, cell.clip_ratio_high, cell.staleness) == wanted:
             yield record

@@ -19,7 +19,7 @@ REFERENCE = "wapo"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method's tuning, and its reported runs at the chosen rate by seed."""
+    """A method's tuning, and its reported runs with what was chosen, by seed."""
 
     name: str
     tuning: Tuning
@@ -36,7 +36,7 @@ def methods(records: Sequence[Record], protocol: Protocol) -> list[Method]:
     found = []
     for name in protocol.algorithms:
         tuned = tuning(records, protocol, name)
-        runs = {} if tuned.best is None else fresh(records, protocol, name, tuned.best)
+        runs = {} if tuned.choice is None else fresh(records, protocol, name, tuned.choice)
         found.append(Method(name, tuned, runs))
     return found
 
@@ -58,13 +58,16 @@ def results(records: Sequence[Record], protocol: Protocol) -> str:
 def tuning_table(records: Sequence[Record], protocol: Protocol) -> str:
     """Mean held-out exact match over the tuning seeds at each rate, with the collapsed runs in brackets.
 
-    A rate that is not finished has a star; nothing is chosen by it.
+    Then what another clip came to at the best rate. A rate that is not finished has a star; nothing is chosen by it.
     """
     found = [one for one in methods(records, protocol) if one.tuning.tried or one.tuning.started]
     begun = {rate for one in found for rate in (*one.tuning.tried, *one.tuning.started)}
     rates = sorted(begun | set(protocol.learning_rates))
-    rows = [(one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning)) for one in found]
-    return _markdown(("", *(f"{rate:g}" for rate in rates), "stable range"), rows)
+    rows = [
+        (one.name, *(_tried(one.tuning, rate) for rate in rates), _range(one.tuning), _other_clip(one.tuning))
+        for one in found
+    ]
+    return _markdown(("", *(f"{rate:g}" for rate in rates), "stable range", "another clip"), rows)
 
 
 def progress(records: Sequence[Record], protocol: Protocol) -> str:
@@ -74,9 +77,10 @@ def progress(records: Sequence[Record], protocol: Protocol) -> str:
     for one in methods(records, protocol):
         rates = {*protocol.learning_rates, *one.tuning.tried} | ({one.tuning.missing} - {None})
         tuned = sum(rate in one.tuning.tried for rate in rates)
-        if tuned < len(rates) or len(one.runs) < fresh_runs:
+        if tuned < len(rates) or one.tuning.misses_other_clip or len(one.runs) < fresh_runs:
+            clip = ", not another clip" if one.tuning.misses_other_clip else ""
             lines.append(
-                f"- {one.name}: {tuned} of {len(rates)} rates with {tuning_runs} tuning runs each, "
+                f"- {one.name}: {tuned} of {len(rates)} rates with {tuning_runs} tuning runs each{clip}, "
                 f"{len(one.runs)} of {fresh_runs} fresh seeds"
             )
     return "Not finished yet; the same command goes on:\n\n" + "\n".join(lines) + "\n" if lines else ""
@@ -101,15 +105,26 @@ def legend(protocol: Protocol) -> str:
         "the greatest over the least rate around the best one without a collapse and with a mean at most "
         f"{TOLERANCE:g} below the best; ≥ where the range reaches the edge of what was tried; – where tuning runs "
         "collapsed at the best rate. pass@k: of 64 samples of 32 held-out questions, mean over the seeds. Tables by "
-        "rate: means over the tuning seeds, the best in bold, collapsed runs in brackets, * where a run is missing."
+        "rate: means over the tuning seeds, the best in bold, collapsed runs in brackets, * where a run is missing; "
+        "another clip: the mean at the best rate with that `clip_ratio_high` in place of the method's own, in bold "
+        "where it is the better one and so the reported one."
     )
+
+
+def _other_clip(found: Tuning) -> str:
+    if found.with_other_clip is None:
+        return "–"
+    fallen = f" ({found.with_other_clip.collapsed})" if found.with_other_clip.collapsed else ""
+    text = f"{found.other_clip:g}: {found.with_other_clip.held_out:.2f}{fallen}"
+    return f"**{text}**" if found.choice is not None and found.choice.clip_ratio_high is not None else text
 
 
 def _row(one: Method, reference: Method | None) -> list[str]:
     ends = one.ends(HELD_OUT)
     fallen = sum(label(record) is not None for record in one.runs.values())
+    clip = None if one.tuning.choice is None else one.tuning.choice.clip_ratio_high
     return [
-        one.name,
+        one.name + ("" if clip is None else f", clip {clip:g}"),
         f"{one.tuning.best:g}",
         str(len(one.runs)),
         _interval(estimate(_array(ends))),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.study.fair import Protocol, chosen_rates, pass_settings, protocols, tuning_records
+from benchmarks.study.fair import Protocol, chosen, pass_settings, protocols, tuning_records
 from benchmarks.study.grid import run_grid
 from benchmarks.study.records import Record, is_finished, read_records
 from benchmarks.study.settings import Cell, Grid, StudySettings
@@ -29,7 +29,7 @@ def study(grid: Grid, settings: StudySettings, out: Path, workers: int, console:
 
 
 def fair_study(protocol: Protocol, settings: StudySettings, out: Path, workers: int, console: Console) -> list[str]:
-    """Tune each method, choose its rate, run it on the fresh seeds, report; what is finished is kept.
+    """Tune each method, choose its rate and clip, run it on the fresh seeds, report; what is finished is kept.
 
     Returns:
         One sentence for each run that failed; nothing is chosen while a tuning run has.
@@ -45,8 +45,8 @@ def fair_study(protocol: Protocol, settings: StudySettings, out: Path, workers: 
         if failures:
             return failures
         cells = list(protocol.further_tuning_cells(read_records(out)))
-    chosen = chosen_rates(read_records(out), protocol)
-    failures = _prepared_runs(list(protocol.fresh_cells(chosen)), pass_settings(settings), out, workers, console)
+    reported = list(protocol.fresh_cells(chosen(read_records(out), protocol)))
+    failures = _prepared_runs(reported, pass_settings(settings), out, workers, console)
     write_report(out, console)
     return failures
 

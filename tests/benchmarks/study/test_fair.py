@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.study.__main__ import app
-from benchmarks.study.fair import Protocol, chosen_rates, fresh, tuning
+from benchmarks.study.fair import Choice, Protocol, chosen, fresh, tuning
 from benchmarks.study.fair_figure import draw_fair
 from benchmarks.study.fair_report import fair_page, results, tuning_table
 from benchmarks.study.records import Record
@@ -35,13 +35,13 @@ def tuned(algorithm: str, means: Mapping[float, float]) -> list[Record]:
 
 def test_the_rate_with_the_best_mean_over_the_tuning_seeds_is_chosen() -> None:
     records = tuned("wapo", {5e-4: 0.7, 1e-3: 0.9, 2e-3: 0.5}) + tuned("grpo_ref", {5e-4: 0.8, 1e-3: 0.8, 2e-3: 0.7})
-    assert chosen_rates(records, PROTOCOL) == {"wapo": 1e-3, "grpo_ref": 5e-4}, "of equals, the smaller rate"
+    assert chosen(records, PROTOCOL) == {"wapo": Choice(1e-3), "grpo_ref": Choice(5e-4)}, "of equals, the smaller rate"
 
 
 def test_reported_runs_have_no_say_in_the_choice() -> None:
     records = tuned("wapo", {5e-4: 0.7, 1e-3: 0.9, 2e-3: 0.5}) + [run("wapo", 2e-3, seed, 1.0) for seed in (100, 101)]
-    assert chosen_rates(records, PROTOCOL) == {"wapo": 1e-3}
-    assert fresh(records, PROTOCOL, "wapo", 1e-3) == {}
+    assert chosen(records, PROTOCOL) == {"wapo": Choice(1e-3)}
+    assert fresh(records, PROTOCOL, "wapo", Choice(1e-3)) == {}
 
 
 def test_a_seed_cannot_be_tuned_on_and_reported() -> None:
@@ -59,7 +59,7 @@ def test_a_rate_counts_only_with_all_its_tuning_runs() -> None:
     records = [*tuned("wapo", {1e-3: 0.8}), run("wapo", 2e-3, 0, 0.99)]
     found = tuning(records, PROTOCOL, "wapo")
     assert (list(found.tried), list(found.started), found.best) == ([1e-3], [2e-3], 1e-3)
-    assert "| wapo | **0.80** | 0.99* | 0.001 |" in tuning_table(records, PROTOCOL)
+    assert "| wapo | **0.80** | 0.99* | 0.001 | – |" in tuning_table(records, PROTOCOL)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,30 @@ def test_the_grid_grows_beyond_a_best_rate_at_its_edge_and_a_stable_greatest(
 ) -> None:
     records = tuned("wapo", means)
     assert tuning(records, PROTOCOL, "wapo").missing == missing
-    rates = {cell.learning_rate for cell in PROTOCOL.further_tuning_cells(records)}
+    cells = PROTOCOL.further_tuning_cells(records)
+    rates = {cell.learning_rate for cell in cells if cell.clip_ratio_high is None}
     assert rates == (set() if missing is None else {missing})
+
+
+@pytest.mark.parametrize(("other", "kept"), [(0.95, 0.2), (0.9, None), (0.85, None)])
+def test_another_clip_is_tried_at_the_best_rate_and_the_better_one_reported(other: float, kept: float | None) -> None:
+    records = tuned("wapo", {5e-4: 0.7, 1e-3: 0.9, 2e-3: 0.5})
+    tried = [Cell("wapo", 1e-3, 8, seed, clip_ratio_high=0.2) for seed in (0, 1)]
+    assert list(PROTOCOL.further_tuning_cells(records)) == tried
+    assert "- wapo: 3 of 3 rates with 2 tuning runs each, not another clip, 0 of 3" in fair_page(records, PROTOCOL)
+    records += [run("wapo", 1e-3, seed, other, clip_ratio_high=0.2) for seed in (0, 1)]
+    assert list(PROTOCOL.further_tuning_cells(records)) == []
+    assert chosen(records, PROTOCOL) == {"wapo": Choice(1e-3, kept)}
+    records.append(run("wapo", 1e-3, 100, 0.8, clip_ratio_high=kept))
+    assert len(fresh(records, PROTOCOL, "wapo", Choice(1e-3, kept))) == 1
+    label, shown = ("wapo", f"0.2: {other:.2f}") if kept is None else ("wapo, clip 0.2", f"**0.2: {other:.2f}**")
+    assert f"| {label} | 0.001 | 1 | 0.80 |" in results(records, PROTOCOL)
+    assert f"| 0.001 | {shown} |" in tuning_table(records, PROTOCOL)
+
+
+def test_a_method_without_a_clip_is_tried_with_none() -> None:
+    records = tuned("topr", {5e-4: 0.7, 1e-3: 0.9, 2e-3: 0.5})
+    assert list(Protocol(("topr",)).further_tuning_cells(records)) == []
 
 
 def test_the_stable_range_ends_where_a_run_collapses_or_the_mean_is_far_below_the_best() -> None:
@@ -100,7 +122,7 @@ def test_a_partial_grid_is_reported_with_what_is_missing(tmp_path: Path) -> None
     assert wapo.startswith("| wapo | 0.001 | 1 | 0.75 | – | 0/1 | 0.0 | 0.75 | – |")
     assert before.startswith("| before training | – | 1 | 0.40 |")
     page = fair_page(records, PROTOCOL)
-    assert "- wapo: 3 of 3 rates with 2 tuning runs each, 1 of 3 fresh seeds" in page
+    assert "- wapo: 3 of 3 rates with 2 tuning runs each, not another clip, 1 of 3 fresh seeds" in page
     assert "- grpo_ref: 0 of 2 rates with 2 tuning runs each, 0 of 3 fresh seeds" in page
     draw_fair(records, PROTOCOL, tmp_path / "fair.png")
     assert (tmp_path / "fair.png").read_bytes().startswith(b"\x89PNG")
@@ -108,6 +130,8 @@ def test_a_partial_grid_is_reported_with_what_is_missing(tmp_path: Path) -> None
 
 def test_a_whole_grid_misses_nothing_and_is_compared_seed_by_seed() -> None:
     records = tuned("wapo", {5e-4: 0.7, 1e-3: 0.9, 2e-3: 0.5}) + tuned("grpo_ref", {5e-4: 0.7, 1e-3: 0.8, 2e-3: 0.5})
+    for name, clip in (("wapo", 0.2), ("grpo_ref", 9.0)):
+        records += [run(name, 1e-3, seed, 0.6, clip_ratio_high=clip) for seed in (0, 1)]
     for seed, luck in ((100, 0.0), (101, 0.1), (102, -0.1)):
         records += [run("wapo", 1e-3, seed, 0.8 + luck), run("grpo_ref", 1e-3, seed, 0.7 + luck)]
     assert "Not finished" not in fair_page(records, PROTOCOL)
