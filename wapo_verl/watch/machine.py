@@ -50,7 +50,12 @@ class Machine:
         members = {
             pid: start for pid in family(actors, self._node, engines) if (start := reaper.start_of(pid)) is not None
         }
-        news = {"family": sorted(members.items()), "sockets": _sockets(), "at_once": at_once}
+        news = {
+            "family": sorted(members.items()),
+            "sockets": _sockets(),
+            "at_once": at_once,
+            "only_stranded": bool(self._name),
+        }
         if news == self._told:
             return
         if self._reaper is None:
@@ -81,11 +86,16 @@ def _sockets() -> str:
 
 
 class OtherMachines:
-    """Looks at the other machines of a run, by an actor of this job on each."""
+    """Looks at the other machines of a run, by an actor of this job on each.
+
+    Where that actor is lost, its machine is looked at no more. A machine that is lost needs no look: in Ray's table its
+    actors are dead.
+    """
 
     def __init__(self) -> None:
         self._lookouts: dict[str, Any] = {}
         self._answers: dict[str, Any] = {}
+        self._lost: set[str] = set()
 
     def look(self, actors: Sequence[Actor], here: str) -> list[Trouble]:
         """Return what was wrong there at the last look, of the machines that have answered since; ask for the next.
@@ -103,7 +113,7 @@ class OtherMachines:
         ready = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []
         found = [trouble for answer in ready for trouble in self._take(asked[answer])]
         for actor in actors:
-            if actor.node != here and not actor.is_over and actor.node not in self._answers:
+            if actor.node not in {here, *self._lost, *self._answers} and not actor.is_over:
                 lookout = self._lookout(actor.node, actor.address[0])
                 self._answers[actor.node] = lookout.look.remote(actors)
         return found
@@ -119,12 +129,14 @@ class OtherMachines:
         return self._lookouts[node]
 
     def _take(self, node: str) -> list[Trouble]:
-        """Return a machine's answer; nothing of one that is lost, whose actors Ray's table has as dead."""
+        """Return a machine's answer; nothing of one whose actor is lost, which is said."""
         import ray
 
         try:
             answer: list[Trouble] = ray.get(self._answers.pop(node))
-        except ray.exceptions.RayActorError:
-            del self._lookouts[node]
+        except ray.exceptions.RayActorError as error:
+            self._lost.add(node)
+            reason = str(error).strip().splitlines()[-1].strip()
+            print(f"wapo-verl: a stopped process on Ray's node {node} would not be seen: {reason}", file=sys.stderr)
             return []
         return answer

@@ -4,7 +4,11 @@ It goes on as nobody's child, since Ray kills the children of an actor that ends
 closes however the watching process ends (kill -9 included). Each line of the pipe is
 a JSON object that replaces the one before:
 
-    {"family": [[pid, start], ...], "sockets": "/tmp/rl-colocate-zmq-01000000-10.0.0.1-6379-", "at_once": false}
+    {"family": [[pid, start], ...], "sockets": "/tmp/rl-colocate-zmq-01000000-10.0.0.1-6379-", "at_once": false,
+     "only_stranded": false}
+
+The end of the main process is the end of the run. On another machine the watching process may be lost while the run
+goes on: there only what is stranded is killed, and nothing is removed as long as something of the run is alive.
 
 Needs the standard library alone, and Linux's /proc: it starts in 20 ms and has no packages in memory.
 """
@@ -40,6 +44,12 @@ def is_alive(pid: int, start: int) -> bool:
     return fields is not None and int(fields[19]) == start and fields[0] not in "ZX"
 
 
+def is_stranded(pid: int) -> bool:
+    """Tell whether a process is stopped, or whoever started it is gone: Ray does not end those with their job."""
+    fields = _state_of(pid)
+    return fields is not None and (fields[0] == "T" or int(fields[1]) == 1)
+
+
 def _state_of(pid: int) -> list[str] | None:
     """Return what /proc tells of a process behind its name, the letter of its state first, None where there is none."""
     try:
@@ -49,20 +59,26 @@ def _state_of(pid: int) -> list[str] | None:
         return None
 
 
-def end_family(family: list[tuple[int, int]], patience: float) -> None:
+def end_family(family: list[tuple[int, int]], patience: float, only_stranded: bool = False) -> bool:
     """Wait for processes to end, and kill those that do not.
 
     Args:
         family: (process, start) of each.
         patience: seconds to wait.
+        only_stranded: whether to leave alone what is not stranded.
+
+    Returns:
+        Whether all have ended or were killed.
     """
     deadline = time.monotonic() + patience
     while any(is_alive(*each) for each in family) and time.monotonic() < deadline:
         time.sleep(0.2)
-    for pid, start in family:
-        if is_alive(pid, start):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    left = [pid for pid, start in family if is_alive(pid, start)]
+    killed = [pid for pid in left if not only_stranded or is_stranded(pid)]
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return killed == left
 
 
 def remove_leftovers(sockets: str) -> None:
@@ -109,7 +125,9 @@ def main() -> None:
         with contextlib.suppress(ValueError):  # the last line may be cut
             known = json.loads(line)
     family = [(int(pid), int(start)) for pid, start in known.get("family", [])]
-    end_family(family, 0.0 if known.get("at_once") else PATIENCE_SECONDS)
+    patience = 0.0 if known.get("at_once") else PATIENCE_SECONDS
+    if not end_family(family, patience, bool(known.get("only_stranded"))):
+        return
     if glob.glob(SHARED_MEMORY):
         time.sleep(YOUNG_SECONDS)  # then those of this run are old enough
     remove_leftovers(str(known.get("sockets", "")))

@@ -40,7 +40,7 @@ WORKER = Path(__file__).with_name("two_nodes_worker.py")
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.nightly]
 
-RAY = Path(sys.executable).parent / "ray"
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def second_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
     nodes: list[subprocess.Popen] = []
     try:
         for count, start in enumerate(starts, 1):
-            command = [RAY, "start", *start, "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats", "--block"]
+            command = [*RAY, "start", *start, "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats", "--block"]
             nodes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True))
             wait_for(count, address, folder / "ray" / "ray_current_cluster")
         yield psutil.Process(nodes[1].pid)

@@ -175,6 +175,32 @@ def test_what_is_left_of_a_run_is_killed_and_its_sockets_removed(tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["other-replica-0.sock"]
 
 
+def test_where_the_run_may_still_go_on_only_what_is_stranded_is_killed(
+    tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    """On another machine the process that looks may be lost alone."""
+    stopped, alive = start("ray::WorkerDict"), start("ray::AgentLoopWorker")
+    stopped.send_signal(signal.SIGSTOP)
+    (tmp_path / "mine-replica-0.sock").touch()
+    family = [[each.pid, reaper.start_of(each.pid)] for each in (stopped, alive)]
+    assert not reaper.end_family(family, 0.0, only_stranded=True)
+    assert stopped.wait(5) == -signal.SIGKILL
+    assert alive.poll() is None
+    clean_up({"family": family, "sockets": f"{tmp_path}/mine-", "at_once": True, "only_stranded": True})
+    time.sleep(0.3)
+    assert alive.poll() is None
+    assert list(tmp_path.iterdir()), "the run still needs its socket"
+
+
+def test_a_process_whose_parent_is_gone_is_stranded() -> None:
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    orphan = psutil.Process(int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+    try:
+        assert reaper.is_stranded(orphan.pid)
+    finally:
+        orphan.kill()
+
+
 def test_buffers_that_nobody_has_in_memory_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from multiprocessing import shared_memory
 
