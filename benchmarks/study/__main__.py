@@ -111,6 +111,19 @@ def report(out: Annotated[Path, typer.Argument(help="Folder of a study, or of it
         _refuse(console, error)
 
 
+@app.command()
+def publish(out: Annotated[Path, typer.Argument(help="Folder of a study.")] = OUT) -> None:
+    """Put the tables into README.md and docs/study.md, draw docs/study.png, pack all runs into benchmarks/."""
+    from rich.console import Console
+
+    from benchmarks.study.publish import publish as write
+
+    try:
+        write(out.absolute(), Path.cwd())
+    except (ValueError, OSError) as error:
+        _refuse(Console(), error)
+
+
 def _listed(text: str, kind: Callable[[str], Item]) -> tuple[Item, ...]:
     """The items of a comma-separated list.
 

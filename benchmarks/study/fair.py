@@ -184,7 +184,7 @@ def tuning(records: Sequence[Record], protocol: Protocol, algorithm: str) -> Tun
     whole = len(protocol.tuning_seeds)
     tried = {rate: one for rate, one in all_tried.items() if one.runs == whole}
     found = Tuning(tried, {rate: one for rate, one in all_tried.items() if one.runs < whole})
-    other = OTHER_CLIP.get(algorithm)
+    other = OTHER_CLIP.get(algorithm) if protocol.off_policy_steps > 1 else None  # else every ratio is 1
     if other is None or found.best is None:
         return found
     at_best = _by_rate(_of(records, protocol, algorithm, other), protocol).get(found.best, [])

@@ -47,11 +47,16 @@ def warm_starts(found: Sequence[Method]) -> dict[int, Mapping[str, Any]]:
 
 
 def results(records: Sequence[Record], protocol: Protocol) -> str:
-    """The table of results: a row for each method that was run on fresh seeds, and one from before training."""
+    """The table of results: a row for each method that was run on fresh seeds, and one from before training.
+
+    "" where none was.
+    """
     found = methods(records, protocol)
     reference = next((one for one in found if one.name == REFERENCE), None)
     head = ("", "learning rate", "seeds", "held-out exact match", f"minus {REFERENCE}", "collapsed", "stable decades")
     rows = [_row(one, reference) for one in found if one.runs]
+    if not rows:
+        return ""
     return _markdown((*head, *(f"pass@{k}" for k in PASS_KS)), [*rows, _before(found)])
 
 

@@ -1,5 +1,7 @@
 """What the README and the documents say of the study is what its records say. No GPU, no veRL run."""
 
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -8,14 +10,10 @@ from support.paths import ROOT
 
 from benchmarks.guard.__main__ import page, read_runs
 from benchmarks.guard.evaluation import replay
-from benchmarks.study.fair import Protocol
-from benchmarks.study.fair_report import legend, progress, results, tuning_table
+from benchmarks.study.publish import PAGES, blocks, filled, first_grid, pack
 from benchmarks.study.records import Record, is_finished, read_records
-from benchmarks.study.report import overview
-from benchmarks.study.settings import TASKS, StudySettings, task_folder
+from benchmarks.study.settings import StudySettings
 from wapo_verl.guard.thresholds import Thresholds
-
-FIRST_GRID = ("wapo", "grpo_ref", "gspo_ref", "cpgd")
 
 
 @pytest.fixture(scope="module")
@@ -28,35 +26,36 @@ def records(runs: Path) -> list[Record]:
     return read_records(runs)
 
 
-def first_grid(records: list[Record]) -> list[Record]:
-    """The grid that came before the comparison, of the methods whose definition has not changed since."""
-    return [
-        record
-        for record in records
-        if record.cell.seed < 5
-        and record.cell.algorithm in FIRST_GRID
-        and record.cell.learning_rate in (1e-3, 2e-3, 3e-3, 4e-3)
-    ]
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_tables_are_the_records(runs: Path, page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "<!-- study: results of miniwiki, 8 a step -->" in text
+    assert filled(text, blocks(runs)) == text
 
 
-def test_the_readmes_table_is_the_records(records: list[Record]) -> None:
-    assert tuning_table(records, Protocol()) in (ROOT / "README.md").read_text()
+def test_the_first_grid_is_whole(records: list[Record]) -> None:
+    assert len(first_grid(records)) == 200
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_documents_tables_are_the_records(runs: Path, task: str) -> None:
-    text, records = (ROOT / "docs" / "study.md").read_text(), read_records(task_folder(runs, task))
-    for table in (tuning_table, progress):
-        assert table(records, Protocol()) in text
-    assert legend(Protocol()) in text
-    if any(record.cell.seed in Protocol().fresh_seeds for record in records):
-        assert results(records, Protocol()) in text
+def test_a_page_that_names_an_unknown_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="the study has no table 'scores'; there are results"):
+        filled("<!-- study: scores -->\n<!-- end -->\n", {"results": "| 1 |\n"})
+    assert filled("a\n<!-- study: one -->\nold\n<!-- end -->\n", {"one": "| 1 |\n"}) == (
+        "a\n<!-- study: one -->\n\n| 1 |\n\n<!-- end -->\n"
+    )
 
 
-def test_the_documents_first_grid_is_the_records(records: list[Record]) -> None:
-    grid = first_grid(records)
-    assert len(grid) == 200
-    assert overview(grid) in (ROOT / "docs" / "study.md").read_text()
+def test_the_same_runs_make_the_same_archive(runs: Path, tmp_path: Path) -> None:
+    """Two of them, since all take seconds to pack."""
+    files = sorted((runs / "cells").glob("*.jsonl"))[:2]
+    (tmp_path / "cells").mkdir()
+    for file in files:
+        shutil.copy(file, tmp_path / "cells")
+    for name in ("one.tar.xz", "two.tar.xz"):
+        pack(tmp_path, tmp_path / name)
+    assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
+    with tarfile.open(tmp_path / "one.tar.xz") as packed:
+        assert packed.getnames() == [f"cells/{file.name}" for file in files]
 
 
 def test_the_guards_rates_are_those_on_the_records(runs: Path) -> None:
