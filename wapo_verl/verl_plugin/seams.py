@@ -6,54 +6,13 @@ all of whose names fit works with another veRL, and one that does not is refused
 what our source uses.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+from wapo_verl.verl_plugin.seam import Seam, seams_of
 from wapo_verl.verl_plugin.verl_source import VerlSource
 
 VERSION = "0.9.1"
 """The version that the list was read in, and that the package was written and tested for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seam:
-    """One name.
-
-    Attributes:
-        module: dotted name of the module that we take it from, or that defines the class it belongs to.
-        name: its name there, after the class's and a dot where it is a member.
-        parameters: as in the source, without annotations, "=" behind those with a default; "" for what is no function.
-        replaced: whether we put something in its place, so that its parameters must be exactly these; else more may
-            have come that have a default.
-    """
-
-    module: str
-    name: str
-    parameters: str = ""
-    replaced: bool = False
-
-    def misfit(self, source: VerlSource) -> str | None:
-        """Return what is wrong with it in some veRL, or None."""
-        there = source.parameters(self.module, self.name)
-        if there is None:
-            return f"{self.module}.{self.name} is gone"
-        wanted = [name.rstrip("=") for name in self.parameters.split(", ") if name]
-        names = [name for name, _ in there]
-        missing = [name for name in wanted if name not in names]
-        added = [name for name, optional in there if name not in wanted and (self.replaced or not optional)]
-        if not wanted or not (missing or added or [name for name in names if name in wanted] != wanted):
-            return None
-        changes = (("does not take", missing), ("takes beside them", added))
-        said = " and ".join(f"{how} {', '.join(those)}" for how, those in changes if those)
-        return f"{self.module}.{self.name} {said or 'takes its parameters in another order'}"
-
-
-def _of(module: str, *used: str, replaced: Iterable[str] = ()) -> Iterator[Seam]:
-    """Yield the seams of one module, each written as "name" or "name(parameters)"."""
-    for texts, is_replaced in ((used, False), (replaced, True)):
-        for text in texts:
-            name, _, parameters = text.rstrip(")").partition("(")
-            yield Seam(module, name, parameters, is_replaced)
 
 
 SETTINGS = "settings"
@@ -65,9 +24,9 @@ EVALUATION = "evaluation"
 CPU = "CPU platform"
 
 SEAMS: Mapping[str, tuple[Seam, ...]] = {
-    SETTINGS: (*_of("verl.utils.config", replaced=["validate_config(config, use_reference_policy, use_critic)"]),),
+    SETTINGS: (*seams_of("verl.utils.config", replaced=["validate_config(config, use_reference_policy, use_critic)"]),),
     ALGORITHMS: (
-        *_of(
+        *seams_of(
             "verl.trainer.ppo.core_algos",
             "register_adv_est(name_or_enum)",
             "register_policy_loss(name)",
@@ -77,8 +36,8 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "loss_scale_factor=)",
             replaced=["get_adv_estimator_fn(name_or_enum)", "get_policy_loss_fn(name)"],
         ),
-        *_of("verl.trainer.ppo", "core_algos"),
-        *_of(
+        *seams_of("verl.trainer.ppo", "core_algos"),
+        *seams_of(
             "verl.utils.metric",
             "AggregationType",
             "Metric",
@@ -86,8 +45,8 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         ),
     ),
     TRAINER: (
-        *_of("verl.trainer.ppo.utils", "Role"),
-        *_of(
+        *seams_of("verl.trainer.ppo.utils", "Role"),
+        *seams_of(
             "verl.trainer.ppo.v1.replay_buffer",
             "ReplayBuffer",
             "ReplayBuffer.poll_interval",
@@ -102,7 +61,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "ReplayBufferAsync.wait_for_sampleable(self, global_steps, partition_id, target_count)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.trainer.ppo.v1.trainer_base",
             "PPOTrainer",
             "PPOTrainer._shutdown_dump_executor(self)",
@@ -150,41 +109,43 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "get_trainer_cls(name)",
             ],
         ),
-        *_of("verl.trainer.ppo.v1.trainer_colocate_async", "PPOTrainerColocateAsync"),
-        *_of("verl.trainer.ppo.v1.trainer_separate_async", "PPOTrainerSeparateAsync"),
-        *_of("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync"),
-        *_of("verl.utils.checkpoint.checkpoint_manager", "find_latest_ckpt_path(path, directory_format=)"),
-        *_of("verl.utils.debug", "marked_timer"),
-        *_of("verl.utils.metric", "reduce_metrics(metrics)"),
-        *_of("verl.utils.py_functional", "rename_dict(data, prefix=)"),
-        *_of("verl.utils", "tensordict_utils"),
-        *_of("verl.utils.tensordict_utils", "assign_non_tensor(tensor_dict, **kwargs)"),
-        *_of(
+        *seams_of("verl.trainer.ppo.v1.trainer_colocate_async", "PPOTrainerColocateAsync"),
+        *seams_of("verl.trainer.ppo.v1.trainer_separate_async", "PPOTrainerSeparateAsync"),
+        *seams_of("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync"),
+        *seams_of("verl.utils.checkpoint.checkpoint_manager", "find_latest_ckpt_path(path, directory_format=)"),
+        *seams_of("verl.utils.debug", "marked_timer"),
+        *seams_of("verl.utils.metric", "reduce_metrics(metrics)"),
+        *seams_of("verl.utils.py_functional", "rename_dict(data, prefix=)"),
+        *seams_of("verl.utils", "tensordict_utils"),
+        *seams_of("verl.utils.tensordict_utils", "assign_non_tensor(tensor_dict, **kwargs)"),
+        *seams_of(
             "verl.utils.tracking",
             "FileLogger.filepath",
             "FileLogger.fp",
             replaced=["FileLogger.__init__(self, project_name, experiment_name)", "FileLogger.log(self, data, step)"],
         ),
-        *_of(
+        *seams_of(
             "verl.utils.seqlen_balancing",
             "calculate_workload(seqlen_list)",
             "get_seqlen_balanced_partitions(seqlen_list, k_partitions, equal_size)",
         ),
-        *_of("verl.workers.utils.padding", "response_to_nested(tensor, response_mask)"),
+        *seams_of("verl.workers.utils.padding", "response_to_nested(tensor, response_mask)"),
     ),
     STEP_PLANS: (
-        *_of("verl.utils", "tensordict_utils"),
-        *_of(
+        *seams_of("verl.utils", "tensordict_utils"),
+        *seams_of(
             "verl.utils.tensordict_utils",
             "assign_non_tensor(tensor_dict, **kwargs)",
             "get_non_tensor_data(data, key, default)",
         ),
-        *_of("verl.utils.metric", "AggregationType", "Metric"),
-        *_of("verl.utils.ulysses", "get_ulysses_sequence_parallel_rank(group=)"),
-        *_of("verl.workers.config.model", "HFModelConfig.external_lib"),
-        *_of("verl.workers.engine", "EngineRegistry"),
-        *_of("verl.workers.engine.base", "BaseEngine.is_mp_src_rank_with_outputs(self)", "EngineRegistry._engines"),
-        *_of(
+        *seams_of("verl.utils.metric", "AggregationType", "Metric"),
+        *seams_of("verl.utils.ulysses", "get_ulysses_sequence_parallel_rank(group=)"),
+        *seams_of("verl.workers.config.model", "HFModelConfig.external_lib"),
+        *seams_of("verl.workers.engine", "EngineRegistry"),
+        *seams_of(
+            "verl.workers.engine.base", "BaseEngine.is_mp_src_rank_with_outputs(self)", "EngineRegistry._engines"
+        ),
+        *seams_of(
             "verl.workers.engine.fsdp.transformer_impl",
             "FSDPEngine._gather_and_unpad_packed",
             "FSDPEngine.use_ulysses_sp",
@@ -201,7 +162,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         ),
     ),
     AGENT_LOOPS: (
-        *_of(
+        *seams_of(
             "verl.experimental.agent_loop.agent_loop",
             "AgentLoopBase",
             "AgentLoopBase.config",
@@ -226,7 +187,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "AgentLoopBase.run(self, sampling_params, **kwargs)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.experimental.agent_loop.tool_agent_loop",
             "AgentData",
             "AgentState",
@@ -250,8 +211,8 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "ToolAgentLoop.run(self, sampling_params, priority=, **kwargs)",
             ],
         ),
-        *_of("verl.experimental.agent_loop.tool_parser", "FunctionCall"),
-        *_of(
+        *seams_of("verl.experimental.agent_loop.tool_parser", "FunctionCall"),
+        *seams_of(
             "verl.tools.base_tool",
             "BaseTool",
             "BaseTool.config",
@@ -262,9 +223,9 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "BaseTool.execute(self, instance_id, parameters, **kwargs)",
             ],
         ),
-        *_of("verl.tools.schemas", "OpenAIFunctionToolSchema", "ToolResponse"),
-        *_of("verl.tools.tool_registry", "initialize_tools_from_config(tools_config_file)"),
-        *_of(
+        *seams_of("verl.tools.schemas", "OpenAIFunctionToolSchema", "ToolResponse"),
+        *seams_of("verl.tools.tool_registry", "initialize_tools_from_config(tools_config_file)"),
+        *seams_of(
             "verl.trainer.ppo.v1.agent_loop_tq",
             "AgentLoopManagerTQ",
             "AgentLoopManagerTQ.agent_loop_workers_class",
@@ -277,7 +238,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "AgentLoopWorkerTQ._run_agent_loop(self, sampling_params, trajectory, agent_name, trace=, **kwargs)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.workers.rollout.llm_server",
             "LLMServerClient",
             "LLMServerClient._load_balancer",
@@ -290,12 +251,12 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "audio_data=, mm_processor_kwargs=, **kwargs)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.workers.rollout.vllm_rollout.vllm_rollout",
             "ServerAdapter.zmq_handle",
             replaced=["ServerAdapter.__init__(self, config, model_config, device_mesh, replica_rank=)"],
         ),
-        *_of(
+        *seams_of(
             "verl.workers.rollout.vllm_rollout.vllm_async_server",
             replaced=[
                 "vLLMHttpServer.__init__(self, config, model_config, rollout_mode, workers, replica_rank, node_rank, "
@@ -303,23 +264,23 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "disaggregation_kv_transfer_config=)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.trainer.ppo.v1.replay_buffer",
             "ReplayBuffer.failure_keys",
             "ReplayBuffer.finished_keys",
             "ReplayBuffer.partitions",
             replaced=["ReplayBuffer._sync_metadata_from_transfer_queue(self)"],
         ),
-        *_of(
+        *seams_of(
             "verl.utils.dataset.rl_dataset",
             "RLHFDataset",
             "RLHFDataset.filter_overlong_prompts",
             "RLHFDataset.tool_schemas",
             replaced=["RLHFDataset.maybe_filter_out_long_prompts(self, dataframe=)"],
         ),
-        *_of("verl.utils.profiler", "simple_timer(name, timing_raw)"),
-        *_of("verl.utils.rollout_trace", "rollout_trace_op(func)"),
-        *_of(
+        *seams_of("verl.utils.profiler", "simple_timer(name, timing_raw)"),
+        *seams_of("verl.utils.rollout_trace", "rollout_trace_op(func)"),
+        *seams_of(
             "verl.utils.tokenizer.continuous_token",
             "ContinuousTokenBuilder",
             "ContinuousTokenBuilder._synthetic_assistant_for_tools(self, tool_messages)",
@@ -336,21 +297,21 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "add_generation_prompt=)",
             ],
         ),
-        *_of(
+        *seams_of(
             "verl.utils.tokenizer.continuous_token_wiring",
             "create_continuous_token_builder(tokenizer, model_family=, hf_model_type=, chat_template_kwargs=, "
             "mm_processor_kwargs=, processor=, **builder_kwargs)",
         ),
     ),
     EVALUATION: (
-        *_of(
+        *seams_of(
             "verl.experimental.agent_loop.agent_loop",
             "AgentLoopWorker._compute_score(self, outputs, kwargs)",
             "AgentLoopWorker.config",
             "AgentLoopWorker.rollout_config",
             "AgentLoopWorker.tokenizer",
         ),
-        *_of(
+        *seams_of(
             "verl.trainer.ppo.v1.agent_loop_tq",
             replaced=[
                 "AgentLoopWorkerTQ._agent_loop_postprocess(self, output, validate, **kwargs)",
@@ -359,7 +320,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
         ),
     ),
     CPU: (
-        *_of(
+        *seams_of(
             "verl.checkpoint_engine.base",
             "CheckpointEngine",
             "CheckpointEngineRegistry",
@@ -373,15 +334,15 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "CheckpointEngine.send_weights(self, weights, global_steps=)",
             ],
         ),
-        *_of("verl.plugin.platform", "PlatformBase", "PlatformRegistry", "platform_manager"),
-        *_of(
+        *seams_of("verl.plugin.platform", "PlatformBase", "PlatformRegistry", "platform_manager"),
+        *seams_of(
             "verl.plugin.platform.platform_manager",
             "PlatformRegistry.get(cls, name)",
             "PlatformRegistry.register(cls, platform)",
             "PlatformRegistry.registered_names(cls)",
             "_current_platform",
         ),
-        *_of(
+        *seams_of(
             "verl.plugin.platform.platform_base",
             replaced=[
                 "PlatformBase.communication_backend_name(self)",
@@ -410,14 +371,14 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "PlatformBase.visible_devices_envvar(self)",
             ],
         ),
-        *_of("verl.utils.device", "get_device_name()", replaced=["auto_set_device(config)"]),
-        *_of(
+        *seams_of("verl.utils.device", "get_device_name()", replaced=["auto_set_device(config)"]),
+        *seams_of(
             "verl.utils.distributed",
             replaced=["initialize_global_process_group_ray(timeout_second=, backend=)"],
         ),
-        *_of("verl.workers.engine.base", "EngineRegistry", "EngineRegistry._engines"),
-        *_of("verl.workers.engine.fsdp.transformer_impl", "FSDPEngineWithLMHead", "FSDPEngineWithValueHead"),
-        *_of(
+        *seams_of("verl.workers.engine.base", "EngineRegistry", "EngineRegistry._engines"),
+        *seams_of("verl.workers.engine.fsdp.transformer_impl", "FSDPEngineWithLMHead", "FSDPEngineWithValueHead"),
+        *seams_of(
             "verl.workers.rollout.vllm_rollout.utils",
             "vLLMColocateWorkerExtension",
             replaced=[

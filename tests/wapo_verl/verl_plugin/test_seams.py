@@ -12,6 +12,7 @@ from support.paths import ROOT
 
 from wapo_verl.verl_plugin import seams
 from wapo_verl.verl_plugin.patches import PATCHES
+from wapo_verl.verl_plugin.seam import Seam
 from wapo_verl.verl_plugin.verl_source import VerlSource
 
 INSTALLED = Path(verl.__file__).parent
@@ -196,13 +197,13 @@ def test_names_are_found_in_the_source(small_verl: VerlSource, module: str, name
     ],
 )
 def test_a_misfit_is_named(small_verl: VerlSource, parameters: str, replaced: bool, said: str | None) -> None:
-    found = seams.Seam("verl.user", "Child.step", parameters, replaced).misfit(small_verl)
+    found = Seam("verl.user", "Child.step", parameters, replaced).misfit(small_verl)
     assert found == (said and f"verl.user.Child.step {said}")
 
 
 def test_one_more_parameter_with_a_default_is_no_misfit_where_we_only_call(small_verl: VerlSource) -> None:
-    called = seams.Seam("verl.part.inner", "free", "a, b=, *rest, c")
+    called = Seam("verl.part.inner", "free", "a, b=, *rest, c")
     assert called.misfit(small_verl) is None
-    assert seams.Seam("verl.part.inner", "free", called.parameters, replaced=True).misfit(small_verl) == (
+    assert Seam("verl.part.inner", "free", called.parameters, replaced=True).misfit(small_verl) == (
         "verl.part.inner.free takes beside them d, **more"
     )
