@@ -26,44 +26,31 @@ from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
-from verl.workers.utils.padding import response_to_nested
 
 from wapo_verl.algorithms import ALGORITHMS
-from wapo_verl.algorithms.batch import spread
 from wapo_verl.data.question_index import dumped_lines
-from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.engine.token_records import ROW_KEY, row_keys
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
-from wapo_verl.metrics.episodes import batch_metrics
-from wapo_verl.metrics.overlap import overlap_metrics
-from wapo_verl.metrics.repetition import repetition_metrics
 from wapo_verl.rollout.seeds import PromptNames
-from wapo_verl.training.advantages import (
-    advantages,
-    group_counts,
-    outcomes_of,
-    truncated_rows,
-    truncation_metrics,
-    winner_metrics,
-)
+from wapo_verl.training.advantages import group_counts
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import index_dump, whole_dump, without_rewards
 from wapo_verl.training.failures import LEDGER, FailureLedger
 from wapo_verl.training.metrics_file import resumes_at
-from wapo_verl.training.record import sampled_log_probs
 from wapo_verl.training.recorder import Recorder
 from wapo_verl.training.replay_buffer import bounded
-from wapo_verl.training.step import StepState, bypasses, choose_rows, forward_passes, loaded_checkpoint, optimizer_steps
+from wapo_verl.training.step import StepState, choose_rows, forward_passes, loaded_checkpoint
+from wapo_verl.training.step_advantages import write_advantages
+from wapo_verl.training.step_metrics import sampled_metrics
 from wapo_verl.training.stored import fetch, real_keys, rows_of, store
 from wapo_verl.training.update import (
     EntropyChange,
     check_answer,
+    finish_metrics,
     has_answer,
-    name_as_verl_does,
-    name_entropy,
     sampled_entropy,
     trained_rows_metrics,
     update_chosen_rows,
@@ -98,20 +85,6 @@ class WapoTrainer(PPOTrainer):
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
         self._recorder = Recorder(self.config, self.decisions, self.tokenizer)
-
-    def _write_generations(
-        self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, *where: Any
-    ) -> None:
-        """Write a dump as veRL does, in its thread, a failed episode without a reward; and its line of the index.
-
-        That one cannot be written is said once, and the run goes on.
-        """
-        folder, step = where
-        scores, columns = without_rewards(scores, reward_extra_infos_dict)
-        file = Path(folder) / f"{step}.jsonl"
-        with whole_dump(file):
-            super()._write_generations(inputs, outputs, gts, scores, columns, *where)
-            index_dump(file, step, dumped_lines(inputs, gts, scores, columns))
 
     def _init_dataloader(self) -> None:
         """Build the data loaders as veRL does.
@@ -151,11 +124,34 @@ class WapoTrainer(PPOTrainer):
             finally:
                 groups.max_num_gen_batches = limit
 
+    def on_step_begin(self) -> None:
+        """Act on the last step's alarms, whose metrics are logged by now."""
+        if self.guard is not None and self.guard.wants_out:
+            checkpoint = self.guard.way_back()
+            if checkpoint is None:
+                raise self._stopped(self.guard)
+            self._go_back_to(checkpoint)
+            self.guard.went_back(checkpoint)
+        self._recorder.begin_step()
+        if self.decisions.failures.leaves_out:
+            self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
+        super().on_step_begin()
+
+    def _fetch_one_gen_batch(self) -> TensorDict:
+        """Fetch prompts as veRL does, under names that are the same in every run."""
+        batch = super()._fetch_one_gen_batch()
+        return tu.assign_non_tensor(batch, uid=self._prompt_names.next(self.global_steps, len(batch)))
+
     def _step_once(self, *args: Any, **kwargs: Any) -> KVBatchMeta:
         """Take one step as veRL does, and return the whole batch, not the part that was trained on."""
         self._step = None
         batch = super()._step_once(*args, **kwargs)
-        return batch if self._step is None or self._step.parts is None else self._step.batch
+        return batch if self._step_on_chosen is None else self._step_on_chosen.batch
+
+    @property
+    def _step_on_chosen(self) -> StepState | None:
+        """The step that runs, where it computes on chosen rows alone; None where it is on the whole batch."""
+        return None if self._step is None or self._step.parts is None else self._step
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
         """Deal the rows over the ranks as veRL does; in a winners-only run, compute on with those that have advantages.
@@ -177,9 +173,10 @@ class WapoTrainer(PPOTrainer):
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute old log-probs of the chosen rows; the entropy of every row, measured before, is kept over theirs."""
-        if self._step is None or self._step.parts is None:
+        step = self._step_on_chosen
+        if step is None:
             return super()._compute_old_log_prob(batch, metrics)
-        if not self._step.trains:
+        if not step.trains:
             return batch
         entropy = metrics["actor/entropy"]
         batch = super()._compute_old_log_prob(batch, metrics)
@@ -188,10 +185,11 @@ class WapoTrainer(PPOTrainer):
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute reference log-probs of the chosen rows."""
-        if self._step is not None and self._step.parts is not None:
-            if not self._step.trains:
-                return batch
-            batch = self._step.in_even_micro_batches(batch)  # the old log-probs gave the batch a new record
+        step = self._step_on_chosen
+        if step is not None and not step.trains:
+            return batch
+        if step is not None:
+            batch = step.in_even_micro_batches(batch)  # the old log-probs gave the batch a new record
         return super()._compute_ref_log_prob(batch, metrics)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
@@ -206,23 +204,13 @@ class WapoTrainer(PPOTrainer):
         return batch
 
     def _write_advantages(self, batch: KVBatchMeta, metrics: dict) -> tuple[StepState, KVBatchMeta]:
-        """Ask the algorithm for the advantages and store them, spread over the rows' own tokens."""
+        """Ask the algorithm for the advantages and store them."""
         assert self.algorithm is not None
-        data = fetch(batch, "response_mask", "rm_scores", "extra_fields")
-        mask = data["response_mask"].to_padded_tensor(0)
         limit = self.config.actor_rollout_ref.rollout.response_length
-        truncated = truncated_rows(list(data["extra_fields"]), batch.tags, limit)
-        options, with_losers = self.decisions.options, self.decisions.plans.negatives
-        outcomes = outcomes_of(list(data["extra_fields"]), batch.tags, self.decisions.outcome_parts)
-        rows = replace(rows_of(batch, data), outcomes=outcomes, gated=self.decisions.outcome_gate)
-        values, found = advantages(rows, mask, truncated, self.algorithm, options, with_losers)
+        records = self._recorder.wants_numbers(self.global_steps)
+        step, batch, found = write_advantages(batch, self.algorithm, self.decisions, limit, records)
         metrics.update(found)
-        nested = response_to_nested(spread(values, mask), data["response_mask"])
-        fields = {"advantages": nested, "returns": nested}
-        if self._recorder.wants_numbers(self.global_steps):
-            fields[ROW_KEY] = row_keys(batch.keys)
-        step = StepState(batch, carries=tuple((values != 0).tolist()), own_tokens=int(mask.sum()))
-        return step, store(batch, fields)
+        return step, batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Update the actor with this step's plan; skip a batch without an advantage, which would move Adam's weights.
@@ -230,28 +218,22 @@ class WapoTrainer(PPOTrainer):
         Raises:
             RuntimeError: where the workers' engine answers no plan, and this batch needs one to.
         """
-        step, rows = self._step, len(batch.keys)
+        step, on_chosen, rows = self._step, self._step_on_chosen, len(batch.keys)
         metrics["actor/skipped_steps"] = float(step is not None and not step.trains)
         if step is not None and not step.trains:
             return batch
         plan = self._plan()
-        wants_answer = plan != StepPlan()
+        wants_answer = on_chosen is not None or plan != StepPlan()
         plan = replace(plan, record=self._recorder.wants_numbers(self.global_steps))
-        parts = None if step is None else step.parts
-        if step is not None and parts is not None:
-            metrics.update(update_chosen_rows(self.actor_rollout_wg, step, plan, self.config))
+        if on_chosen is not None:
+            metrics.update(update_chosen_rows(self.actor_rollout_wg, on_chosen, plan, self.config))
         else:
             batch.extra_info[PLAN_KEY] = plan.to_dict()
             batch = super()._update_actor(batch, metrics)
-        check_answer(metrics, needed=parts is not None or wants_answer)
+        check_answer(metrics, needed=wants_answer)
         if plan.record and has_answer(metrics):
-            self._recorder.measured(batch.keys if step is None or parts is None else step.only(step.chosen).keys)
-        finish_loss_metrics(metrics, optimizer_steps(self.config, rows, parts))
-        own_tokens, actor = None if step is None else step.own_tokens, self.config.actor_rollout_ref.actor
-        name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
-        name_as_verl_does(metrics, bypasses(self.config))
-        if plan.clip_ratio_high is not None:
-            metrics["actor/clip_ratio_high"] = plan.clip_ratio_high
+            self._recorder.measured(batch.keys if on_chosen is None else on_chosen.only(on_chosen.chosen).keys)
+        finish_metrics(metrics, step, rows, plan, self.config)
         self._entropy_change.pair(metrics)
         return batch
 
@@ -261,23 +243,25 @@ class WapoTrainer(PPOTrainer):
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         """Measure what was sampled, but neither padding nor failed episodes, and show it to the guard."""
-        batch, taxonomy = batch.select_keys(real_keys(batch, failed=False)), self.decisions.plans.taxonomy
+        batch = batch.select_keys(real_keys(batch, failed=False))
         super()._compute_metrics(batch, metrics, *args, **kwargs)
-        sampled = sampled_log_probs(self.config, self.decisions.winners_only)
-        data = fetch(batch, "extra_fields", "responses", "response_mask", "rm_scores", *sampled)
-        metrics.update(batch_metrics(data["extra_fields"], self.decisions.parts_are_declared))
-        responses, mask = (data[name].to_padded_tensor(0) for name in ("responses", "response_mask"))
-        metrics.update(repetition_metrics(responses, mask))
-        limit, rows = self.config.actor_rollout_ref.rollout.response_length, rows_of(batch, data)
-        metrics.update(truncation_metrics(truncated_rows(list(data["extra_fields"]), batch.tags, limit)))
-        for name in sampled:
-            metrics.update(winner_metrics(rows.winners(), data[name].to_padded_tensor(0.0), mask))
-        if taxonomy:
-            metrics.update(overlap_metrics(batch.keys, responses, mask, rows.rewards))
+        metrics.update(sampled_metrics(batch, self.config, self.decisions))
         if self.decisions.failures.leaves_out:
             metrics.update(self.failures.metrics())
         if self.guard is not None:
             metrics.update(self.guard.observe(self.global_steps, metrics))
+
+    def on_validate_begin(self) -> None:
+        """Begin to count a validation's failures."""
+        if self.decisions.failures.leaves_out:
+            samples = self.config.actor_rollout_ref.rollout.val_kwargs.n
+            self.failures.begin_validation(len(self.val_dataset) * samples)
+        super().on_validate_begin()
+
+    def _validate(self) -> dict[str, float]:
+        """Validate as veRL does; where a dump is asked for, take the records before veRL clears their rows."""
+        with self._recorder.validation(self.replay_buffer):
+            return super()._validate()
 
     def _val_metrics_update(
         self,
@@ -292,24 +276,12 @@ class WapoTrainer(PPOTrainer):
         metrics: dict[str, float] = super()._val_metrics_update(*sound_samples(*given))
         return metrics | validation_metrics(data_sources, sample_uids, reward_extra_infos_dict)
 
-    def on_validate_begin(self) -> None:
-        """Begin to count a validation's failures."""
-        if self.decisions.failures.leaves_out:
-            samples = self.config.actor_rollout_ref.rollout.val_kwargs.n
-            self.failures.begin_validation(len(self.val_dataset) * samples)
-        super().on_validate_begin()
-
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write one JSON line a completion: what veRL writes, and what docs/records.md lists."""
         if self._recorder.is_due(self.global_steps):
             with marked_timer("dump_rollout_generations", timing_raw, color="green"):
                 found = self._recorder.training_dump(batch.select_keys(sorted(real_keys(batch))))
                 self._dump_generations(**found, dump_path=rollout_data_dir)
-
-    def _validate(self) -> dict[str, float]:
-        """Validate as veRL does; where a dump is asked for, take the records before veRL clears their rows."""
-        with self._recorder.validation(self.replay_buffer):
-            return super()._validate()
 
     def _dump_generations(
         self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, dump_path: Any
@@ -318,10 +290,19 @@ class WapoTrainer(PPOTrainer):
         columns = self._recorder.beside(reward_extra_infos_dict)
         super()._dump_generations(inputs, outputs, gts, scores, columns, dump_path)
 
-    def _fetch_one_gen_batch(self) -> TensorDict:
-        """Fetch prompts as veRL does, under names that are the same in every run."""
-        batch = super()._fetch_one_gen_batch()
-        return tu.assign_non_tensor(batch, uid=self._prompt_names.next(self.global_steps, len(batch)))
+    def _write_generations(
+        self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, *where: Any
+    ) -> None:
+        """Write a dump as veRL does, in its thread, a failed episode without a reward; and its line of the index.
+
+        That one cannot be written is said once, and the run goes on.
+        """
+        folder, step = where
+        scores, columns = without_rewards(scores, reward_extra_infos_dict)
+        file = Path(folder) / f"{step}.jsonl"
+        with whole_dump(file):
+            super()._write_generations(inputs, outputs, gts, scores, columns, *where)
+            index_dump(file, step, dumped_lines(inputs, gts, scores, columns))
 
     def _load_checkpoint(self) -> None:
         """Load the newest whole checkpoint, as veRL does with the one that its note names.
@@ -351,19 +332,6 @@ class WapoTrainer(PPOTrainer):
     @property
     def _checkpoint_parts(self) -> list[str]:
         return ["actor", *[str(Role.Critic)] * self.use_critic]
-
-    def on_step_begin(self) -> None:
-        """Act on the last step's alarms, whose metrics are logged by now."""
-        if self.guard is not None and self.guard.wants_out:
-            checkpoint = self.guard.way_back()
-            if checkpoint is None:
-                raise self._stopped(self.guard)
-            self._go_back_to(checkpoint)
-            self.guard.went_back(checkpoint)
-        self._recorder.begin_step()
-        if self.decisions.failures.leaves_out:
-            self.failures.begin_step(self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n)
-        super().on_step_begin()
 
     def fit(self, agent_loop_manager: Any) -> None:
         """Train as veRL does; an alarm at the very last step ends the run as one before it would.

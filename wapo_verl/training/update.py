@@ -7,9 +7,10 @@ import torch
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 
+from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.training.row_selection import update_orders
-from wapo_verl.training.step import StepState, optimizer_steps
+from wapo_verl.training.step import StepState, bypasses, optimizer_steps
 
 CHANGE = "taxonomy/entropy_change"
 
@@ -92,6 +93,25 @@ def check_answer(metrics: dict[str, Any], needed: bool) -> None:
             "wapo.clip_schedule, wapo.winners_only or wapo.guard.on_rollback cannot be obeyed: another plugin has "
             "registered an engine for this device or vendor"
         )
+
+
+def finish_metrics(metrics: dict[str, Any], step: StepState | None, rows: int, plan: StepPlan, config: Any) -> None:
+    """Make what an update's metrics are logged as of what the engine answered, in place.
+
+    Args:
+        metrics: the step's metrics.
+        step: the step; None where the algorithm is veRL's.
+        rows: rows of the batch that the update was asked for.
+        plan: the step's plan.
+        config: veRL's whole configuration.
+    """
+    parts = None if step is None else step.parts
+    finish_loss_metrics(metrics, optimizer_steps(config, rows, parts))
+    own_tokens, actor = None if step is None else step.own_tokens, config.actor_rollout_ref.actor
+    name_entropy(metrics, actor, rows, own_tokens, chosen=parts is not None)
+    name_as_verl_does(metrics, bypasses(config))
+    if plan.clip_ratio_high is not None:
+        metrics["actor/clip_ratio_high"] = plan.clip_ratio_high
 
 
 def name_entropy(metrics: dict[str, Any], actor: Any, rows: int, own_tokens: int | None, chosen: bool) -> None:
