@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wapo_verl.viewer import completions
-from wapo_verl.viewer.app import STATIC, columns, described
+from wapo_verl.viewer.app import STATIC
 from wapo_verl.viewer.completions import StepReader
 from wapo_verl.viewer.runs import Run, ViewError
 
@@ -29,12 +29,10 @@ def export(run: Run, name: str, step: int, file: Path) -> int:
         ViewError: when there is no such step, or nothing of it fits.
         OSError: when the file cannot be written.
     """
-    if name not in run.by_name:
-        raise ViewError(f"{run.name} has no records {name!r}; it has {', '.join(run.by_name) or 'none'}")
-    read = StepReader().read(run.by_name[name].file(step))
+    read = StepReader().read(run.records(name).file(step))
     base = f"/api/runs/0/sets/{name}/steps/{step}"
-    about = {**described(run), "folder": "", "sets": [{"name": name, "steps": [step]}]}
-    data: dict[str, Any] = {"/api/runs": [about], "/api/runs/0/metrics": columns(run)}
+    about = {**run.described(), "folder": "", "sets": [{"name": name, "steps": [step]}]}
+    data: dict[str, Any] = {"/api/runs": [about], "/api/runs/0/metrics": run.columns()}
     room = MOST_BYTES - len(page_of(data).encode())
     kept = []
     groups = completions.groups(read)

@@ -6,6 +6,7 @@ until then an answer says how many steps it knows of.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock, Thread
@@ -14,7 +15,7 @@ from typing import Any
 from wapo_verl.data.question_index import INDEX_FILE, Entry, add_entry, read_entries, step_entry
 from wapo_verl.viewer.completions import read_step
 from wapo_verl.viewer.questions import TABLES, Question, Row, by_id
-from wapo_verl.viewer.runs import RecordSet, ViewError
+from wapo_verl.viewer.runs import RecordSet, Run, ViewError
 
 PATIENCE = 0.15
 """Seconds that an answer waits for steps that are being read; those of a short run are known by then."""
@@ -134,6 +135,20 @@ class QuestionIndex:
         if self._records.single is None and not read.cut:
             with suppress(OSError):  # a folder that cannot be written: the entry is kept in memory
                 add_entry(self._records.folder, entry)
+
+
+def places_of(question: str, runs: Sequence[Run], indexes: Mapping[RecordSet, QuestionIndex]) -> dict[str, Any]:
+    """Return where a question was asked, in all runs that are open, and how many of their steps are known."""
+    text, places, known, steps = None, [], 0, 0
+    for number, run in enumerate(runs):
+        for each in run.sets:
+            progress = indexes[each].progress(PATIENCE / len(indexes))
+            known, steps = known + progress["known"], steps + progress["steps"]
+            found = indexes[each].question(question)
+            if found is not None:
+                text = found.text
+                places.append({"run": number, "name": run.name, "set": each.name, "groups": found.described()})
+    return {"text": text, "places": places, "known": known, "steps": steps}
 
 
 def _size(file: Path) -> int:

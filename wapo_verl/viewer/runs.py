@@ -70,6 +70,16 @@ class Run:
         """The sets by name."""
         return {each.name: each for each in self.sets}
 
+    def records(self, name: str) -> RecordSet:
+        """Return the set of a name.
+
+        Raises:
+            ViewError: where the run has none of that name.
+        """
+        if name not in self.by_name:
+            raise ViewError(f"{self.name} has no records {name!r}; it has {', '.join(self.by_name) or 'none'}")
+        return self.by_name[name]
+
     def metrics(self) -> dict[int, dict[str, float]]:
         """Return the numbers of each step; of a file that grows, what is new is read and nothing twice.
 
@@ -106,6 +116,25 @@ class Run:
                 else:
                     active.pop(rule, None)
         return found
+
+    def described(self) -> dict[str, Any]:
+        """Return what the first page says of the run."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "sets": [{"name": each.name, "steps": each.steps()} for each in self.sets],
+            "alarms": self.alarms(),
+            "steps": len(self.metrics()),
+        }
+
+    def columns(self) -> dict[str, Any]:
+        """Return the metrics by column: the steps, and for each metric one number or null a step."""
+        by_step = sorted(self.metrics().items())
+        names = sorted({name for _, numbers in by_step for name in numbers})
+        return {
+            "steps": [step for step, _ in by_step],
+            "values": {name: [numbers.get(name) for _, numbers in by_step] for name in names},
+        }
 
 
 def _metrics_line(line: bytes, file: Path) -> tuple[int, dict[str, float]]:
