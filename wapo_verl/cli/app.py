@@ -15,6 +15,7 @@ from wapo_verl.cli.compare import compare
 from wapo_verl.cli.estimate import estimate
 from wapo_verl.cli.evaluate import evaluate
 from wapo_verl.cli.new_env import new_env
+from wapo_verl.cli.one_sentence import one_sentence
 from wapo_verl.cli.rescore import rescore
 from wapo_verl.cli.score import score
 from wapo_verl.cli.show import show
@@ -70,16 +71,12 @@ def prepare(
     from wapo_verl.data.prepare import Request, parse_settings, print_written
     from wapo_verl.data.prepare import prepare as run_prepare
 
-    errors = Console(stderr=True)
-    try:
+    with one_sentence() as errors:
         options = parse_settings(set_ or [])
         request = Request(env, out, source, tuple(split or ()), limit, seed, options, drop_overlap, agent)
         with errors.status(f"preparing {env}") as status:
             written = run_prepare(request, status.update)
         print_written(written, Console())
-    except (ValueError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
 app.command("eval")(evaluate)

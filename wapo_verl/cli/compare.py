@@ -37,15 +37,25 @@ def compare(
     from wapo_verl.evaluation.report import print_comparison, write
 
     with one_sentence() as errors:
-        if failed not in ("out", "zero"):
-            raise ValueError(f"--failed is out or zero, not {failed!r}")
+        as_zero = counts_as_zero(failed)
         with errors.status("reading"):
             read = [read_evaluation(place, env) for place in evaluations]
-        found = run_compare(read, whole_numbers(k), metric, failures_as_zero=failed == "zero")
+        found = run_compare(read, whole_numbers(k), metric, failures_as_zero=as_zero)
         print_comparison(found, Console())
         if out is not None:
             for file in write(found, out):
                 errors.print(f"written: {file}", highlight=False, soft_wrap=True)
+
+
+def counts_as_zero(failed: str) -> bool:
+    """Read ``--failed``: whether a failed sample counts as zero.
+
+    Raises:
+        ValueError: for anything but out and zero.
+    """
+    if failed not in ("out", "zero"):
+        raise ValueError(f"--failed is out or zero, not {failed!r}")
+    return failed == "zero"
 
 
 def whole_numbers(text: str | None) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wapo_verl.cli.compare import whole_numbers
+from wapo_verl.cli.compare import counts_as_zero, whole_numbers
 from wapo_verl.cli.one_sentence import one_sentence, options_in
 
 if TYPE_CHECKING:
@@ -49,25 +49,14 @@ def evaluate(
     again: Annotated[bool, typer.Option("--again", help="Ask for the failed samples of an earlier run again.")] = False,
 ) -> None:
     """Sample a model's answers on veRL's own rollout with training's agent loops and reward, and sum them up."""
-    from rich.console import Console
-
-    from wapo_verl.evaluation.comparison import compare
-    from wapo_verl.evaluation.official import official_scores
-    from wapo_verl.evaluation.reading import read_evaluation
-    from wapo_verl.evaluation.report import official_lines, print_comparison, write
     from wapo_verl.evaluation.rows import wanted_rows
     from wapo_verl.evaluation.run import Settings
-    from wapo_verl.evaluation.suites import suite as data_sets
 
     with one_sentence() as errors:
-        if failed not in ("out", "zero"):
-            raise ValueError(f"--failed is out or zero, not {failed!r}")
-        ks, names, overrides = whole_numbers(k), *_without_overrides(environments or [])
+        as_zero, ks = counts_as_zero(failed), whole_numbers(k)
+        names, overrides = _without_overrides(environments or [])
         if suite is not None:
-            named, missing = data_sets(suite, source or Path("data"), skip_missing)
-            names += named
-            for name in missing:
-                errors.print(f"note: {name} is missing and left out", style="yellow", highlight=False, soft_wrap=True)
+            names += _data_sets(suite, source or Path("data"), skip_missing, errors)
         settings = Settings(
             wanted=tuple(wanted_rows(names, index or (), options_in(set_), split, limit, agent)),
             model=model,
@@ -80,12 +69,7 @@ def evaluate(
             overrides=tuple(overrides),
         )
         _run(settings, errors)
-        found = compare([read_evaluation(out)], ks, failures_as_zero=failed == "zero")
-        print_comparison(found, Console())
-        official = official_scores(out)
-        write(found, out, "summary", official)
-        for line in official_lines(official):
-            typer.echo(line)
+        _sum_up(out, ks, as_zero)
         errors.print(f"samples: {out / 'samples.jsonl'}", highlight=False, soft_wrap=True)
 
 
@@ -93,6 +77,16 @@ def _without_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Tell environments from settings for veRL, whose keys have dots: ``data.max_response_length=512``."""
     overrides = [text for text in arguments if "." in text.partition("=")[0]]
     return [text for text in arguments if text not in overrides], overrides
+
+
+def _data_sets(suite: str, source: Path, skip_missing: bool, errors: Console) -> list[str]:
+    """Return the data sets of a suite, and say which are missing."""
+    from wapo_verl.evaluation.suites import suite as data_sets
+
+    named, missing = data_sets(suite, source, skip_missing)
+    for name in missing:
+        errors.print(f"note: {name} is missing and left out", style="yellow", highlight=False, soft_wrap=True)
+    return named
 
 
 def _run(settings: Settings, console: Console) -> None:
@@ -115,3 +109,20 @@ def _run(settings: Settings, console: Console) -> None:
                 spoke[0] = time.monotonic()
 
         evaluate(settings, report)
+
+
+def _sum_up(out: Path, ks: list[int], failures_as_zero: bool) -> None:
+    """Print what the samples say, with the official scores where a benchmark has such, and write it."""
+    from rich.console import Console
+
+    from wapo_verl.evaluation.comparison import compare
+    from wapo_verl.evaluation.official import official_scores
+    from wapo_verl.evaluation.reading import read_evaluation
+    from wapo_verl.evaluation.report import official_lines, print_comparison, write
+
+    found = compare([read_evaluation(out)], ks, failures_as_zero=failures_as_zero)
+    print_comparison(found, Console())
+    official = official_scores(out)
+    write(found, out, "summary", official)
+    for line in official_lines(official):
+        typer.echo(line)

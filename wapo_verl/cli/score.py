@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from wapo_verl.cli.one_sentence import one_sentence
+
 
 def score(
     env: Annotated[str, typer.Argument(help="The environment: hotpotqa or ottqa.")],
@@ -15,16 +17,10 @@ def score(
     reference: Annotated[Path, typer.Argument(help="The questions with answers, as upstream publishes them.")],
 ) -> None:
     """Score a file of predictions as the benchmark's own script does; the numbers come as one JSON object."""
-    from rich.console import Console
-
     from wapo_verl.environments.registry import environment
 
-    errors = Console(stderr=True)
-    try:
+    with one_sentence() as errors:
         found = environment(env).score_files(predictions, reference)
-    except (ValueError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
     for note, count in found.notes.items():
         errors.print(f"note: {note}: {count}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     typer.echo(json.dumps(dict(found.metrics), indent=2))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wapo_verl.cli.one_sentence import one_sentence
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,19 +26,14 @@ def show(
 
     from wapo_verl.viewer import completions
     from wapo_verl.viewer.completions import StepReader
-    from wapo_verl.viewer.runs import ViewError, open_runs
+    from wapo_verl.viewer.runs import open_runs
 
-    try:
+    with one_sentence():
         run = open_runs([path])[0]
         name = records or next(iter(run.by_name), "")
-        if name not in run.by_name:
-            raise ViewError(f"{run.name} has no records {name!r}; it has {', '.join(run.by_name) or 'none'}")
-        steps = run.by_name[name].steps()
-        chosen = step if step is not None else steps[-1]
-        read = StepReader().read(run.by_name[name].file(chosen))
-    except (ViewError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        there = run.records(name)
+        chosen = step if step is not None else there.steps()[-1]
+        read = StepReader().read(there.file(chosen))
     found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
     found = [each for each in found if question is None or question.lower() in each["question"].lower()]
     found.sort(key=lambda each: each["score"] or 0.0, reverse=best is not None)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wapo_verl.cli.one_sentence import one_sentence
+
 if TYPE_CHECKING:
     from wapo_verl.viewer.runs import Run
 
@@ -26,7 +28,7 @@ def view(
     from retrieval_index.service.settings import is_loopback
     from wapo_verl.viewer.runs import ViewError, open_runs
 
-    try:
+    with one_sentence():
         if not token and not is_loopback(host):
             raise ViewError(f"--host {host} lets other machines in: leave --no-token out, or listen on 127.0.0.1")
         runs = open_runs(paths)
@@ -39,9 +41,6 @@ def view(
         steps = runs[0].by_name[name].steps() if name in runs[0].by_name else []
         size = write(runs[0], name, step if step is not None else (steps or [0])[-1], export)
         typer.echo(f"{export}: {size:,} bytes")
-    except (ViewError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _serve(runs: list[Run], host: str, port: int, token: str | None) -> None:
