@@ -196,6 +196,35 @@ def megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one index.
+
+    Attributes:
+        documents: how many it has.
+        kill_at: after how many its build was killed.
+        first: the process that was killed.
+        half_mb: what lay on the disk then.
+        safe: documents after which the second process resumed.
+        second: the process that completed the build.
+        opening: a row for each index that was opened.
+        queries: how many were asked.
+        speed: a row of answering them.
+        size_mb: of the finished index.
+    """
+
+    documents: int
+    kill_at: int
+    first: Part
+    half_mb: float
+    safe: int
+    second: Part
+    opening: list[tuple[str, ...]]
+    queries: int
+    speed: tuple[str, ...]
+    size_mb: float
+
+
 @app.command()
 def run(
     place: Annotated[Path, typer.Argument(help="Folder to build in; it is removed at the end.")],
@@ -204,29 +233,60 @@ def run(
     note: Annotated[str, typer.Option(help="A remark for the file, such as on what else ran.")] = "",
 ) -> None:
     """Measure and write benchmarks/build_scale.md."""
+    text = report(measure(place, documents, ottqa), note)
+    RESULT.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    shutil.rmtree(place)
+
+
+def measure(place: Path, documents: int, ottqa: Path | None) -> Measured:
+    """Build, kill, resume, open and search."""
     path = place / "index"
     kill_at = int(documents * KILL_AT)
     first = run_part(path, documents, kill_at)
     half_mb = megabytes(place)
     safe = HalfBuilt(path).safe(tantivy.BACKEND)
     second = run_part(path, documents, None)
-    corpus = Zipfian(documents)
-    queries = corpus.queries()
-    rows = [opening_row(f"{documents:,} synthetic", path, queries[:200])]
+    queries = Zipfian(documents).queries()
+    opening = [opening_row(f"{documents:,} synthetic", path, queries[:200])]
+    speed = search_speed(path, queries)
+    size_mb = megabytes(path)
+    if ottqa is not None:
+        real = place / "ottqa"
+        built = in_own_process(build_ottqa, ottqa, real)
+        opening.append(opening_row(f"{int(built['documents']):,} of OTT-QA", real, queries[:200]))
+    return Measured(documents, kill_at, first, half_mb, safe, second, opening, len(queries), speed, size_mb)
+
+
+def search_speed(path: Path, queries: list[str]) -> tuple[str, ...]:
+    """Time an index's answers, with one thread and with two."""
     index = open_index(path)
     index.search(queries, 3)  # warms the page cache
     p50, p99 = latencies(index, queries)
-    speed = (
+    return (
         f"{p50:.2f} / {p99:.2f}",
         f"{rate(lambda: index.search(queries, 3), len(queries)):,.0f}",
         f"{rate(lambda: threaded(index, queries, 2), len(queries)):,.0f}",
     )
-    size = megabytes(path)
-    if ottqa is not None:
-        real = place / "ottqa"
-        built = in_own_process(build_ottqa, ottqa, real)
-        rows.append(opening_row(f"{int(built['documents']):,} of OTT-QA", real, queries[:200]))
-    report = f"""# A build of {documents:,} documents, killed on the way
+
+
+def process_row(what: str, part: Part) -> tuple[str, ...]:
+    return (
+        what,
+        f"{part.seconds:,.0f}",
+        f"{part.cpu_seconds:,.0f}",
+        f"{part.peak_mb:,.0f}",
+        f"{part.own_mb:,.0f}",
+    )
+
+
+def report(found: Measured, note: str) -> str:
+    """Write the page."""
+    documents, kill_at, safe, first, second = found.documents, found.kill_at, found.safe, found.first, found.second
+    resumed, rest = second.at(safe), second.seconds - second.at(safe)
+    whole = first.at(safe) + rest
+    processes = [process_row("until the kill", first), process_row("going on to the end", second)]
+    return f"""# A build of {documents:,} documents, killed on the way
 
 Written by `python -m benchmarks.build_scale run`. {machine(note)}
 
@@ -237,49 +297,26 @@ it had taken {kill_at:,} documents; the second one went on. Peak memory is the p
 pages of the index that it has mapped, and that the system takes back when it needs them; memory of its own is the
 rest. A private page here may be one of the index that no other process has mapped.
 
-{
-        markdown(
-            ("process", "wall s", "CPU s", "peak MB", "of its own MB"),
-            [
-                (
-                    "until the kill",
-                    f"{first.seconds:,.0f}",
-                    f"{first.cpu_seconds:,.0f}",
-                    f"{first.peak_mb:,.0f}",
-                    f"{first.own_mb:,.0f}",
-                ),
-                (
-                    "going on to the end",
-                    f"{second.seconds:,.0f}",
-                    f"{second.cpu_seconds:,.0f}",
-                    f"{second.peak_mb:,.0f}",
-                    f"{second.own_mb:,.0f}",
-                ),
-            ],
-        )
-    }
+{markdown(("process", "wall s", "CPU s", "peak MB", "of its own MB"), processes)}
 
-- Until the kill {kill_at / first.at(kill_at):,.0f} documents a second were indexed. {half_mb:,.0f} MB lay on the disk.
-- The second process had the first {safe:,} documents read again, not indexed again, after {second.at(safe):,.0f} s
-  ({safe / second.at(safe):,.0f} a second), and indexed the rest in {second.seconds - second.at(safe):,.0f} s
-  ({(documents - safe) / (second.seconds - second.at(safe)):,.0f} a second, merging to the end included).
-- Without the kill that is {documents / (first.at(safe) + second.seconds - second.at(safe)):,.0f} documents a second,
-  {first.at(safe) + second.seconds - second.at(safe):,.0f} s in all.
-- The index has {size:,.0f} MB with the texts, {size * 1e6 / documents:,.0f} bytes a document. Corpus hash `{
-        second.last
-    }`.
+- Until the kill {kill_at / first.at(kill_at):,.0f} documents a second were indexed. {
+        found.half_mb:,.0f} MB lay on the disk.
+- The second process had the first {safe:,} documents read again, not indexed again, after {resumed:,.0f} s
+  ({safe / resumed:,.0f} a second), and indexed the rest in {rest:,.0f} s
+  ({(documents - safe) / rest:,.0f} a second, merging to the end included).
+- Without the kill that is {documents / whole:,.0f} documents a second,
+  {whole:,.0f} s in all.
+- The index has {found.size_mb:,.0f} MB with the texts, {
+        found.size_mb * 1e6 / documents:,.0f} bytes a document. Corpus hash `{second.last}`.
 
 ## Opening it, in a fresh process
 
-{markdown(("documents", "open ms", "private MB added", "after 200 queries MB", "under 0.1 s and 50 MB"), rows)}
+{markdown(("documents", "open ms", "private MB added", "after 200 queries MB", "under 0.1 s and 50 MB"), found.opening)}
 
-## Searching it: {len(queries):,} queries of {QUERY_WORDS} words, top 3, texts included, page cache warm
+## Searching it: {found.queries:,} queries of {QUERY_WORDS} words, top 3, texts included, page cache warm
 
-{markdown(("p50 / p99 ms", "1 thread, q/s", "2 threads, q/s"), [speed])}
+{markdown(("p50 / p99 ms", "1 thread, q/s", "2 threads, q/s"), [found.speed])}
 """
-    RESULT.write_text(report, encoding="utf-8")
-    sys.stdout.write(report)
-    shutil.rmtree(place)
 
 
 if __name__ == "__main__":

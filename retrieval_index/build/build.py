@@ -72,24 +72,11 @@ def build_index(
         _check_target(target, overwrite)
         try:
             say = notice or (lambda sentence: None)
-            safe = 0 if fresh else _resumable(half, engine, recipe, _comes_again(documents), say)
-            if not safe:
-                half.begin(recipe)
-            try:
-                manifest = _build(half, engine, recipe, documents, safe, progress)
-            except OtherDocuments:
-                if not _comes_again(documents):
-                    raise IndexStateError(
-                        f"the {safe:,} documents that an interrupted build of {target} holds are not those that "
-                        "came now: start again with fresh (--fresh)"
-                    ) from None
-                say("the documents are not those of the interrupted build: starting again")
-                half.begin(recipe)
-                manifest = _build(half, engine, recipe, documents, 0, progress)
+            manifest = _resume_or_begin(half, engine, recipe, documents, fresh, progress, say)
             _check_target(target, overwrite)  # something may have come to this place meanwhile
             half.move_into_place()
             for left in half.discard():
-                say(f"{left} could not be removed: the next build here tries again")
+                say(_not_removed(left))
         except BaseException as error:
             _leave(half, engine, error)
             if isinstance(error, OSError) and error.errno in _NO_SPACE:
@@ -107,6 +94,32 @@ def is_current(path: Path | str, backend: str, source: Mapping[str, str], **para
         return False
     built = (manifest.engine, manifest.parameters, manifest.source)
     return built == (engine.name, engine.resolve(parameters), dict(source))
+
+
+def _resume_or_begin(
+    half: HalfBuilt,
+    engine: Backend,
+    recipe: Recipe,
+    documents: Iterable[Document],
+    fresh: bool,
+    progress: Callable[[int], None] | None,
+    say: Callable[[str], None],
+) -> Manifest:
+    """Complete an interrupted build of the same documents, or make a new one, in the hidden place."""
+    safe = 0 if fresh else _resumable(half, engine, recipe, _comes_again(documents), say)
+    if not safe:
+        half.begin(recipe)
+    try:
+        return _build(half, engine, recipe, documents, safe, progress)
+    except OtherDocuments:
+        if not _comes_again(documents):
+            raise IndexStateError(
+                f"the {safe:,} documents that an interrupted build of {half.target} holds are not those that "
+                "came now: start again with fresh (--fresh)"
+            ) from None
+        say("the documents are not those of the interrupted build: starting again")
+        half.begin(recipe)
+        return _build(half, engine, recipe, documents, 0, progress)
 
 
 def _comes_again(documents: Iterable[Document]) -> bool:
@@ -179,7 +192,11 @@ def _leave(half: HalfBuilt, engine: Backend, error: BaseException) -> None:
         )
     if not safe:
         for left in half.discard():
-            error.add_note(f"{left} could not be removed: the next build here tries again")
+            error.add_note(_not_removed(left))
+
+
+def _not_removed(left: Path) -> str:
+    return f"{left} could not be removed: the next build here tries again"
 
 
 def _disk_full(target: Path, error: OSError) -> RetrievalError:
