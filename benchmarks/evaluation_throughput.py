@@ -55,11 +55,7 @@ def offline(model: str, sampled: list[dict[str, Any]], temperature: float, limit
 
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
-        os.environ |= {
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "TORCH_COMPILE_DISABLE": "1",
-        }
+        os.environ |= CPU_VARIABLES
     from vllm import LLM, SamplingParams
 
     longest = max(len(sample["prompt_ids"]) for sample in sampled) + limit

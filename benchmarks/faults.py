@@ -29,7 +29,6 @@ from examples.quickstart.command import Folders, training_command
 from examples.quickstart.make_model import make_model
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
-from wapo_verl.data.json_lines import read_json_lines
 from wapo_verl.evaluation.verl_process import plain
 from wapo_verl.watch.reaper import SHARED_MEMORY
 
@@ -269,12 +268,6 @@ def on_small_disks(folders: Folders) -> Outcome:
             return observe(run, run.last_step, before)
         finally:
             run.kill()
-
-
-def equal_share(one: Path, other: Path) -> float:
-    """Return the share of a dump's completions that another dump has word for word, by their names."""
-    first, second = ({row["uid"]: row["output"] for row in read_json_lines(file)} for file in (one, other))
-    return sum(second.get(name) == text for name, text in first.items()) / len(first)
 
 
 def fresh(folder: Path, world: Folders) -> Folders:

@@ -56,7 +56,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class Counts:
     """Counts over runs, and for each detection how many steps after the labelled step it came (negative: before)."""
 
     sound: int
@@ -64,16 +64,6 @@ class Rates:
     collapsed: int
     premature: int
     delays: tuple[int, ...]
-
-    @property
-    def false_alarm_rate(self) -> float:
-        """Sound runs with an alarm among sound runs, NaN without one."""
-        return self.false_alarms / self.sound if self.sound else float("nan")
-
-    @property
-    def detection_rate(self) -> float:
-        """Collapsed runs that were detected among collapsed runs, NaN without one."""
-        return len(self.delays) / self.collapsed if self.collapsed else float("nan")
 
     def delay(self) -> str:
         """Median delay with the smallest and the largest, in steps; a dash without a detection."""
@@ -111,7 +101,7 @@ def rehearse(run: Run, save_every: int, confirm: int, thresholds: Thresholds | N
     return Kept(good, None if good is None else after[good] / max(after))
 
 
-def rates(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> Rates:
+def counts(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> Counts:
     """Count over outcomes, with the alarms of these rules alone or of all."""
     chosen = None if rules is None else frozenset(rules)
     sound = [outcome for outcome in outcomes if outcome.run.collapsed_at is None]
@@ -120,7 +110,7 @@ def rates(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> Ra
         for outcome in outcomes
         if outcome.run.collapsed_at is not None and (step := outcome.alarm(chosen)) is not None
     ]
-    return Rates(
+    return Counts(
         sound=len(sound),
         false_alarms=sum(outcome.alarm(chosen) is not None for outcome in sound),
         collapsed=len(outcomes) - len(sound),
@@ -151,7 +141,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for title, chosen, counted in rows:
-        found = rates(counted, chosen)
+        found = counts(counted, chosen)
         lines.append(
             f"| {title} | not recorded | – | – | – |"
             if not counted

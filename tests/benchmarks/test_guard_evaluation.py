@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.guard.__main__ import app, page, thresholds_from
-from benchmarks.guard.evaluation import Kept, Run, mistakes, rates, rehearse, replay, report
+from benchmarks.guard.evaluation import Kept, Run, counts, mistakes, rehearse, replay, report
 from benchmarks.study.records import write_record
 from benchmarks.study.settings import Cell, StudySettings
 from wapo_verl.guard.rules import LENGTH, REWARD
@@ -42,27 +42,24 @@ def test_each_run_is_replayed_to_its_first_alarms() -> None:
     assert OUTCOMES[2].alarm(["reward_fall"]) is None
 
 
-def test_rates_are_counted_by_hand() -> None:
-    found = rates(OUTCOMES)
-    assert (found.sound, found.false_alarms, found.false_alarm_rate) == (2, 1, 0.5)
-    assert (found.collapsed, found.premature, found.delays, found.detection_rate) == (4, 1, (2, 7), 0.5)
+def test_runs_are_counted_by_hand() -> None:
+    found = counts(OUTCOMES)
+    assert (found.sound, found.false_alarms) == (2, 1)
+    assert (found.collapsed, found.premature, found.delays) == (4, 1, (2, 7))
     assert found.delay() == "+4.5 (+2 to +7)"
-    assert rates(OUTCOMES, ["reward_fall"]).delays == ()
+    assert counts(OUTCOMES, ["reward_fall"]).delays == ()
 
 
 def test_the_first_alarm_is_what_counts_and_later_ones_do_not_mend_it() -> None:
     rewards = [0.9] * 18 + [0.1] * 12
     outcome = replay(run("twice", [1.0] * 4 + [9.0] * 2 + [1.0] * 24, 20, rewards), QUICK)
     assert outcome.first == {"length_ceiling": 6, "reward_fall": 20}
-    assert rates([outcome]).premature == 1
-    assert rates([outcome], ["reward_fall"]).delays == (0,)
+    assert counts([outcome]).premature == 1
+    assert counts([outcome], ["reward_fall"]).delays == (0,)
 
 
-def test_no_runs_of_a_kind_have_no_rate() -> None:
-    found = rates([])
-    assert found.detection_rate != found.detection_rate
-    assert found.false_alarm_rate != found.false_alarm_rate
-    assert found.delay() == "–"
+def test_no_runs_of_a_kind_have_no_delay() -> None:
+    assert counts([]).delay() == "–"
 
 
 def test_every_mistake_is_named() -> None:

@@ -20,8 +20,9 @@ from support.paths import ROOT
 from retrieval_index import Document, build_index
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
-from wapo_verl.estimate.duration import DEVICES
-from wapo_verl.estimate.report import headline, problems
+from wapo_verl.estimate.duration import DEVICES, Device, step_time
+from wapo_verl.estimate.memory import Job, rollout_memory, trainer_memory
+from wapo_verl.estimate.report import gib, problems
 from wapo_verl.estimate.run import job_of, steps_of
 from wapo_verl.rollout.settings import SearchAgentConfig
 from wapo_verl.settings import run as run_settings
@@ -301,6 +302,14 @@ def test_the_recipe_sets_what_the_papers_page_says(script: Path, tmp_path: Path)
 
 ONE_GPU_ROWS = {"24": "rtx4090", "80": "h100"}
 """ONE_GPU -> a GPU of that size."""
+
+
+def headline(job: Job, device: Device, steps: int) -> str:
+    """Return a recipe's line: the memory of an update and of the rollout, and the time at full length."""
+    hours = steps * step_time(job, device).step / 3600
+    update, share = trainer_memory(job).update, rollout_memory(job, device.memory).share
+    fits = "does not fit: " if problems(job, device) else ""
+    return f"{fits}{gib(update)} in an update, {gib(share)} in the rollout, {hours:,.0f} h for {steps:,} steps"
 
 
 @pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)

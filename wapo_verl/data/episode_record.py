@@ -22,9 +22,6 @@ KEYS = (
 )
 """The keys that a record adds to veRL's."""
 
-TOKEN_KEYS = ("ids", "text", "mask", "rollout_log_prob", "actor_log_prob", "advantage", "entropy", "bin")
-"""The lists of `tokens`, each with one entry a token of the response; those that a run does not have are missing."""
-
 
 def group_of(uid: str) -> str:
     """Return the group of a completion: "{group}_{session}_{output}" is how veRL names completions."""

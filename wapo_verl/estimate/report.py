@@ -1,4 +1,4 @@
-"""Say what was computed: a table, what does not fit, and one line for a recipe's head."""
+"""Say what was computed: a table, and what does not fit."""
 
 from __future__ import annotations
 
@@ -59,14 +59,6 @@ def rollout_lines(job: Job, device: Device, steps: int | None) -> Iterator[tuple
     yield "a step's update", f"{time.update:,.0f} s, likewise"
     if steps is not None:
         yield f"{steps:,} steps", f"{steps * time.step / 3600:,.1f} h, without searches and verifiers"
-
-
-def headline(job: Job, device: Device, steps: int) -> str:
-    """Return a recipe's line: the memory of an update and of the rollout, and the time at full length."""
-    hours = steps * step_time(job, device).step / 3600
-    update, share = trainer_memory(job).update, rollout_memory(job, device.memory).share
-    fits = "does not fit: " if problems(job, device) else ""
-    return f"{fits}{gib(update)} in an update, {gib(share)} in the rollout, {hours:,.0f} h for {steps:,} steps"
 
 
 def gib(size: float) -> str:

@@ -145,16 +145,13 @@ def rescore(
 
 
 def scored_again(
-    recorded: Iterable[Recorded],
-    weights: Mapping[str, float] | None = None,
-    verifier: Mapping[str, float] | None = None,
+    recorded: Iterable[Recorded], weights: Mapping[str, float] | None = None
 ) -> Iterator[tuple[Recorded, dict[str, float] | None]]:
     """Score samples again, in their order; None for one that failed before there was an episode.
 
     Args:
         recorded: the samples.
         weights: reward part -> weight, in place of the environment's.
-        verifier: limits of the mathematics verifier, by name.
 
     Raises:
         ValueError: where the reward refuses a sample; the sentence is the reward's.
@@ -164,7 +161,7 @@ def scored_again(
         if not sample.played:
             return None
         extra = {} if sample.episode is None else {"episode": sample.episode}
-        return compute_score(sample.data_source, sample.output, sample.ground_truth, extra, weights, verifier)
+        return compute_score(sample.data_source, sample.output, sample.ground_truth, extra, weights)
 
     left = iter(recorded)
     with ThreadPoolExecutor(_THREADS) as threads:  # a verifier's answer is waited for
