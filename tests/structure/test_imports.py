@@ -38,6 +38,7 @@ ROOMS: dict[str, str] = {
     "taxonomy": "pure functions on tensors",
     "algorithms": "pure functions on tensors",
     "check": "one line of a report",
+    "say": "one line of a run's output",
 }
 """The rooms of `wapo_verl/`, from the top to the bottom: each may import those below it."""
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 
 from wapo_verl.environments.episode_rules import EpisodeLimits
 from wapo_verl.rollout.settings import GROUP, SearchAgentConfig
+from wapo_verl.say import is_first
 
 logger = logging.getLogger(__name__)
-_said: set[str] = set()
 
 _KEYS = {
     "max_turns": "actor_rollout_ref.rollout.multi_turn.max_assistant_turns",
@@ -37,7 +37,7 @@ def limits_for(settings: SearchAgentConfig, rollout: DictConfig, extra_info: Map
     for name, key in _KEYS.items():
         is_open = name == "max_turns" and results is None and rollout.multi_turn.get("max_assistant_turns") is None
         if getattr(row, name) != getattr(run, name) and not is_open:
-            _say_once(
+            _warn_once(
                 name,
                 f"rows of this run promise {name}={getattr(row, name)} in extra_info, and the run sets "
                 f"{key}={getattr(run, name)}: the rows are obeyed. Prepare them again with --set "
@@ -54,7 +54,7 @@ def say_full(tokens: int, room: int, response_length: int) -> None:
         room: tokens that the response could still take.
         response_length: the most tokens a response may have.
     """
-    _say_once(
+    _warn_once(
         "context_full",
         f"an episode ended as context_full: its results have {tokens} tokens, and {room} of data.max_response_length="
         f"{response_length} were left. If that is frequent (metric episode/outcome/context_full), raise "
@@ -62,8 +62,7 @@ def say_full(tokens: int, room: int, response_length: int) -> None:
     )
 
 
-def _say_once(subject: str, message: str) -> None:
+def _warn_once(subject: str, message: str) -> None:
     """Log a warning, the first of its subject in this process."""
-    if subject not in _said:
-        _said.add(subject)
+    if is_first(subject):
         logger.warning(message)

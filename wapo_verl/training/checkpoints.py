@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.guard.checkpoints import TRACKER, write_at_once
 from wapo_verl.rollout.fail_fast import message_of
+from wapo_verl.say import say
 from wapo_verl.training.whole_checkpoints import broken_file, correct_note, where_to_resume
 
 ASYNC_SAVE = "actor_rollout_ref.actor.checkpoint.async_save"
@@ -33,7 +34,7 @@ def find_whole(trainer: DictConfig, parts: Sequence[str]) -> None:
     if trainer.resume_mode == "auto":
         said = correct_note(Path(trainer.default_local_dir).absolute(), parts)
         if said is not None:
-            print(f"wapo-verl: {said}", flush=True)
+            say(said)
     elif trainer.resume_mode == "resume_path":
         broken = broken_file(Path(trainer.resume_from_path).absolute())
         if broken is not None:

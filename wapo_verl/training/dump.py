@@ -7,6 +7,7 @@ from typing import Any
 
 from wapo_verl.data.question_index import add_entry, step_entry
 from wapo_verl.rollout.failures import FAILURE
+from wapo_verl.say import say_once
 from wapo_verl.training.advantages import episode_of
 
 
@@ -61,21 +62,15 @@ def without_rewards(
     return blank(scores), {**columns, **{name: blank(columns[name]) for name in ("reward",) if name in columns}}
 
 
-_said = False
-
-
 @contextmanager
 def whole_dump(file: Path) -> Iterator[None]:
     """Write a dump in here; where the disk does not take it, say so once, take away what is there, and go on."""
-    global _said
     try:
         yield
     except OSError as error:
         with suppress(OSError):
             file.unlink(missing_ok=True)
-        if not _said:
-            print(f"wapo-verl: {file} could not be written; training goes on without such dumps: {error}", flush=True)
-        _said = True
+        say_once("dump", f"{file} could not be written; training goes on without such dumps: {error}")
 
 
 def index_dump(file: Path, step: int, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from wapo_verl.environments.failures import REASONS
 from wapo_verl.rollout.failures import FAILURE, GROUP, MESSAGE, FailureBudget
+from wapo_verl.say import say
 
 WINDOW = 50
 """Steps over which the budget must hold as well, the running one among them."""
@@ -104,7 +105,7 @@ class FailureLedger:
         """Print the first failure of each reason; the metrics and the dump have them all."""
         if reason not in self._first:
             self._first[reason] = message
-            print(f"wapo-verl: an episode failed ({reason}) and is left out, the first such: {message}", flush=True)
+            say(f"an episode failed ({reason}) and is left out, the first such: {message}")
 
     def _check(self, counts: Sequence[Count], over: str) -> None:
         episodes, failed = sum(count.episodes for count in counts), Counter[str]()

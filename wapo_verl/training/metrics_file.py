@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wapo_verl.say import say_once
+
 _resumed_step = 0
-_said = False
 
 
 def resumes_at(step: int) -> None:
@@ -56,17 +57,11 @@ def write_whole(logger: Any, write: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             logger.fp.seek(before)
             logger.fp.truncate()
-        _say_once(f"the metrics of a step could not be written, and the run goes on without such lines: {error}")
+        sentence = f"the metrics of a step could not be written, and the run goes on without such lines: {error}"
+        say_once("metrics file", sentence)
 
 
 def _ends_a_line(file: Path) -> bool:
     with file.open("rb") as stream:
         stream.seek(-1, os.SEEK_END)
         return stream.read(1) == b"\n"
-
-
-def _say_once(sentence: str) -> None:
-    global _said
-    if not _said:
-        print(f"wapo-verl: {sentence}", flush=True)
-    _said = True

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.cpu.where import on_cpu
+from wapo_verl.say import say
 from wapo_verl.verl_plugin import seams
 from wapo_verl.verl_plugin.asks import (
     DEFAULT_LOOP,
@@ -56,11 +57,11 @@ def fit(config: DictConfig) -> None:
             raise PluginError(_refusal(seams.TRAINER, by_name, number, wrong))
         if wrong:
             OmegaConf.update(config, f"{NAMESPACE}.trainer", False, force_add=True)
-            _say(f"its trainer does not fit veRL {number}, so veRL's own runs: {WITHOUT_OUR_TRAINER}")
-            _say(f"what does not fit: {'; '.join(wrong)}")
+            say(f"its trainer does not fit veRL {number}, so veRL's own runs: {WITHOUT_OUR_TRAINER}")
+            say(f"what does not fit: {'; '.join(wrong)}")
             return
     if number != seams.VERSION:
-        _say(f"written for veRL {seams.VERSION}; all that this run needs of veRL {number} is as it was there")
+        say(f"written for veRL {seams.VERSION}; all that this run needs of veRL {number} is as it was there")
 
 
 def needed(config: DictConfig, asks: Mapping[str, str]) -> dict[str, str]:
@@ -105,7 +106,3 @@ def _refusal(feature: str, setting: str, number: str, wrong: list[str]) -> str:
         f"{setting} needs wapo-verl's {feature}, written for veRL {seams.VERSION}, and veRL {number} differs: "
         f"{'; '.join(wrong)}. Install veRL {seams.VERSION}, or leave {setting} out"
     )
-
-
-def _say(sentence: str) -> None:
-    print(f"wapo-verl: {sentence}", flush=True)

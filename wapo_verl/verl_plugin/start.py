@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import wapo_verl
 from wapo_verl.cpu.where import PLATFORM_VARIABLE, accelerator, asks_for_cpu, elsewhere, joined_cluster, on_cpu
+from wapo_verl.say import say
 from wapo_verl.verl_plugin.asks import TRAINER_MODE, TRAINER_PREFIX, asked
 from wapo_verl.verl_plugin.errors import PluginError
 from wapo_verl.verl_plugin.fit import fit
@@ -36,9 +37,9 @@ def start(config: DictConfig) -> None:
         use_cpu()
         check_workers_platform()
         if not asks_for_cpu(config) and joined_cluster(config) is not None:
-            print("wapo-verl: computes on CPUs: the nodes of this Ray cluster have logical GPUs alone", flush=True)
+            say("computes on CPUs: the nodes of this Ray cluster have logical GPUs alone")
     elif accelerator() is None and not asks_for_cpu(config):
-        print(f"wapo-verl: the devices are not this machine's, since {elsewhere(config)}", flush=True)
+        say(f"the devices are not this machine's, since {elsewhere(config)}")
     _ours("wapo_verl.settings.run", config).apply(config)
     if str(OmegaConf.select(config, TRAINER_MODE)).startswith(TRAINER_PREFIX):
         send_engine(config)

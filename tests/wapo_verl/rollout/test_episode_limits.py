@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,9 @@ from support.scripted_engine import play as play_loop
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from retrieval_index import Document, build_index
+from wapo_verl import say
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.protocol import PROTOCOLS, render_answer
-from wapo_verl.rollout import episode_limits
 from wapo_verl.rollout.search_agent import SearchAgentLoop
 from wapo_verl.rollout.search_tool_agent import SearchToolAgentLoop
 
@@ -54,10 +53,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_said_before() -> Iterator[None]:
-    episode_limits._said.clear()
-    yield
-    episode_limits._said.clear()
+def _nothing_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(say, "_subjects", set())
 
 
 def play(

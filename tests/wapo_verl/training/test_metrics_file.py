@@ -8,14 +8,14 @@ import pytest
 from support.full_disk import files_end_at
 from verl.utils.tracking import FileLogger
 
+from wapo_verl import say
 from wapo_verl.training import dump, metrics_file
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "metrics.jsonl"))
-    monkeypatch.setattr(metrics_file, "_said", False)
-    monkeypatch.setattr(dump, "_said", False)
+    monkeypatch.setattr(say, "_subjects", set())
     yield tmp_path / "metrics.jsonl"
     metrics_file.resumes_at(0)
 
