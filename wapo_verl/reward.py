@@ -112,7 +112,7 @@ def weights_for(environment_: Environment, weights: Mapping[str, Any] | str | No
 
 
 def _plain(value: Any) -> Any:
-    """`value` with arrays as lists and array scalars as Python's, at any depth."""
+    """Return `value` with arrays as lists and array scalars as Python's, at any depth."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, Mapping):

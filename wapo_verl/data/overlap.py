@@ -16,7 +16,7 @@ TRAIN = "train"
 
 
 def question_key(question: str) -> bytes:
-    """16 bytes that two questions share if and (but for one in 2^64) only if they are the same words."""
+    """Return 16 bytes that two questions share if and (but for one in 2^64) only if they are the same words."""
     return hashlib.blake2b(
         " ".join(question.casefold().split()).encode("utf-8", "surrogatepass"), digest_size=16
     ).digest()
@@ -49,7 +49,7 @@ class TestedQuestions:
         self._places.setdefault(question_key(question), Place(split, row))
 
     def find(self, question: str) -> Place | None:
-        """Where the question is tested on, or None."""
+        """Return where the question is tested on, or None."""
         return self._places.get(question_key(question))
 
 

@@ -231,7 +231,7 @@ def print_written(written: Sequence[Written], console: Console) -> None:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """``["key=value", ...]`` as a dict.
+    """Read ``["key=value", ...]`` as a dict.
 
     Raises:
         ValueError: for one without "=" or without a key, or a key given twice.
@@ -290,7 +290,7 @@ def _draw(numbered: Iterable[tuple[int, Example]], size: int, generator: random.
 
 
 def _write_documents(documents: Iterable[Any], file: Path) -> int:
-    """One JSON object a line: id, title, text."""
+    """Write one JSON object a line: id, title, text; return how many."""
     count = 0
     with file.open("w", encoding="utf-8") as stream:
         for document in documents:

@@ -61,7 +61,7 @@ _REWARD = "must have the keys style and ground_truth"
 
 
 def _check_values(value: Any, where: str, index: int, field: str) -> None:
-    """No empty struct (parquet has none), no missing value, nothing but str, int, float, bool, list and dict."""
+    """Refuse an empty struct (parquet has none), a missing value, anything but str, int, float, bool, list and dict."""
     if isinstance(value, dict):
         if not value:
             raise RowError(where, index, field, "is an empty dict, which parquet cannot hold; leave the key out")

@@ -86,7 +86,7 @@ class Subject:
 
 
 def check_one(subject: Subject) -> Iterator[Problem]:
-    """Every check of one row; the row's schema first, and nothing else where that is wrong."""
+    """Make every check of one row; of the row's schema first, and nothing else where that is wrong."""
     wrong = _schema(subject)
     yield SCHEMA, wrong
     if wrong:
@@ -134,7 +134,7 @@ def _empty(subject: Subject) -> str | None:
 
 
 def _without_answer(subject: Subject) -> Iterator[tuple[str, Episode]]:
-    """Episodes that answer nothing, each with its name."""
+    """Yield episodes that answer nothing, each with its name."""
     for blank in BLANK_ANSWERS:
         if subject.single:
             yield f"the completion {blank!r}", Episode(None, completion=blank)

@@ -73,7 +73,7 @@ def check_name(name: str) -> None:
 
 
 def _contents(name: str, kind: str) -> dict[str, str]:
-    """File inside the folder -> its text."""
+    """Return the files: path inside the folder -> text."""
     templates = resources.files("wapo_verl.env_tools.templates")
     code = (templates / f"{kind}_environment.txt").read_text(encoding="utf-8")
     # With the suffix, so that no name shadows what the code imports: `fraction`, `example`, `none`.

@@ -125,7 +125,7 @@ class Environment(ABC):
         return {"answers": list(example.answers), "document_ids": list(example.document_ids)}
 
     def row(self, example: Example, split: str, index: int) -> dict[str, Any]:
-        """One veRL row (the columns that ``verl.utils.dataset.rl_dataset`` and the agent loop read)."""
+        """Return one veRL row (the columns that ``verl.utils.dataset.rl_dataset`` and the agent loop read)."""
         return {
             "data_source": self.name,
             "prompt": self.prompt(example),
@@ -187,7 +187,7 @@ class Environment(ABC):
         return episode.answer if episode.answered and episode.answer and episode.answer.strip() else None
 
     def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
-        """Whether two given answers to one question are the same, as a vote among samples counts them."""
+        """Tell whether two given answers to one question are the same, as a vote among samples counts them."""
         return first.strip() == second.strip()
 
     def score_files(self, predictions: Path, reference: Path) -> FileScores:
@@ -225,11 +225,11 @@ class Environment(ABC):
         return ()
 
     def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
-        """Glob patterns of the files that `source_files` may find, of these or all splits; none where rows are made."""
+        """Return glob patterns of what `source_files` may find, of these or all splits; none where rows are made."""
         return ()
 
     def selection(self, split: str, source: Path | None, **options: Any) -> dict[str, str | int]:
-        """Which of the files' rows are kept and how many are not, for the manifest; {} where all are.
+        """Tell which of the files' rows are kept and how many are not, for the manifest; {} where all are.
 
         Raises:
             RowError, ValueError: as ``examples``.
@@ -241,7 +241,7 @@ class Environment(ABC):
         return self.splits
 
     def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """``options`` with what was given put in, each value converted to its default's type.
+        """Return ``options`` with what was given put in, each value converted to its default's type.
 
         Raises:
             ValueError: for an unknown name, naming the known ones, or a value that does not convert.
@@ -264,7 +264,7 @@ class Environment(ABC):
 
 
 def _convert(name: str, value: Any, kind: type) -> Any:
-    """``value`` as ``kind``; text is read as a user would type it (true/false, 12, 0.5)."""
+    """Return ``value`` as ``kind``; text is read as a user would type it (true/false, 12, 0.5)."""
     if isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
     text = str(value).strip()

@@ -60,7 +60,7 @@ _NOT_KNOWING = frozenset(
 
 
 def says_nothing(answer: str | None) -> bool:
-    """Whether an answer gives none: it is missing, has no letter or digit, or says that it does not know.
+    """Tell whether an answer gives none: it is missing, has no letter or digit, or says that it does not know.
 
     That is the whole answer, letter case, punctuation and spaces apart ("I don't know."): a phrase within a longer
     answer is part of it. For metrics: what an answer earns does not depend on this.

@@ -98,7 +98,7 @@ class FromFiles(Environment):
         return tuple(split for split in self.splits if self._matches(split, source)) or self.splits
 
     def file_patterns(self, splits: Sequence[str] = ()) -> tuple[str, ...]:
-        """``files`` of these splits, or of all, plain and gzipped."""
+        """Return ``files`` of these splits, or of all, plain and gzipped."""
         patterns = (pattern for split in splits or self.splits for pattern in self.files.get(split, ()))
         return tuple(variant for pattern in patterns for variant in (pattern, f"{pattern}.gz"))
 

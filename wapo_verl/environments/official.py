@@ -39,7 +39,7 @@ def read_json(file: Path) -> Any:
 
 
 def text_of(value: Any, what: str, file: Path) -> str:
-    """``value`` if it is text.
+    """Return ``value`` if it is text.
 
     Raises:
         ValueError: when it is not, naming what it is and the file.

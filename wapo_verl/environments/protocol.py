@@ -178,7 +178,7 @@ def _answer(content: str) -> Answer | Invalid:
 
 
 def neutralise(text: str, markers: Iterable[str] = ()) -> str:
-    """`text` without either protocol's tags and without `markers`, so that a document cannot speak for the environment.
+    """Take either protocol's tags and `markers` out of `text`, so that a document cannot speak for the environment.
 
     A passage that contains ``</information>``, or a chat template's own token as plain text, would otherwise end the
     result or open a turn of its own. ``<search>`` becomes ``(search)`` and a marker becomes a space; neither can make a
@@ -194,7 +194,7 @@ def neutralise(text: str, markers: Iterable[str] = ()) -> str:
 
 
 def render_passage(title: str, text: str) -> str:
-    """One passage as the policy sees it: `title`, a line break, `text`; or `text` alone when there is no title."""
+    """Write a passage as the policy sees it: `title`, a line break, `text`; or `text` alone when there is no title."""
     return f"{title}\n{text}" if title else text
 
 

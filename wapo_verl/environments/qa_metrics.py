@@ -20,12 +20,12 @@ _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
 def normalise_answer(text: str) -> str:
-    """Lower case, ASCII punctuation dropped, the articles a/an/the dropped, single spaces."""
+    """Return an answer in lower case with single spaces, without ASCII punctuation and the articles a/an/the."""
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, gold: str) -> float:
-    """1.0 when both normalise to the same text, else 0.0."""
+    """Return 1.0 when both normalise to the same text, else 0.0."""
     return float(normalise_answer(prediction) == normalise_answer(gold))
 
 
@@ -47,7 +47,7 @@ NOTHING_SHARED = Overlap(0.0, 0.0, 0.0)
 
 
 def hotpotqa_overlap(prediction: str, gold: str) -> Overlap:
-    """Tokens shared by HotpotQA's rule: none when one side is yes, no or noanswer and the other is not the same.
+    """Count shared tokens by HotpotQA's rule: none when one side is yes, no or noanswer and the other is not the same.
 
     Two answers that both normalise to nothing share no token, so their F1 is 0 although they match exactly.
     """
@@ -63,7 +63,7 @@ def hotpotqa_f1(prediction: str, gold: str) -> float:
 
 
 def ottqa_f1(prediction: str, gold: str) -> float:
-    """Token F1 with OTT-QA's rule: when either side normalises to nothing it is 1 if both do, else 0."""
+    """Return token F1 with OTT-QA's rule: when either side normalises to nothing it is 1 if both do, else 0."""
     predicted_tokens, gold_tokens = normalise_answer(prediction).split(), normalise_answer(gold).split()
     if not predicted_tokens or not gold_tokens:
         return float(predicted_tokens == gold_tokens)
@@ -76,7 +76,7 @@ def best(metric: Metric, prediction: str, golds: Iterable[str]) -> float:
 
 
 def _token_overlap(prediction: list[str], gold: list[str]) -> Overlap:
-    """Overlap of two multisets of tokens."""
+    """Return the overlap of two multisets of tokens."""
     shared = sum((Counter(prediction) & Counter(gold)).values())
     if shared == 0:
         return NOTHING_SHARED

@@ -78,7 +78,7 @@ def environment_of(data_source: str) -> Environment:
 
 
 def environments() -> dict[str, Environment]:
-    """All environments, name -> environment."""
+    """Return all environments, name -> environment."""
     return {name: environment(name) for name in names()}
 
 

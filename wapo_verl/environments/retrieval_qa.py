@@ -89,7 +89,7 @@ class RetrievalQA(Environment):
         return ottqa_f1(prediction, gold)
 
     def same_answer(self, first: str, second: str, ground_truth: Any) -> bool:
-        """Whether two answers normalise to the same text, as exact match has it."""
+        """Tell whether two answers normalise to the same text, as exact match has it."""
         return normalise_answer(first) == normalise_answer(second)
 
     def document_id(self, id_: str) -> str:

@@ -82,7 +82,7 @@ class Shape:
         return layers + self.vocabulary * self.hidden
 
     def lora_weights(self, rank: int) -> int:
-        """Weights of LoRA's adapters on all linear maps but the head (PEFT's `all-linear`): rank x (in + out) each."""
+        """Count LoRA's weights on all linear maps but the head (PEFT's `all-linear`): rank x (in + out) each."""
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
 
 

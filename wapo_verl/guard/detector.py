@@ -72,7 +72,7 @@ class Detector:
         return rule.judge(Look(metrics[rule.metric], self._tracks[rule.metric], metrics, self.thresholds))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was remembered, as plain JSON types: a resumed run keeps its own start."""
+        """Return all that was remembered, as plain JSON types: a resumed run keeps its own start."""
         return {
             "tracks": {name: asdict(track) for name, track in self._tracks.items()},
             "streaks": dict(self._streaks),

@@ -151,7 +151,7 @@ def _rise(name: str, margin: Callable[[Thresholds], float]) -> Callable[[Look], 
 
 
 def reward_margin(thresholds: Thresholds, best: float) -> float:
-    """How far the smoothed reward may fall from its best: the larger of both margins."""
+    """Return how far the smoothed reward may fall from its best: the larger of both margins."""
     return max(thresholds.reward_fall_absolute, thresholds.reward_fall_relative * abs(best))
 
 

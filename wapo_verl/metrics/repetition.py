@@ -11,7 +11,7 @@ NGRAM = 4
 
 
 def repetition_metrics(responses: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
-    """`episode/repetition_rate`, the mean over completions; empty for an empty batch.
+    """Return `episode/repetition_rate`, the mean over completions; empty for an empty batch.
 
     Args:
         responses: as for `repetition_rates`.
@@ -21,7 +21,7 @@ def repetition_metrics(responses: torch.Tensor, mask: torch.Tensor) -> dict[str,
 
 
 def repetition_rates(responses: torch.Tensor, mask: torch.Tensor, n: int = NGRAM) -> torch.Tensor:
-    """1 - distinct / all n-grams of each completion, 0 for one without an n-gram.
+    """Return 1 - distinct / all n-grams of each completion, 0 for one without an n-gram.
 
     An n-gram counts where all its tokens are the policy's own and stand together: none reaches over a passage that the
     environment put between two turns.

@@ -21,7 +21,7 @@ _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 
 
 def search_attempt_metrics(attempts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics of a batch's searches; empty for an empty batch.
+    """Return metrics of a batch's searches; empty for an empty batch.
 
     Args:
         attempts: for each episode, `retrieval_index.client.Attempts` as a mapping. A search that fails for good stops

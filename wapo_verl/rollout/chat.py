@@ -21,7 +21,7 @@ class ChatTemplateError(ValueError):
 
 
 def control_strings(tokenizer: Any) -> tuple[str, ...]:
-    """Strings that the tokenizer turns into control tokens, which no document and no tool's result may contain.
+    """Return the strings that the tokenizer turns into control tokens, which no document and no result may contain.
 
     The special tokens, and those added tokens in angle brackets that a tokenizer does not mark as special: Qwen's
     `<tool_response>` or `<|fim_prefix|>` are such, and are single ids that a model was trained on all the same.
@@ -32,7 +32,7 @@ def control_strings(tokenizer: Any) -> tuple[str, ...]:
 
 
 def without_control_strings(text: str, tokenizer: Any) -> str:
-    """`text` with a space in place of each of `control_strings`, so that what stands around it makes no new one."""
+    """Put a space in place of each of `control_strings`, so that what stands around it makes no new one."""
     longest_first = sorted(filter(None, control_strings(tokenizer)), key=len, reverse=True)
     return re.sub("|".join(map(re.escape, longest_first)), " ", text) if longest_first else text
 
@@ -90,11 +90,11 @@ class TurnBoundary:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of an episode's first messages, up to where the policy begins to write."""
+        """Return the token ids of an episode's first messages, up to where the policy begins to write."""
         return self._encode(self._render(messages))
 
     def ids(self, content: str, last: int | None = None) -> list[int]:
-        """Token ids from the end of an assistant turn to the start of the next, with `content` as the user's turn.
+        """Return the ids from the end of an assistant turn to the start of the next, with `content` as the user's turn.
 
         The text is fresh: it is tokenised here for the first time and never glued to decoded text. `last` is the id
         that the policy ended its turn with: an end-of-turn token that it wrote itself is not written again.
@@ -103,9 +103,9 @@ class TurnBoundary:
         return encoded[1:] if encoded and encoded[0] == last else encoded
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes by itself."""
+        """Return how many tokens `text` takes by itself."""
         return len(self._encode(text))
 
     def markers(self) -> tuple[str, ...]:
-        """Strings that the tokenizer turns into control tokens, which no document may contain."""
+        """Return the strings that no document may contain: `control_strings` of the tokenizer."""
         return control_strings(self._tokenizer)

@@ -44,7 +44,7 @@ class EpisodeError(RuntimeError):
 
 
 def message_of(error: BaseException) -> str:
-    """Kind and text of an exception; of what was raised remotely, where Ray has wrapped it."""
+    """Return kind and text of an exception; of what was raised remotely, where Ray has wrapped it."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     return f"{type(cause).__name__}: {cause}"
 

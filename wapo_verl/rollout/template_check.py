@@ -164,7 +164,7 @@ def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None)
 
 
 def check_model(path: str, template_arguments: Mapping[str, Any] | None = None) -> list[Check]:
-    """`check_template` for a model's folder or its name on the hub."""
+    """Check the template of a model, given as its folder or its name on the hub, as `check_template` does."""
     from transformers import AutoConfig, AutoTokenizer
 
     try:

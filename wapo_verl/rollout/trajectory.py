@@ -66,7 +66,7 @@ class PromptTooLong(ValueError):
 
 
 def room_for_response(prompt_tokens: int, rollout: Any) -> int:
-    """How many tokens an episode's response may have after a prompt of that many.
+    """Return how many tokens an episode's response may have after a prompt of that many.
 
     Args:
         prompt_tokens: of the prompt.

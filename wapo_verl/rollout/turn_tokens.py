@@ -52,7 +52,7 @@ class TemplateTokenBuilder(ContinuousTokenBuilder):
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = False,
     ) -> list[int]:
-        """As veRL's, behind the conversation's own system message: SmolLM3's template reads there how turns begin."""
+        """Render as veRL does, but behind the own system message: SmolLM3's template reads there how turns begin."""
         system = [message for message in previous_messages[:1] if message["role"] == "system"]
         return self.render_delta_token_id(
             [*system, _QUESTION, self._synthetic_assistant_for_tools(tool_messages)],

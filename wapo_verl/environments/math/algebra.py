@@ -34,7 +34,7 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its ti
 
 
 def same_expression(gold: str, answer: str) -> bool:
-    """Whether two expressions in LaTeX are equal. Gold goes first: math-verify follows its form, not the answer's.
+    """Tell whether two expressions in LaTeX are equal. Gold goes first: math-verify follows its form, not the answer's.
 
     Raises:
         Unreadable: for one that does not parse, or a pair that cannot be compared.
@@ -60,7 +60,7 @@ def _parsed(text: str, is_gold: bool) -> Any:
 
 
 def _close(gold: Any, answer: Any) -> bool:
-    """For two numbers: as close relative to the gold as math-verify wants them absolutely; others pass."""
+    """Tell whether two numbers are as close relative to the gold as math-verify wants them absolutely; others pass."""
     if not all(isinstance(value, sympy.Expr) and value.is_number for value in (gold, answer)):
         return True
     wanted, given = (sympy.N(value.doit(), 30) for value in (gold, answer))

@@ -68,7 +68,7 @@ class MathEnvironment(FromFiles):
             yield self.with_row_options(example, resolved)
 
     def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As the base's.
+        """Resolve them as the base does.
 
         Raises:
             ValueError: also for an unknown format or match.
@@ -80,12 +80,12 @@ class MathEnvironment(FromFiles):
         return resolved
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
-        """One user message: the problem and the format of its answer."""
+        """Return one user message: the problem and the format of its answer."""
         content = INSTRUCTIONS[str(example.extra["answer_format"])].format(problem=example.question)
         return [{"role": "user", "content": content}]
 
     def ground_truth(self, example: Example) -> dict[str, Any]:
-        """``answers`` (one), ``answer_format``, ``match``, and the ``problem``, which is not to be given back."""
+        """Return ``answers`` (one), ``answer_format``, ``match`` and the ``problem``: a copy of it is no answer."""
         options = {name: example.extra[name] for name in self.row_options}
         return {"answers": list(example.answers), **options, "problem": example.question}
 
@@ -108,7 +108,7 @@ class MathEnvironment(FromFiles):
         return extract_answer(episode.completion, ground_truth["answer_format"]) if episode.answered else None
 
     def same_answer(self, first: str, second: str, ground_truth: Mapping[str, Any]) -> bool:
-        """Whether two answers mean the same by the row's match; blocks while a worker looks at them."""
+        """Tell whether two answers mean the same by the row's match; blocks while a worker looks at them."""
         return verify(first, second, ground_truth["match"]) == EQUAL
 
     def gold_episode(self, row: Mapping[str, Any]) -> Episode:

@@ -16,12 +16,12 @@ _SPACE_NOT_BETWEEN_DIGITS = re.compile(r"(?<![0-9])\s+|\s+(?![0-9])")
 
 
 def without_spaces(text: str) -> str:
-    """``text`` without the spaces that mean nothing: "1 2" stays, it is not "12"."""
+    """Return ``text`` without the spaces that mean nothing: "1 2" stays, it is not "12"."""
     return _SPACE_NOT_BETWEEN_DIGITS.sub("", text)
 
 
 def is_readable(text: str) -> bool:
-    """Whether a cleaned answer can be given to a parser: short enough and ASCII.
+    """Tell whether a cleaned answer can be given to a parser: short enough and ASCII.
 
     Letters and digits of other scripts look like ours and are not: parsers that take them would make `٥` a 5.
     """
@@ -29,7 +29,7 @@ def is_readable(text: str) -> bool:
 
 
 def is_balanced(text: str) -> bool:
-    """Whether every brace has its partner, escaped ones left aside."""
+    """Tell whether every brace has its partner, escaped ones left aside."""
     depth = 0
     for token in re.finditer(r"\\.|[{}]", text):
         depth += {"{": 1, "}": -1}.get(token[0], 0)
@@ -102,7 +102,10 @@ TOLERANCE = Fraction(1, 1_000_000)
 
 
 def same_number(gold: Number, answer: Number) -> bool:
-    """Equal; where one is a decimal, to a millionth, and to a millionth of the larger where that is below 1."""
+    """Tell whether two numbers are equal; where one is a decimal, to a millionth.
+
+    Where both are below 1, it is a millionth of the larger one.
+    """
     if gold.value == answer.value:
         return True
     near = TOLERANCE * min(Fraction(1), max(abs(gold.value), abs(answer.value)))

@@ -53,7 +53,7 @@ def verify(gold: str, answer: str, match: str = EQUIVALENT) -> str:
 
 
 def exactly(gold: str, answer: str) -> bool:
-    """Whether gold and answer are the same text, white space at the ends aside."""
+    """Tell whether gold and answer are the same text, white space at the ends aside."""
     return gold.strip() == answer.strip()
 
 
