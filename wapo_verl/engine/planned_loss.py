@@ -56,34 +56,39 @@ class PlannedLoss:
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         tokens = ResponseTokens.of(data)
         binned = BinnedTokens.of(self.plan, model_output, data, tokens) if self.plan.needs_statistics else None
-        trained = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
-        if binned is not None and self.plan.weights is not None:
-            trained = _with_advantages(trained, binned.advantages * binned.weights)
-        if self.plan.kept_tokens:
-            values = trained["advantages"].values()
-            trained = _with_advantages(trained, values * self._per_kept_token(values != 0, tokens))
+        planned = self._planned(data, binned, tokens)
         packed = model_output["log_probs"].values()
-        loss, metrics = self.loss(model_output=_rooted(model_output, packed), data=trained, **others)
+        loss, metrics = self.loss(model_output=_rooted(model_output, packed), data=planned, **others)
         slope = _slope(loss, packed)
         if self._has_other_terms:
-            slope = slope - self._slope_without_advantages(model_output, trained, others)
-        entropy = model_output.get("entropy", model_output.get("position_entropy"))
+            slope = slope - self._slope_without_advantages(model_output, planned, others)
+        packed_entropy = model_output.get("entropy", model_output.get("position_entropy"))
+        entropy = None if packed_entropy is None else packed_entropy.values().detach()[tokens.positions]
         log_prob = packed.detach()[tokens.positions]
-        at_tokens = None if entropy is None else entropy.values().detach()[tokens.positions]
         if self.plan.record:
             bins = None if binned is None else binned.bins
-            self.records.add(list(data[ROW_KEY]), tokens, log_prob, at_tokens, bins)
+            self.records.add(list(data[ROW_KEY]), tokens, log_prob, entropy, bins)
         found = update_statistics(
             log_prob=log_prob,
             old_log_prob=data["old_log_probs"].values(),
-            advantages=trained["advantages"].values(),
+            advantages=planned["advantages"].values(),
             slope=slope[tokens.positions],
             own=tokens.own,
-            entropy=at_tokens,
+            entropy=entropy,
         )
         if binned is not None:
             found = merged(found, taxonomy_metrics(self.plan, binned, model_output, data, tokens, slope))
         return loss, {**metrics, **reducible(*found.numbers(), ranks=data["dp_size"])}
+
+    def _planned(self, data: TensorDict, binned: BinnedTokens | None, tokens: ResponseTokens) -> TensorDict:
+        """Return the data with the mask and the advantages that the plan has the loss see."""
+        planned = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
+        if binned is not None and self.plan.weights is not None:
+            planned = _with_advantages(planned, binned.advantages * binned.weights)
+        if self.plan.kept_tokens:
+            values = planned["advantages"].values()
+            planned = _with_advantages(planned, values * self._per_kept_token(values != 0, tokens))
+        return planned
 
     def _per_kept_token(self, kept: torch.Tensor, tokens: ResponseTokens) -> torch.Tensor:
         """Return the factor that makes veRL's weight of a token 1 / (kept tokens of its row): (N,) bool -> (N,) float.
