@@ -56,6 +56,16 @@ def objective(loss_mode: str, averaging: str, **actor: Default) -> Mapping[str, 
     }
 
 
+def correction(config: Any) -> Mapping[str, Any]:
+    """Return veRL's `algorithm.rollout_correction`, empty where a configuration has none."""
+    return config.algorithm.get("rollout_correction") or {}
+
+
+def bypasses(config: Any) -> bool:
+    """Tell whether the old log-probs are the rollout's own (veRL's bypass mode)."""
+    return bool(correction(config).get("bypass_mode", False))
+
+
 _DEFINING = ("policy_loss.loss_mode", "loss_agg_mode", "loss_scale_factor", "clip_ratio_c")
 """Keys of the actor that an algorithm is made of; its clips may be changed."""
 

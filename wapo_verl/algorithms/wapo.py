@@ -33,7 +33,7 @@ from wapo_verl.algorithms.algorithm import (
 from wapo_verl.algorithms.averaging import AVERAGING, shared
 from wapo_verl.algorithms.batch import Batch, Completions
 from wapo_verl.algorithms.groups import group_advantages, group_any, group_metrics, group_sizes, group_std
-from wapo_verl.algorithms.objective import ACTOR, FROM_THE_ROLLOUT
+from wapo_verl.algorithms.objective import ACTOR, CORRECTION, FROM_THE_ROLLOUT, correction
 from wapo_verl.algorithms.objective import NOTES as SHARED_NOTES
 
 STD_FLOOR = 1e-8
@@ -151,19 +151,14 @@ def sequence_length(config: Any) -> int:
     return int(rollout.prompt_length) + int(rollout.response_length)
 
 
-def _correction(config: Any) -> Mapping[str, Any]:
-    """Return veRL's `algorithm.rollout_correction`, empty where a configuration has none."""
-    return config.algorithm.get("rollout_correction") or {}
-
-
 def _loss_mode(config: Any) -> str:
     """Choose the loss: `rollout_correction.rollout_is=token` asks for truncated importance sampling."""
-    return TRUNCATED if _correction(config).get("rollout_is") else "wapo"
+    return TRUNCATED if correction(config).get("rollout_is") else "wapo"
 
 
 def _eps(config: Any) -> float:
     """Return eps: `rollout_correction.rollout_is_threshold` - 1 where that truncates, else as published."""
-    threshold = _correction(config).get("rollout_is_threshold")
+    threshold = correction(config).get("rollout_is_threshold")
     truncates = _loss_mode(config) == TRUNCATED and _is_number(threshold)
     return float(str(threshold)) - 1 if truncates else 9.0
 
@@ -196,12 +191,12 @@ NOTES: Mapping[str, str] = {
 
 def check(config: Any) -> list[Conflict]:
     """Return the settings of the resolved configuration that contradict WAPO, and why."""
-    actor, algorithm, correction = config.actor_rollout_ref.actor, config.algorithm, _correction(config)
-    per_token = correction.get("rollout_is") == "token" and _is_number(correction.get("rollout_is_threshold"))
+    actor, algorithm, corrects = config.actor_rollout_ref.actor, config.algorithm, correction(config)
+    per_token = corrects.get("rollout_is") == "token" and _is_number(corrects.get("rollout_is_threshold"))
     return errors(
         (
-            actor.policy_loss.loss_mode == TRUNCATED and bool(correction.get("rollout_is")) and not per_token,
-            "algorithm.rollout_correction",
+            actor.policy_loss.loss_mode == TRUNCATED and bool(corrects.get("rollout_is")) and not per_token,
+            CORRECTION,
             "WAPO's ratios are a token's, and have one bound: set rollout_is=token and rollout_is_threshold=NUMBER",
         ),
         (

@@ -14,6 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Default
+from wapo_verl.algorithms.objective import ACTOR, ROLLOUT
 from wapo_verl.cpu.where import NAME, PLATFORM_VARIABLE, joined_cluster
 
 LEAST_BUCKET_MEGABYTES, VERL_BUCKET_MEGABYTES = 16, 2048
@@ -52,22 +53,21 @@ def _bucket_megabytes(config: DictConfig) -> int:
     return max(LEAST_BUCKET_MEGABYTES, math.ceil(sizes["vocab_size"] * sizes["hidden_size"] * 4 / 2**20))
 
 
-_ROLLOUT = "actor_rollout_ref.rollout"
-_ACTOR = "actor_rollout_ref.actor"
 _MODEL = "actor_rollout_ref.model"
-_ENV = "ray_kwargs.ray_init.runtime_env.env_vars"
+RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
+"""What Ray's processes get as variables, on whichever node they are."""
 
 CPU_DEFAULTS: Mapping[str, Default] = {
     "trainer.device": NAME,
     "trainer.n_gpus_per_node": 1,
-    f"{_ACTOR}.strategy": "fsdp2",
-    f"{_ACTOR}.use_torch_compile": False,
-    f"{_ACTOR}.fsdp_config.use_torch_compile": False,
-    f"{_ACTOR}.fsdp_config.dtype": "float32",
-    f"{_ACTOR}.fsdp_config.model_dtype": "float32",
-    f"{_ACTOR}.fsdp_config.mixed_precision.param_dtype": "fp32",
-    f"{_ACTOR}.fsdp_config.mixed_precision.reduce_dtype": "fp32",
-    f"{_ACTOR}.fsdp_config.mixed_precision.buffer_dtype": "fp32",
+    f"{ACTOR}.strategy": "fsdp2",
+    f"{ACTOR}.use_torch_compile": False,
+    f"{ACTOR}.fsdp_config.use_torch_compile": False,
+    f"{ACTOR}.fsdp_config.dtype": "float32",
+    f"{ACTOR}.fsdp_config.model_dtype": "float32",
+    f"{ACTOR}.fsdp_config.mixed_precision.param_dtype": "fp32",
+    f"{ACTOR}.fsdp_config.mixed_precision.reduce_dtype": "fp32",
+    f"{ACTOR}.fsdp_config.mixed_precision.buffer_dtype": "fp32",
     "actor_rollout_ref.ref.strategy": "fsdp2",
     "actor_rollout_ref.ref.use_torch_compile": False,
     "actor_rollout_ref.ref.fsdp_config.use_torch_compile": False,
@@ -79,19 +79,19 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     f"{_MODEL}.use_remove_padding": False,
     f"{_MODEL}.enable_gradient_checkpointing": False,
     f"{_MODEL}.override_config.attn_implementation": "sdpa",
-    f"{_ROLLOUT}.name": "vllm",
-    f"{_ROLLOUT}.tensor_model_parallel_size": 1,
-    f"{_ROLLOUT}.dtype": "float32",
-    f"{_ROLLOUT}.enforce_eager": True,
-    f"{_ROLLOUT}.free_cache_engine": False,
+    f"{ROLLOUT}.name": "vllm",
+    f"{ROLLOUT}.tensor_model_parallel_size": 1,
+    f"{ROLLOUT}.dtype": "float32",
+    f"{ROLLOUT}.enforce_eager": True,
+    f"{ROLLOUT}.free_cache_engine": False,
     # vLLM takes a seeded request's random number back where it has read a part of the prompt alone; on a CPU it cannot.
-    f"{_ROLLOUT}.enable_chunked_prefill": False,
-    f"{_ROLLOUT}.enable_sleep_mode": False,
-    f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": _bucket_megabytes,
-    f"{_ROLLOUT}.agent.num_workers": 1,
-    f"{_ROLLOUT}.engine_kwargs.vllm.worker_extension_cls": "wapo_verl.cpu.vllm_worker.CPUWorkerExtension",
+    f"{ROLLOUT}.enable_chunked_prefill": False,
+    f"{ROLLOUT}.enable_sleep_mode": False,
+    f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": _bucket_megabytes,
+    f"{ROLLOUT}.agent.num_workers": 1,
+    f"{ROLLOUT}.engine_kwargs.vllm.worker_extension_cls": "wapo_verl.cpu.vllm_worker.CPUWorkerExtension",
     # By its name: for "uni" vLLM's CPU platform takes "mp", one more process, since it wants to set its threads.
-    f"{_ROLLOUT}.engine_kwargs.vllm.distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+    f"{ROLLOUT}.engine_kwargs.vllm.distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
     "reward.num_workers": 1,
     "data.dataloader_num_workers": 0,
     # Every process costs seconds of imports at the start: one storage unit instead of eight, no dashboard.
@@ -99,18 +99,18 @@ CPU_DEFAULTS: Mapping[str, Default] = {
     "ray_kwargs.ray_init.include_dashboard": False,
     "ray_kwargs.ray_init.num_cpus": 16,
     "ray_kwargs.ray_init.num_gpus": _devices,
-    f"{_ENV}.{PLATFORM_VARIABLE}": NAME,
-    f"{_ENV}.VLLM_CPU_KVCACHE_SPACE": "1",
-    f"{_ENV}.VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    f"{_ENV}.OMP_NUM_THREADS": lambda _: str(threads_per_process()),
-    f"{_ENV}.TORCH_COMPILE_DISABLE": "1",
+    f"{RAY_VARIABLES}.{PLATFORM_VARIABLE}": NAME,
+    f"{RAY_VARIABLES}.VLLM_CPU_KVCACHE_SPACE": "1",
+    f"{RAY_VARIABLES}.VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    f"{RAY_VARIABLES}.OMP_NUM_THREADS": lambda _: str(threads_per_process()),
+    f"{RAY_VARIABLES}.TORCH_COMPILE_DISABLE": "1",
 }
 
 SEPARATE_DEFAULTS: Mapping[str, Default] = {
-    f"{_ROLLOUT}.nnodes": 1,
-    f"{_ROLLOUT}.n_gpus_per_node": 1,
-    f"{_ROLLOUT}.checkpoint_engine.backend": "gloo",
-    f"{_ROLLOUT}.checkpoint_engine.custom_backend_module": "wapo_verl.cpu.checkpoint_engine",
+    f"{ROLLOUT}.nnodes": 1,
+    f"{ROLLOUT}.n_gpus_per_node": 1,
+    f"{ROLLOUT}.checkpoint_engine.backend": "gloo",
+    f"{ROLLOUT}.checkpoint_engine.custom_backend_module": "wapo_verl.cpu.checkpoint_engine",
 }
 """What `separate_async` needs beside them: a rollout of its own, and a way for the weights to get there."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.algorithms.objective import bypasses
+from wapo_verl.algorithms.wapo import sequence_length
 from wapo_verl.cpu.defaults import CPU_DEFAULTS
 from wapo_verl.cpu.where import NAME as CPU
 from wapo_verl.estimate.memory import Job
@@ -53,10 +55,9 @@ def job_of(config: DictConfig) -> Job:
     if not str(actor.strategy).startswith("fsdp"):
         raise ValueError(f"actor_rollout_ref.actor.strategy={actor.strategy} is not estimated: fsdp and fsdp2 are")
     fsdp, devices = actor.fsdp_config, int(config.trainer.n_gpus_per_node) * int(config.trainer.nnodes)
-    length = int(rollout.prompt_length) + int(rollout.response_length)
+    length = sequence_length(config)
     on_cpu = OmegaConf.select(config, "trainer.device") == CPU
     precision = OmegaConf.select(fsdp, "mixed_precision.param_dtype") or fsdp.dtype
-    bypasses = bool(OmegaConf.select(config, "algorithm.rollout_correction.bypass_mode", default=False))
     refers = bool(actor.use_kl_loss or config.algorithm.use_kl_in_reward)
     return Job(
         shape=shape_of(str(model.path)),
@@ -76,7 +77,7 @@ def job_of(config: DictConfig) -> Job:
         completions=int(config.data.train_batch_size) * int(rollout.n),
         prompt=int(rollout.prompt_length),
         response=int(rollout.response_length),
-        extra_forwards=int(not bypasses) + int(refers),
+        extra_forwards=int(not bypasses(config)) + int(refers),
         tensor_parallel=int(rollout.tensor_model_parallel_size),
         rollout=BYTES[str(rollout.dtype)],
         max_sequences=int(rollout.max_num_seqs),

@@ -8,18 +8,17 @@ from omegaconf import OmegaConf
 
 from wapo_verl.algorithms import Conflict
 from wapo_verl.algorithms.algorithm import errors, warnings
+from wapo_verl.algorithms.objective import ACTOR, CORRECTION, ROLLOUT, correction
 from wapo_verl.algorithms.wapo import TRUNCATED
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.data.training_files import count_rows
 from wapo_verl.engine.step_plan import STRATEGIES
 from wapo_verl.rollout.failures import GROUP as FAILURES
-from wapo_verl.settings.decide import ACTOR, FILTER, Run, trainer_mode, why_none_is_left_out
+from wapo_verl.settings.decide import FILTER, Run, trainer_mode, why_none_is_left_out
 from wapo_verl.settings.outcomes import outcome_conflicts, score_names
 from wapo_verl.settings.plan_conflicts import plan_conflicts
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 
-ROLLOUT = "actor_rollout_ref.rollout"
-CORRECTION = "algorithm.rollout_correction"
 SAVED = ("model", "optimizer", "extra")
 """What a checkpoint must hold to go back to it; `extra` is the learning-rate schedule and the random state."""
 
@@ -148,8 +147,8 @@ def _guard(run: Run) -> list[Conflict]:
 def _objective(run: Run) -> list[Conflict]:
     """Find what no algorithm of this project can work with, and what is doubtful with every one of them."""
     rollout, algorithm, bypass = run.config.actor_rollout_ref.rollout, run.config.algorithm, run.bypasses
-    correction = algorithm.get("rollout_correction") or {}
-    corrects = bool(correction.get("rollout_is") or correction.get("rollout_rs"))
+    correcting = correction(run.config)
+    corrects = bool(correcting.get("rollout_is") or correcting.get("rollout_rs"))
     loss = run.config.actor_rollout_ref.actor.policy_loss.loss_mode
     return errors(
         (
@@ -185,7 +184,7 @@ def _objective(run: Run) -> list[Conflict]:
             "the ratio is taken to recomputed log-probs, not to the policy that sampled the completions",
         ),
         (
-            bypass and corrects and (loss != TRUNCATED or bool(correction.get("rollout_rs"))),
+            bypass and corrects and (loss != TRUNCATED or bool(correcting.get("rollout_rs"))),
             CORRECTION,
             f"rollout_is and rollout_rs have no effect in bypass mode; WAPO's loss {TRUNCATED} is for rollout_is=token",
         ),

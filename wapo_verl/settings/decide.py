@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import Algorithm, own_losses
+from wapo_verl.algorithms.objective import ACTOR, bypasses
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.engine.step_plan import STRATEGIES, StepPlans, step_plans
 from wapo_verl.environments.failures import REASONS, RETRIEVER
@@ -15,7 +16,6 @@ from wapo_verl.settings.keys import SettingsError, WapoKeys
 from wapo_verl.training.decisions import MODES, PREFIX, Decisions
 from wapo_verl.training.record import RecordKeys
 
-ACTOR = "actor_rollout_ref.actor"
 FILTER = "algorithm.filter_groups"
 OUR_REWARD = "pkg://wapo_verl.reward"
 LINEAR_LOSSES = ("vanilla", "gspo", "gpg", "dppo_tv", "dppo_kl", "sapo", "cispo")
@@ -59,7 +59,7 @@ class Run:
     @property
     def bypasses(self) -> bool:
         """Whether the old log-probs are the rollout's own (veRL's bypass mode)."""
-        return bool((self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
+        return bypasses(self.config)
 
     @property
     def our_reward(self) -> bool:

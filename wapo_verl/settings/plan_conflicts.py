@@ -5,8 +5,9 @@ from omegaconf import OmegaConf
 
 from wapo_verl.algorithms import Advantages, Batch, Conflict
 from wapo_verl.algorithms.algorithm import errors
+from wapo_verl.algorithms.objective import ACTOR
 from wapo_verl.engine.step_plan import STRATEGIES, UNCLIPPED_LOSSES
-from wapo_verl.settings.decide import ACTOR, Run
+from wapo_verl.settings.decide import Run
 from wapo_verl.training.decisions import Decisions
 
 

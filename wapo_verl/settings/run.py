@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from wapo_verl.algorithms import ALGORITHMS, Default
-from wapo_verl.cpu.defaults import cpu_defaults
+from wapo_verl.cpu.defaults import RAY_VARIABLES, cpu_defaults
 from wapo_verl.cpu.where import on_cpu
 from wapo_verl.environments.registry import VARIABLE, folders
 from wapo_verl.rollout import EPISODE_ROWS, FAIL_FAST_MANAGER, TOOL_CONFIG
@@ -35,8 +35,6 @@ from wapo_verl.training.decisions import RESOLVED as TRAINING
 
 AGENT = "actor_rollout_ref.rollout.agent"
 MODE = "trainer.v1.trainer_mode"
-RAY_VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
-"""What Ray's processes get as variables, on whichever node they are."""
 
 Features = Sequence[tuple[str, Mapping[str, Default]]]
 """(origin, defaults) of everything that a run uses beside its algorithm."""

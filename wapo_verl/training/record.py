@@ -8,10 +8,10 @@ import torch
 from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field
 
+from wapo_verl.algorithms.objective import bypasses
 from wapo_verl.data.episode_record import SCHEMA, turns
 from wapo_verl.engine.token_records import NUMBERS
 from wapo_verl.taxonomy.bins import BINS
-from wapo_verl.training.step import bypasses
 
 TOKEN_FIELDS = {
     "rollout_log_probs": "rollout_log_prob",

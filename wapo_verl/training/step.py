@@ -8,6 +8,7 @@ from typing import Any
 from transfer_queue import KVBatchMeta
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
+from wapo_verl.algorithms.objective import bypasses
 from wapo_verl.training.row_selection import MiniBatch, balanced, forward_rows, mini_batches
 
 
@@ -89,11 +90,6 @@ def forward_passes(config: Any, has_reference: bool, reference_in_actor: bool) -
         return []
     passes = [config.actor_rollout_ref.rollout]
     return passes if not has_reference or reference_in_actor else [*passes, config.actor_rollout_ref.ref]
-
-
-def bypasses(config: Any) -> bool:
-    """Tell whether the old log-probs are the rollout's own (veRL's bypass mode)."""
-    return bool((config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
 
 
 def optimizer_steps(config: Any, rows: int, parts: Sequence[MiniBatch] | None = None) -> int:

@@ -7,10 +7,11 @@ import torch
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 
+from wapo_verl.algorithms.objective import bypasses
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.training.row_selection import update_orders
-from wapo_verl.training.step import StepState, bypasses, optimizer_steps
+from wapo_verl.training.step import StepState, optimizer_steps
 
 CHANGE = "taxonomy/entropy_change"
 
