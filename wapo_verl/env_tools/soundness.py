@@ -39,8 +39,8 @@ NOTES = frozenset({DUPLICATES})
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """What is wrong with a row."""
+class FailingRow:
+    """A row that a check fails, and what is wrong with it."""
 
     check: str
     split: str
@@ -54,7 +54,7 @@ class Tally:
 
     checked: int = 0
     failed: int = 0
-    first: list[Failure] = field(default_factory=list)
+    first: list[FailingRow] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Soundness:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailingRow]:
         """The first failures of each check, notes left out."""
         return [failure for name, tally in self.tallies.items() if name not in NOTES for failure in tally.first]
 
@@ -81,7 +81,7 @@ class Soundness:
         if problem:
             tally.failed += 1
             if len(tally.first) < NAMED:
-                tally.first.append(Failure(check, split, row, problem))
+                tally.first.append(FailingRow(check, split, row, problem))
 
 
 @dataclass(frozen=True, slots=True)

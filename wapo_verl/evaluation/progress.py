@@ -26,7 +26,7 @@ _DECODER = msgspec.json.Decoder(_Known)
 
 
 @dataclass(slots=True)
-class Recorded:
+class Progress:
     """The samples that are there.
 
     Attributes:
@@ -45,7 +45,7 @@ class Recorded:
         return sum(map(len, self.samples.values()))
 
 
-def recorded(file: Path, ask_failed_again: bool = False) -> Recorded:
+def read_progress(file: Path, ask_failed_again: bool = False) -> Progress:
     """Read which samples a file holds, and take out of it what a resumed evaluation will write again.
 
     That is a line that a killed writer did not finish, a sample that is there a second time, and the failed ones where
@@ -59,7 +59,7 @@ def recorded(file: Path, ask_failed_again: bool = False) -> Recorded:
         ValueError: for a line that is no sample of this version.
         OSError: when the file cannot be read or written.
     """
-    found, kept_all = Recorded(), True
+    found, kept_all = Progress(), True
     if not file.is_file() or not file.stat().st_size:
         return found
     unfinished = file.with_name(f".{file.name}")
@@ -91,7 +91,7 @@ def _read(line: bytes, file: Path, number: int) -> _Known:
     return known
 
 
-def _take(found: Recorded, known: _Known, ask_failed_again: bool) -> bool:
+def _take(found: Progress, known: _Known, ask_failed_again: bool) -> bool:
     """Note a sample; return whether its line stays."""
     key = (known.data_source, known.question_id)
     if known.sample in found.samples[key] or (ask_failed_again and known.failure is not None):

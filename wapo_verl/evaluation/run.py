@@ -19,7 +19,7 @@ from wapo_verl.evaluation.manifest import (
     read_manifest,
 )
 from wapo_verl.evaluation.model import loadable_model
-from wapo_verl.evaluation.progress import Recorded, recorded
+from wapo_verl.evaluation.progress import Progress, read_progress
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, Question, write_questions
 from wapo_verl.evaluation.reading import SAMPLES_FILE
 from wapo_verl.evaluation.requests import REQUESTS_FILE, Request, write_requests
@@ -68,7 +68,7 @@ class Settings:
             raise ValueError("with --temperature 0 all samples of a question are the same; leave --samples out")
 
 
-def evaluate(settings: Settings, report: Report = lambda doing, done, whole: None) -> Recorded:
+def evaluate(settings: Settings, report: Report = lambda doing, done, whole: None) -> Progress:
     """Ask for every sample that is not there yet, and return which are there.
 
     Args:
@@ -90,12 +90,12 @@ def evaluate(settings: Settings, report: Report = lambda doing, done, whole: Non
         manifest.write(settings.out)
         write_questions(questions, settings.out / QUESTIONS_FILE)
         samples = settings.out / SAMPLES_FILE
-        there = recorded(samples, settings.ask_failed_again)
+        there = read_progress(samples, settings.ask_failed_again)
         requests = _missing(questions, settings, there)
         if requests:
             write_requests(requests, settings.out / REQUESTS_FILE)
             status = _run_verl(manifest, settings.out, lock, len(questions) * settings.samples, report)
-            there = recorded(samples)
+            there = read_progress(samples)
             missing = sum(len(request.samples) for request in _missing(questions, settings, there))
             if missing:
                 raise ValueError(_broke_off(settings.out, status, missing))
@@ -118,7 +118,7 @@ def _prepared(settings: Settings) -> tuple[list[Question], EvaluationManifest]:
     return [question for questions, _ in found.values() for question in questions], manifest
 
 
-def _missing(questions: Sequence[Question], settings: Settings, there: Recorded) -> list[Request]:
+def _missing(questions: Sequence[Question], settings: Settings, there: Progress) -> list[Request]:
     """Return the requests for the samples that are not there."""
     requests = []
     for question in questions:

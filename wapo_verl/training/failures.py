@@ -81,7 +81,7 @@ class FailureLedger:
         """
         for partition, count in self._now.items():
             over, rows = finished.get(partition, set()), partitions.get(partition, {})
-            episodes = {key.rsplit("_", 1)[0]: tag for key, tag in rows.items() if uid_of(key) in over}
+            episodes = {session_of(key): tag for key, tag in rows.items() if uid_of(key) in over}
             new = [tag for episode, tag in episodes.items() if episode not in self._known[partition]]
             self._known[partition] = set(episodes)
             count.seen += len(new)
@@ -131,6 +131,11 @@ class FailureLedger:
 def uid_of(key: str) -> str:
     """Return the uid of a row's prompt, as veRL's replay buffer tells it from the key."""
     return key.split("_")[0]
+
+
+def session_of(key: str) -> str:
+    """Return the name of the episode that a row is an output of, "{uid}_{session}"."""
+    return key.rsplit("_", 1)[0]
 
 
 def _in_order(reasons: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from wapo_verl.training.advantages import is_failed
-from wapo_verl.training.failures import uid_of
+from wapo_verl.training.failures import session_of, uid_of
 
 FILTER = "algorithm.filter_groups"
 LIMIT = f"{FILTER}.max_num_gen_batches"
@@ -47,7 +47,7 @@ class _Bounded(ReplayBuffer):
         if len(sound) == len(rows):
             return super()._dapo_filtered_keys(partition_id)
         hurt = {uid_of(key) for key in rows.keys() - sound.keys()} & finished
-        members = Counter(uid_of(key) for key in {key.rsplit("_", 1)[0] for key in sound})
+        members = Counter(uid_of(key) for key in {session_of(key) for key in sound})
         thin = {uid for uid in hurt if members[uid] < 2}
         self.partitions[partition_id], self.finished_keys[partition_id] = sound, finished - thin
         try:

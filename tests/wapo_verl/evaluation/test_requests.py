@@ -9,7 +9,7 @@ from support.samples import sample
 
 from wapo_verl.environments.registry import environment
 from wapo_verl.evaluation.answers import Ballot
-from wapo_verl.evaluation.progress import recorded
+from wapo_verl.evaluation.progress import read_progress
 from wapo_verl.evaluation.questions import Question, read_questions, refuse_same_ids, write_questions
 from wapo_verl.evaluation.requests import Request, read_requests, sample_seed, write_requests
 
@@ -78,7 +78,7 @@ def test_what_is_there_is_told_with_its_votes(tmp_path: Path) -> None:
         sample(1, 1, answer=None, vote=None),
     ]
     file.write_bytes(b"".join(each.line() for each in made))
-    found = recorded(file)
+    found = read_progress(file)
     assert found.samples == {("hotpotqa", "q0000"): {0, 2}, ("hotpotqa", "q0001"): {1}}
     assert found.votes[("hotpotqa", "q0000")] == {"Paris": 0, "the Paris": 0}
     assert found.count == 3
@@ -88,7 +88,7 @@ def test_a_cut_line_is_taken_out_before_more_is_written(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     whole = sample(0, 0).line()
     file.write_bytes(whole + sample(0, 1).line()[:-30])
-    assert recorded(file).count == 1
+    assert read_progress(file).count == 1
     assert file.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [file]
 
@@ -97,9 +97,9 @@ def test_a_second_copy_and_failures_to_be_asked_again_are_taken_out(tmp_path: Pa
     file = tmp_path / "samples.jsonl"
     first, failed = sample(0, 0).line(), sample(0, 1, scores=None, failure="retriever").line()
     file.write_bytes(first + failed + first)
-    assert recorded(file).failed == 1
+    assert read_progress(file).failed == 1
     assert file.read_bytes() == first + failed
-    assert recorded(file, ask_failed_again=True).samples == {("hotpotqa", "q0000"): {0}}
+    assert read_progress(file, ask_failed_again=True).samples == {("hotpotqa", "q0000"): {0}}
     assert file.read_bytes() == first
 
 
@@ -107,16 +107,16 @@ def test_a_whole_file_is_not_touched(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     file.write_bytes(sample(0, 0).line())
     before = file.stat()
-    recorded(file, ask_failed_again=True)
+    read_progress(file, ask_failed_again=True)
     assert file.stat() == before
-    assert recorded(tmp_path / "gone").count == 0
+    assert read_progress(tmp_path / "gone").count == 0
 
 
 def test_a_file_of_another_version_is_not_resumed(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     file.write_bytes(sample().line().replace(b'"version":1', b'"version":2'))
     with pytest.raises(ValueError, match="line 1, has version 2, not 1"):
-        recorded(file)
+        read_progress(file)
     assert b'"version":2' in file.read_bytes()
 
 
