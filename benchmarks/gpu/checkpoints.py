@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmarks.gpu.cases import Cases, Numbers, Setting, piece
 from benchmarks.gpu.runs import checked, make_folders, run_verl, trained
 from examples.quickstart.command import Folders
+from wapo_verl.guard.checkpoints import step_of
 
 STEPS = 40
 SAVED = ["trainer.save_freq=2", "trainer.max_actor_ckpt_to_keep=1"]
@@ -45,19 +46,15 @@ def rolled_back(folders: Folders, device: str) -> Numbers:
     )
     last = training.rows[-1]
     assert last.values["stability/lr_factor"] == 0.5, "the rollback left the learning rate as it was"
-    return {"steps": last.step, "alarms": last.values["stability/alarms"], "good step": _step(last_good(folders))}
+    return {"steps": last.step, "alarms": last.values["stability/alarms"], "good step": step_of(last_good(folders))}
 
 
 def resumed(folders: Folders, device: str) -> Numbers:
     """Resume from the good checkpoint at the quickstart's own learning rate."""
-    step = _step(last_good(folders))
+    step = step_of(last_good(folders))
     rows = trained(folders, device, resuming(step))
     assert rows[0].step == step + 1, f"it resumed at step {rows[0].step}, not {step + 1}"
     return {"resumed at": rows[0].step, **checked(rows, 2, device)}
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("global_step_"))
 
 
 def run(cases: Cases, setting: Setting) -> None:

@@ -1,8 +1,8 @@
 """Writes an environment's rows as veRL parquet files, and its documents where it makes them itself.
 
 Rows are streamed into a hidden folder beside the target and moved into place only when all of them are written, so an
-error loses nothing that was there. A manifest stands beside each parquet file (`data_manifest`), and a question that is
-trained on is not tested on (`split_overlap`).
+error loses nothing that was there. A manifest stands beside each parquet file (`manifest`), and a question that is
+trained on is not tested on (`overlap`).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from wapo_verl.evaluation.manifest import ModelRecord
+from wapo_verl.guard.checkpoints import TRACKER
 
-LATEST = "latest_checkpointed_iteration.txt"
 HASHED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 """Kinds of files that make a model what it is: weights, configuration, tokenizer."""
 
@@ -35,10 +35,10 @@ def loadable_model(asked: str, work: Path) -> ModelRecord:
 def _folder_of(place: Path, work: Path) -> Path:
     if _has_weights(place):
         return place
-    if (place / LATEST).is_file():
-        text = (place / LATEST).read_text().strip()
+    if (place / TRACKER).is_file():
+        text = (place / TRACKER).read_text().strip()
         if not text.isdecimal():
-            raise ValueError(f"{place / LATEST} names no step ({text!r}); give a folder global_step_STEP in it")
+            raise ValueError(f"{place / TRACKER} names no step ({text!r}); give a folder global_step_STEP in it")
         place = place / f"global_step_{text}"
     actor = place / "actor" if (place / "actor").is_dir() else place
     if _has_weights(actor / "huggingface"):

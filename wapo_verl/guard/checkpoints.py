@@ -7,7 +7,7 @@
       last_good_checkpoint.txt            its path, for trainer.resume_from_path
 
 Links and not copies: a checkpoint may have hundreds of gigabytes. Where the file system has no hard links, files are
-copied. Files only; left out: what makes a checkpoint good (`guard`), and veRL's own format.
+copied. What makes a checkpoint good is in `guard`.
 """
 
 from __future__ import annotations

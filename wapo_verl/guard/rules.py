@@ -23,6 +23,7 @@ the count stays. What is done about an alarm is in `guard`.
 from __future__ import annotations
 
 import math
+import operator
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -104,21 +105,20 @@ class Rule:
 
 
 def _below_start(name: str, multiple: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
-    def judge(look: Look) -> Breach | None:
-        start = look.track.start(look.thresholds)
-        limit = 0.0 if start is None else multiple(look.thresholds) * start
-        if start is None or look.value >= limit:
-            return None
-        return Breach(look.value, limit, f"{name} is {look.value:.4g}, at the start it was {start:.4g}")
-
-    return judge
+    return _beyond_start(name, multiple, operator.lt)
 
 
 def _above_start(name: str, multiple: Callable[[Thresholds], float]) -> Callable[[Look], Breach | None]:
+    return _beyond_start(name, multiple, operator.gt)
+
+
+def _beyond_start(
+    name: str, multiple: Callable[[Thresholds], float], is_beyond: Callable[[float, float], bool]
+) -> Callable[[Look], Breach | None]:
     def judge(look: Look) -> Breach | None:
         start = look.track.start(look.thresholds)
         limit = 0.0 if start is None else multiple(look.thresholds) * start
-        if start is None or look.value <= limit:
+        if start is None or not is_beyond(look.value, limit):
             return None
         return Breach(look.value, limit, f"{name} is {look.value:.4g}, at the start it was {start:.4g}")
 
