@@ -9,7 +9,7 @@ from wapo_verl.algorithms.algorithm import errors, warnings
 from wapo_verl.data.training_files import first_ground_truths
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.episode import Episode
-from wapo_verl.environments.registry import environment, environment_of
+from wapo_verl.environments.registry import environment_of
 from wapo_verl.reward import weights_for
 from wapo_verl.settings.decide import Run
 
@@ -81,7 +81,7 @@ def score_names(run: Run) -> Iterator[tuple[str, list[str]]]:
     reward = run.config.reward
     if run.our_reward:
         for source, gold in first_ground_truths(run.training_files).items():
-            score = environment(source).score(Episode(answer=None, outcome="no_tag"), gold)
+            score = environment_of(source).score(Episode(answer=None, outcome="no_tag"), gold)
             yield f"rows of {source}", list(score)
     elif (
         reward.custom_reward_function.path is None

@@ -287,6 +287,24 @@ def test_a_filter_metric_that_no_completion_has_is_named_at_the_start(train: Pat
     resolve(changed(own, ("algorithm.filter_groups.metric", "acc")))
 
 
+@pytest.mark.parametrize(
+    ("source", "gold", "gate"),
+    [
+        ("searchR1_nq", {"target": ["Paris"]}, "exact_match"),
+        ("gsm8k", {"answers": ["72"], "answer_format": "boxed", "match": "expression", "problem": "2 * 36"}, "correct"),
+    ],
+)
+def test_rows_that_another_project_names_have_their_environments_rewards(
+    source: str, gold: Any, gate: str, tmp_path: Path, run: DictConfig
+) -> None:
+    rows = [{"data_source": source, "reward_model": {"style": "rule", "ground_truth": gold}}] * 4
+    pd.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+    config = changed(run, ("data.train_files", str(tmp_path / "train.parquet")), ("data.train_batch_size", 4), OURS)
+    resolve(changed(config, ("wapo.outcome_gate", gate)))
+    with pytest.raises(SettingsError, match=f"typo: rows of {source} have no such reward: choose .*{gate}"):
+        resolve(changed(config, ("wapo.outcome_gate", "typo")))
+
+
 def test_a_response_that_holds_no_long_result_is_a_warning(tmp_path: Path, run: DictConfig) -> None:
     build_index([Document("a", "A", "a text")], tmp_path / "index")
     config = changed(run, ("wapo.search_agent.index", str(tmp_path / "index")))
