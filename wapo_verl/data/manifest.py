@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 FORMAT_VERSION = 1
 SUFFIX = ".manifest.json"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class FileRecord(BaseModel):
@@ -80,15 +83,25 @@ def read_manifest(file: Path) -> DataManifest:
         ValueError: naming the file, for one that is broken or of another format.
         OSError: when it cannot be read.
     """
-    try:
-        manifest = DataManifest.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole file"
-        raise ValueError(f"{file}, {place}: {first['msg']}; prepare the data again") from error
+    manifest = read_model(DataManifest, file, fix="prepare the data again")
     if manifest.format_version != FORMAT_VERSION:
         raise ValueError(f"{file} has format {manifest.format_version}, not {FORMAT_VERSION}: prepare the data again")
     return manifest
+
+
+def read_model(kind: type[Model], file: Path, fix: str) -> Model:
+    """Read a file that a pydantic model was written to.
+
+    Raises:
+        ValueError: for a file that is broken, naming it and the first key that is wrong; `fix` says what to do.
+        OSError: when it cannot be read.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise ValueError(f"{file}, {place}: {first['msg']}; {fix}") from error
 
 
 def manifests(folder: Path) -> list[DataManifest]:

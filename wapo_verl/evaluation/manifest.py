@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from wapo_verl.data.manifest import read_model
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.records import VERSION
 
@@ -146,12 +147,7 @@ def read_manifest(folder: Path) -> EvaluationManifest | None:
     file = folder / MANIFEST_FILE
     if not file.is_file():
         return None
-    try:
-        found = EvaluationManifest.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole file"
-        raise ValueError(f"{file}, {place}: {first['msg']}; give another --out") from error
+    found = read_model(EvaluationManifest, file, fix="give another --out")
     if found.format_version != VERSION:
         raise ValueError(
             f"{file} has version {found.format_version}, this wapo-verl writes {VERSION}: give another --out"
