@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from wapo_verl.cpu import defaults
 from wapo_verl.cpu.defaults import cpu_defaults
 
 BUCKET = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
@@ -37,3 +38,13 @@ def test_the_largest_weight_has_room_on_its_way_to_vllm(tmp_path: Path, model: d
 
 def test_a_model_on_the_hub_gets_verls_own_size() -> None:
     assert bucket("HuggingFaceTB/SmolLM2-135M-Instruct") == 2048
+
+
+@pytest.mark.parametrize(("trainer", "threads"), [({}, "2"), ({"val_only": False}, "2"), ({"val_only": True}, "4")])
+def test_vllm_has_half_the_cores_beside_an_actor_and_all_where_nothing_is_trained(
+    trainer: dict[str, bool], threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "cores", lambda: 4)
+    config = OmegaConf.create({"trainer": trainer, "ray_kwargs": {"ray_init": {"address": "local"}}})
+    default: Any = cpu_defaults(config)["ray_kwargs.ray_init.runtime_env.env_vars.OMP_NUM_THREADS"]
+    assert default(config) == threads
