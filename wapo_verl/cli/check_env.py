@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wapo_verl.cli.one_sentence import one_sentence, options_in
-from wapo_verl.env_tools.row_choice import Agent, Settings, Source
+from wapo_verl.cli.row_options import Agent, Settings, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,8 @@ def check_env(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from wapo_verl.env_tools.soundness import check_environment, rows_of
+    from wapo_verl.env_tools.row_choice import rows_of
+    from wapo_verl.env_tools.soundness import check_environment
 
     with one_sentence() as errors:
         with errors.status(f"reading {name}"):

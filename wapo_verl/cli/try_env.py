@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wapo_verl.cli.one_sentence import one_sentence, options_in
-from wapo_verl.env_tools.row_choice import Agent, Settings, Source
+from wapo_verl.cli.row_options import Agent, Settings, Source
 
 
 def try_env(
@@ -37,7 +37,7 @@ def try_env(
     from rich.console import Console
 
     from wapo_verl.env_tools.episode_at_hand import Game, play
-    from wapo_verl.env_tools.soundness import rows_of
+    from wapo_verl.env_tools.row_choice import rows_of
 
     with one_sentence():
         if script is not None and gold:

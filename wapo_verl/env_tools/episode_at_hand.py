@@ -24,7 +24,7 @@ from rich.text import Text
 from retrieval_index import CorpusError, build_index
 from retrieval_index.client import connect
 from wapo_verl.env_tools.play import PLAYED, SINGLE, Row, rules_for, score, until
-from wapo_verl.env_tools.soundness import RowChoice
+from wapo_verl.env_tools.row_choice import RowChoice
 from wapo_verl.environments.environment import Environment, Example
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.episode_rules import ToolError

@@ -70,8 +70,6 @@ def difference(first: Side, second: Side, seed: int = 0) -> Difference:
     Args:
         first: the evaluation that is compared with, a value a question.
         second: the other one.
-        first: the evaluation that is compared with, a value a question.
-        second: the other one.
         seed: of the permutation test's draw.
     """
     gaps = second.means - first.means

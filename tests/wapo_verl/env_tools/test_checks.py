@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from wapo_verl.cli.app import app
 from wapo_verl.env_tools.attacks import ATTACKS, look_alike
+from wapo_verl.env_tools.row_choice import rows_of
 from wapo_verl.env_tools.scaffold import make
-from wapo_verl.env_tools.soundness import NOTES, TELLS, Soundness, check_environment, rows_of
+from wapo_verl.env_tools.soundness import NOTES, TELLS, Soundness, check_environment
 from wapo_verl.environments import installed, registry
 from wapo_verl.environments.environment import RESERVED_PARTS
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from retrieval_index import Document, build_index
 from wapo_verl.cli.app import app
 from wapo_verl.env_tools.episode_at_hand import Game
+from wapo_verl.env_tools.row_choice import rows_of
 from wapo_verl.env_tools.scaffold import make
-from wapo_verl.env_tools.soundness import rows_of
 from wapo_verl.environments import installed, registry
 from wapo_verl.environments.protocol import render_answer, render_search, render_tool_search
 

@@ -13,7 +13,8 @@ from support.paths import DATA
 
 from wapo_verl.env_tools.attacks import attacks_on
 from wapo_verl.env_tools.checks import ABOUT
-from wapo_verl.env_tools.soundness import check_environment, rows_of
+from wapo_verl.env_tools.row_choice import rows_of
+from wapo_verl.env_tools.soundness import check_environment
 from wapo_verl.environments.environment import AGENT_NAMES, Environment
 from wapo_verl.environments.registry import environment, names
 
