@@ -26,7 +26,7 @@ SAVED = ("model", "optimizer", "extra")
 def conflicts(run: Run, decisions: Decisions) -> list[Conflict]:
     """Return everything in a run's settings that contradicts something else."""
     found = [*_trainer(run, decisions), *_asynchronous(run), *_guard(run), *plan_conflicts(run, decisions)]
-    found += _sampling(run)
+    found += [*_sampling(run), *_mini_batches(run, decisions)]
     found += [*_group_filter(run), *outcome_conflicts(run), *_data(run), *_search(run)]
     if run.algorithm is not None:
         found += [*_objective(run), *run.algorithm.check(run.config)]
@@ -64,6 +64,32 @@ def _trainer(run: Run, decisions: Decisions) -> list[Conflict]:
             bool(budget) and not decisions.failures.leaves_out,
             f"{FAILURES}.budget={budget}",
             str(why_none_is_left_out(run)),
+        ),
+    )
+
+
+def _mini_batches(run: Run, decisions: Decisions) -> list[Conflict]:
+    """Find mini-batches of which no equal parts can be made, where winners are chosen from them."""
+    if not decisions.winners_only:
+        return []
+    config, actor = run.config, run.config.actor_rollout_ref.actor
+    devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
+    together = max(actor.ulysses_sequence_parallel_size, actor.fsdp_config.ulysses_sequence_parallel_size)
+    ranks = max(devices // together, 1)
+    rows, micro = actor.ppo_mini_batch_size * run.config.actor_rollout_ref.rollout.n, actor.ppo_micro_batch_size_per_gpu
+    of_rank, packed = rows // ranks, actor.use_dynamic_bsz or micro is None
+    return errors(
+        (
+            bool(rows % ranks),
+            f"{ACTOR}.ppo_mini_batch_size={actor.ppo_mini_batch_size}",
+            f"with {ROLLOUT}.n={config.actor_rollout_ref.rollout.n} makes {rows} rows, which {ranks} ranks cannot "
+            "share evenly: set one of the two",
+        ),
+        (
+            not rows % ranks and not packed and bool(of_rank % micro),
+            f"{ACTOR}.ppo_micro_batch_size_per_gpu={micro}",
+            f"each of {ranks} ranks has {of_rank} rows of a mini-batch, of which no micro-batches of {micro} can be "
+            f"made: set a divisor of {of_rank}",
         ),
     )
 

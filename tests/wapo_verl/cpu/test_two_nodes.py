@@ -97,6 +97,7 @@ def long_run(folders: Folders) -> Iterator[Run]:
         run = Run(
             folders,
             "trainer.nnodes=2",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
             *(f"+wapo.search_agent.index.{split}={address}" for split in SPLITS),
             f"+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH={folders.metrics}",
         )

@@ -27,6 +27,8 @@ LOSERS = ("wapo.negative_weights.neg_peak", 0.1)
 ROLLBACK = ("wapo.guard.action", "rollback")
 SAVING = ("trainer.save_freq", 5)
 SLOWER = ("wapo.guard.on_rollback.lr_factor", 0.5)
+TWO_RANKS = [("trainer.nnodes", 2), ("trainer.n_gpus_per_node", 1)]
+MICRO = f"{ACTOR}.ppo_micro_batch_size_per_gpu"
 APART = ("trainer.v1.trainer_mode", "separate_async")
 
 
@@ -38,6 +40,16 @@ def run() -> DictConfig:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        # Mini-batches.
+        (
+            [*TWO_RANKS, (f"{ACTOR}.ppo_mini_batch_size", 8), (f"{ROLLOUT}.n", 4), (MICRO, 32)],
+            r"ppo_micro_batch_size_per_gpu=32: each of 2 ranks has 16 rows of a mini-batch, .* set a divisor of 16",
+        ),
+        ([*TWO_RANKS, (f"{ACTOR}.ppo_mini_batch_size", 8), (f"{ROLLOUT}.n", 4), (MICRO, 8)], None),
+        (
+            [("trainer.n_gpus_per_node", 8), (f"{ACTOR}.ppo_mini_batch_size", 3), (f"{ROLLOUT}.n", 4)],
+            r"ppo_mini_batch_size=3: with .*n=4 makes 12 rows, which 8 ranks cannot share evenly",
+        ),
         # The guard.
         ([("wapo.guard.action", "stop")], "wapo.guard.action=stop: needs checkpoints, and trainer.save_freq=-1 writes"),
         ([ROLLBACK, SAVING, (f"{ACTOR}.checkpoint.async_save", True)], "set .*checkpoint.async_save=False"),
