@@ -137,6 +137,7 @@ class OtherMachines:
         except ray.exceptions.RayActorError as error:
             self._lost.add(node)
             reason = str(error).strip().splitlines()[-1].strip()
-            print(f"wapo-verl: a stopped process on Ray's node {node} would not be seen: {reason}", file=sys.stderr)
+            said = f"wapo-verl: Ray's node {node} does not answer, so a process stopped there is not seen: {reason}"
+            print(said, file=sys.stderr)
             return []
         return answer

@@ -40,6 +40,9 @@ WORKER = Path(__file__).with_name("two_nodes_worker.py")
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.nightly]
 
+SECOND = "127.0.0.2"
+"""The second node's address: another of this machine's."""
+
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -52,7 +55,10 @@ def second_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token of this machine's user would be asked of the second node
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    starts = [["--head", f"--port={port}", "--include-dashboard=false"], [f"--address={address}"]]
+    starts = [
+        ["--head", f"--port={port}", "--include-dashboard=false"],
+        [f"--address={address}", f"--node-ip-address={SECOND}"],  # so that the run's main process is on the first
+    ]
     nodes: list[subprocess.Popen] = []
     try:
         for count, start in enumerate(starts, 1):
@@ -168,8 +174,7 @@ def test_an_engine_stopped_on_the_other_node_ends_the_run(
         assert seconds is not None
         assert seconds < 60
         assert status == 1
-        address = ray.util.get_node_ip_address()
-        what = f"VLLM::EngineCore of vLLMHttpServer (process {engine.pid} of {address}) is stopped"
+        what = f"VLLM::EngineCore of vLLMHttpServer (process {engine.pid} of {SECOND}) is stopped"
         assert said.startswith(f"wapo-verl: the run ends, since {what}; the last whole checkpoint in ")
         psutil.wait_procs([engine], timeout=40)
         assert not engine.is_running()
@@ -185,4 +190,4 @@ def test_a_node_that_dies_ends_the_run(second_node: psutil.Process, tmp_path: Pa
         assert seconds < 60
         assert status == 1
         (said,) = [line for line in run.lines if "the run ends" in line]
-        assert f" of {ray.util.get_node_ip_address()}) has died; the last whole checkpoint in " in said
+        assert f" of {SECOND}) has died; the last whole checkpoint in " in said
