@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 
 help:
 	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
-	@echo "make smollm2      fetch a pretrained model (0.1 GB), then train it (about 30 minutes, 16 GB of memory)"
+	@echo "make smollm2      fetch a pretrained model (0.1 GB), then train it (about 30 minutes, 14 GB of memory)"
 	@echo "make test         set up, then lint, types and the tests, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"
 	@echo "make test-nightly the training runs that are too long for that"
