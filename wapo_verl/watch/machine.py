@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from wapo_verl.watch import reaper
-from wapo_verl.watch.processes import Actor, Engine, Trouble, engines_below, family, ray_itself, troubles
+from wapo_verl.watch.processes import SILENT, Actor, Engine, Trouble, engines_below, family, ray_itself, troubles
 
 
 class Machine:
@@ -88,8 +88,8 @@ def _sockets() -> str:
 class OtherMachines:
     """Looks at the other machines of a run, by an actor of this job on each.
 
-    Where that actor is lost, its machine is looked at no more. A machine that is lost needs no look: in Ray's table its
-    actors are dead.
+    Where that actor is lost, its machine is looked at no more. A machine that is lost needs no look: it is silent, and
+    soon its actors are dead in Ray's table.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class OtherMachines:
 
         asked = {answer: node for node, answer in self._answers.items()}
         ready = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []
-        found = [trouble for answer in ready for trouble in self._take(asked[answer])]
+        found = [trouble for answer in ready for trouble in self._take(asked[answer], actors)]
         for actor in actors:
             if actor.node not in {here, *self._lost, *self._answers} and not actor.is_over:
                 lookout = self._lookout(actor.node, actor.address[0])
@@ -128,16 +128,25 @@ class OtherMachines:
             self._lookouts[node] = remote.remote(node, address)
         return self._lookouts[node]
 
-    def _take(self, node: str) -> list[Trouble]:
-        """Return a machine's answer; nothing of one whose actor is lost, which is said."""
+    def _take(self, node: str, actors: Sequence[Actor]) -> list[Trouble]:
+        """Return a machine's answer; nothing of one whose actor alone is lost, which is said."""
         import ray
 
+        alive = {actor.node: actor.address[0] for actor in actors if not actor.is_over}
         try:
             answer: list[Trouble] = ray.get(self._answers.pop(node))
+        except ray.exceptions.ActorUnavailableError:
+            return [Trouble("the machine", 0, SILENT, alive[node])] if node in alive else []
         except ray.exceptions.RayActorError as error:
             self._lost.add(node)
-            reason = str(error).strip().splitlines()[-1].strip()
-            said = f"wapo-verl: Ray's node {node} does not answer, so a process stopped there is not seen: {reason}"
-            print(said, file=sys.stderr)
+            if node in alive:
+                reason = str(error).strip().splitlines()[-1].strip()
+                said = f"wapo-verl: a process that is stopped on {alive[node]} is not seen any more: {reason}"
+                print(said, file=sys.stderr)
             return []
         return answer
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the run has other machines."""
+        return bool(self._lookouts)

@@ -17,7 +17,7 @@ ENGINES = ("VLLM::", "sglang::")
 RAY_ITSELF = ("gcs_server", "raylet")
 """Ray's own processes, without which a cluster is none."""
 
-DIED, GONE, STOPPED = "has died", "is gone", "is stopped"
+DIED, GONE, STOPPED, SILENT = "has died", "is gone", "is stopped", "does not answer"
 
 _LOST = ("WORKER_DIED", "NODE_DIED")
 """Ray's reasons for a death that are no decision of anybody's; the first also stands for an actor's own wish."""
@@ -63,12 +63,12 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with a process of a run.
+    """What is wrong with a process of a run, or with a machine.
 
     Attributes:
         process: what it is called in a sentence.
-        pid: its id, on its own machine.
-        what: one of `DIED`, `GONE`, `STOPPED`.
+        pid: its id, on its own machine; 0 where it is the machine itself.
+        what: one of `DIED`, `GONE`, `STOPPED`, `SILENT`.
         machine: its address, "" for that of the main process.
     """
 
@@ -78,6 +78,8 @@ class Trouble:
     machine: str = ""
 
     def __str__(self) -> str:
+        if not self.pid:
+            return f"{self.process} {self.machine} {self.what}"
         where = f" of {self.machine}" if self.machine else ""
         return f"{self.process} (process {self.pid}{where}) {self.what}"
 

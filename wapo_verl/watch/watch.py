@@ -9,16 +9,20 @@ import atexit
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
 from wapo_verl.watch.machine import Machine, OtherMachines
-from wapo_verl.watch.processes import DIED, Trouble, actors_of, lost, run_of
+from wapo_verl.watch.processes import DIED, SILENT, Trouble, actors_of, lost, run_of
 
 LOOK_EVERY_SECONDS = 2.0
 PATIENT_LOOKS = 10
 """How many looks in a row must see a trouble. Meanwhile veRL may end the run by itself, or a user continue it (fg)."""
+
+LAST_LOOKS, LAST_LOOKS_SECONDS = 5, 0.5
+"""How often to look at the end of a run on several machines, and how far apart: others take a moment to answer."""
 
 SURE_LOOKS = 3
 """Looks after which a process that is gone or stopped is taken for the reason that veRL has ended the run."""
@@ -37,11 +41,13 @@ class Patience:
     def see(self, found: Collection[Trouble]) -> Trouble | None:
         """Take what one look found; return the trouble that has lasted too long, None as long as there is none."""
         self._seen = Counter({trouble: self._seen[trouble] + 1 for trouble in found})
-        return next((trouble for trouble, looks in self._seen.items() if looks >= self._looks), None)
+        lasting = (trouble for trouble, looks in self._seen.items() if looks >= self._looks)
+        return next((trouble for trouble in lasting if trouble.what != SILENT), None)  # Ray judges about machines
 
     def sure_of(self) -> Trouble | None:
         """Return the trouble that has lasted longest and is no sign of an ordinary end, None without one."""
-        sure = [trouble for trouble, looks in self._seen.items() if trouble.what == DIED or looks >= SURE_LOOKS]
+        at_once = (DIED, SILENT)
+        sure = [trouble for trouble, looks in self._seen.items() if trouble.what in at_once or looks >= SURE_LOOKS]
         return max(sure, key=self._seen.__getitem__, default=None)
 
 
@@ -125,10 +131,13 @@ class Watch(threading.Thread):
         """Look for the last time, before Ray shuts down; name the process because of which veRL has ended the run."""
         self._over.set()
         self.join(LOOK_EVERY_SECONDS)
-        self._look()
-        trouble = self._patience.sure_of()
-        if trouble is not None:
-            self._say(trouble)
+        for looks in range(LAST_LOOKS if self._others.are_there else 1):
+            time.sleep(LAST_LOOKS_SECONDS if looks else 0)
+            self._look()
+            trouble = self._patience.sure_of()
+            if trouble is not None:
+                self._say(trouble)
+                return
 
 
 _watch: Watch | None = None

@@ -16,7 +16,7 @@ from ray.core.generated import common_pb2
 from support.watched_run import row_of
 
 from wapo_verl.watch import processes, reaper
-from wapo_verl.watch.processes import DIED, GONE, STOPPED, Actor, Engine, Trouble
+from wapo_verl.watch.processes import DIED, GONE, SILENT, STOPPED, Actor, Engine, Trouble
 from wapo_verl.watch.watch import Patience
 
 HERE, ELSEWHERE = "a" * 56, "b" * 56
@@ -138,6 +138,13 @@ def test_only_what_lasts_ends_a_run() -> None:
     patience, lost, other = Patience(looks=3), Trouble("a", 1, STOPPED), Trouble("b", 2, STOPPED)
     assert [patience.see(look) for look in ([lost], [lost, other], [], [lost], [lost])] == [None] * 5
     assert patience.see([lost]) == lost
+
+
+def test_a_machine_that_does_not_answer_is_named_and_left_to_ray() -> None:
+    patience, silent = Patience(looks=2), Trouble("the machine", 0, SILENT, "10.0.0.2")
+    assert [patience.see([silent]) for _ in range(4)] == [None] * 4
+    assert patience.sure_of() == silent
+    assert str(silent) == "the machine 10.0.0.2 does not answer"
 
 
 def test_what_verl_ended_the_run_for_is_named_and_an_ordinary_end_is_not() -> None:
