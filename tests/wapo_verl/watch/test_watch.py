@@ -188,6 +188,7 @@ def test_where_the_run_may_still_go_on_only_what_is_stranded_is_killed(
     """On another machine the process that looks may be lost alone."""
     stopped, alive = start("ray::WorkerDict"), start("ray::AgentLoopWorker")
     stopped.send_signal(signal.SIGSTOP)
+    wait_until(lambda: reaper.is_stranded(stopped.pid))
     (tmp_path / "mine-replica-0.sock").touch()
     family = [[each.pid, reaper.start_of(each.pid)] for each in (stopped, alive)]
     assert not reaper.end_family(family, 0.0, only_stranded=True)
@@ -200,7 +201,7 @@ def test_where_the_run_may_still_go_on_only_what_is_stranded_is_killed(
 
 
 def test_a_process_whose_parent_is_gone_is_stranded() -> None:
-    code = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL, stderr=s.DEVNULL).pid)"
     orphan = psutil.Process(int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
     try:
         assert reaper.is_stranded(orphan.pid)
