@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED = 1
 .PHONY: help install install-stack install-dev quickstart smollm2 test test-fast test-nightly test-gpu offline-bundle lint docs lock audit benchmarks clean
 
 help:
-	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 11 GB of memory)"
+	@echo "make quickstart   set up, then train a tiny policy to search and answer (about 5 minutes after set-up, 8 GB of memory)"
 	@echo "make smollm2      fetch a pretrained model (0.1 GB), then train it (about 30 minutes, 14 GB of memory)"
 	@echo "make test         set up, then lint, types and the tests, the real training loop included"
 	@echo "make test-fast    the quick tests, without the training loop"

@@ -6,9 +6,9 @@ collapse. Seeds are told apart, so that thresholds tuned on some are measured on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -17,13 +17,19 @@ from benchmarks.guard.evaluation import Outcome, Run, kept_report, mistakes, rep
 from wapo_verl.guard.thresholds import Thresholds
 from wapo_verl.settings.keys import explain
 
+if TYPE_CHECKING:
+    from benchmarks.study.records import Record
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+UNCOUNTED = ("group/with_winner", "group/winner_fraction")
 MEASURED, TUNED = "seeds the thresholds were not tuned on", "seeds the thresholds were tuned on"
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The finished runs of a study, labelled.
+    """Return the finished runs of a study, labelled.
+
+    Those of NSR are without `UNCOUNTED`: nobody was a winner of it when they were recorded, since it reinforces nobody.
 
     Raises:
         ValueError: where there is none, or a file is no record; the message names it.
@@ -31,9 +37,13 @@ def read_runs(folder: Path) -> list[Run]:
     from benchmarks.study.collapse import label
     from benchmarks.study.records import read_records
 
-    return [
-        Run(f"{record.cell.name}", record.cell.seed, record.steps, label(record)) for record in read_records(folder)
-    ]
+    return [Run(record.cell.name, record.cell.seed, _steps(record), label(record)) for record in read_records(folder)]
+
+
+def _steps(record: Record) -> Sequence[Mapping[str, float]]:
+    if record.cell.algorithm != "nsr":
+        return record.steps
+    return [{name: value for name, value in step.items() if name not in UNCOUNTED} for step in record.steps]
 
 
 def thresholds_from(given: Sequence[str]) -> Thresholds:

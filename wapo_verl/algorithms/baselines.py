@@ -69,11 +69,13 @@ def estimator(
         completions = batch.completions()
         found = completions.gated(plain(completions))
         won = (found > 0) & completions.real
+        # NSR reinforces nobody: there those lead that are not punished while others of their group are.
+        leads = won | ((group_advantages(found, completions.groups) > 0) & completions.real)
         average = kept if kept is not None and options["averaging"] == "kept_tokens" else averaging
         return Advantages(
             rows=average(found, batch, completions),
             winners=won[completions.of_row],
-            metrics=group_metrics(completions.rewards, won, completions.groups, completions.real),
+            metrics=group_metrics(completions.rewards, leads, completions.groups, completions.real),
         )
 
     return advantages

@@ -415,3 +415,14 @@ def test_every_algorithm_is_held_to_a_formula() -> None:
     assert set(ALGORITHMS) == {*FORMULAS, *POLARITIES, "topr", "gspo_ref", "cpgd", "wapo"}, (
         "add the new one's formula here"
     )
+
+
+@pytest.mark.parametrize("name", ["wapo", "grpo_ref", "raft_pp", *sorted(POLARITIES)])
+def test_a_group_of_right_and_wrong_answers_has_a_winner(name: str) -> None:
+    """Under NSR too, which reinforces nobody: the guard's rule `no_winner` would alarm in every run of it."""
+    rewards = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    algorithm = ALGORITHMS[name]
+    batch = Batch(rewards=rewards, group_ids=torch.tensor([0, 0, 1, 1]))
+    metrics = algorithm.advantages(batch, algorithm.default_options()).metrics
+    assert metrics["group/with_winner"] == 1
+    assert metrics["group/winner_fraction"] == 0.25
