@@ -7,6 +7,7 @@ checkpoint at every step. A run takes two to four minutes, most of them its star
 FOLDER as one JSON file a fault; a fault that was not run is in no table.
 """
 
+import contextlib
 import glob
 import html
 import json
@@ -15,8 +16,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +30,7 @@ from examples.quickstart.make_model import make_model
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.evaluation.verl_process import plain
+from wapo_verl.watch.processes import command_of, is_running
 from wapo_verl.watch.reaper import SHARED_MEMORY
 
 SETTINGS = QuickstartSettings(prompts_per_step=8, group_size=4, warm_up_steps=1)
@@ -197,12 +198,12 @@ class Run:
 
     def alive(self) -> list[str]:
         """Return the processes of the run that are still there."""
-        return [f"{each.pid} {' '.join(each.cmdline())[:80]}" for each in self.family.values() if _runs(each)]
+        return still_running(self.family.values())
 
     def kill(self) -> None:
         """End all that is left."""
         for process in [self.process, *self.family.values()]:
-            if _runs(process):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
     @property
@@ -212,11 +213,11 @@ class Run:
         return [line for line in map(plain, text.splitlines()) if line.strip()]
 
 
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+def still_running(processes: Iterable[psutil.Process]) -> list[str]:
+    """Return the id and the command of each process that has not ended; one may end while it is asked."""
+    return [
+        f"{each.pid} {' '.join(words)[:80]}" for each in processes if is_running(each) and (words := command_of(each))
+    ]
 
 
 def files_left() -> set[str]:
@@ -279,7 +280,7 @@ def fresh(folder: Path, world: Folders) -> Folders:
     return folders
 
 
-@contextmanager
+@contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """Mount a disk of that size ("9m"); needs the rights of an administrator."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 
 import psutil
+
+from wapo_verl.watch.processes import descendants
 
 END_SECONDS = 20.0
 
@@ -48,7 +51,7 @@ def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) 
         process: the process.
         patience: seconds to wait for it, and then for the processes it started.
     """
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     process.terminate()
     try:
         process.wait(patience)
@@ -57,7 +60,8 @@ def end_family(process: subprocess.Popen[bytes], patience: float = END_SECONDS) 
         process.wait()
     _, alive = psutil.wait_procs(family, timeout=patience)
     for child in alive:
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end just now
+            child.kill()
     psutil.wait_procs(alive, timeout=patience)
 
 

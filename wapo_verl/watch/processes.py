@@ -212,20 +212,29 @@ def descendants(pid: int | None) -> list[psutil.Process]:
         return []
 
 
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
 def title_of(process: psutil.Process) -> str:
     """Return the first word of a process's command line, which Ray and vLLM replace; "" where it is gone."""
-    return next(iter(_command(process)), "")
+    return next(iter(command_of(process)), "")
 
 
 def is_rays(process: psutil.Process) -> bool:
     """Tell whether a process is one of Ray's, or of an engine that Ray's started."""
-    command = _command(process)
+    command = command_of(process)
     return bool(command) and (
         command[0].startswith(("ray::", *ENGINES)) or any("/ray/" in word for word in command[:3])
     )
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the words of a process's command line; none where it is gone."""
     try:
         return list(process.cmdline())
     except psutil.Error:

@@ -32,6 +32,7 @@ from examples.quickstart.settings import QuickstartSettings
 from examples.quickstart.training import PHASES, StartUp, train
 from retrieval_index import open_index
 from wapo_verl.evaluation.verl_process import end_family, last_errors, plain
+from wapo_verl.watch.processes import is_running
 
 ROW = {
     "step": 3,
@@ -204,7 +205,7 @@ def test_a_process_is_ended_with_what_it_started() -> None:
     end_family(process, patience=1.0)
     assert process.poll() is not None
     assert family
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+    assert not any(map(is_running, family))
 
 
 def test_peak_memory_is_of_the_whole_family() -> None:

@@ -34,7 +34,7 @@ from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
 from examples.quickstart.training import Training, train
 from wapo_verl.evaluation.verl_process import plain
-from wapo_verl.watch.processes import title_of
+from wapo_verl.watch.processes import is_running, title_of
 
 STEPS = 3
 WORKER = Path(__file__).with_name("two_nodes_worker.py")
@@ -178,7 +178,7 @@ def test_an_engine_stopped_on_the_other_node_ends_the_run(
         what = f"VLLM::EngineCore of vLLMHttpServer (process {engine.pid} of {SECOND}) is stopped"
         assert said.startswith(f"wapo-verl: the run ends, since {what}; the last whole checkpoint in ")
         psutil.wait_procs([engine], timeout=40)
-        assert not engine.is_running()
+        assert not is_running(engine)
 
 
 def test_a_node_that_dies_ends_the_run(second_node: psutil.Process, tmp_path: Path, warm_model: Path) -> None:

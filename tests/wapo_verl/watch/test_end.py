@@ -14,6 +14,8 @@ import psutil
 import pytest
 from support.paths import TESTS
 
+from wapo_verl.watch.processes import is_running
+
 Run = tuple[subprocess.Popen[str], list[psutil.Process]]
 
 
@@ -38,10 +40,6 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def runs(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
 def cleaner_behind(main: int) -> psutil.Process:
     """The process that cleans up: the reader of the main one's pipe."""
     pipes = {os.readlink(fd) for fd in Path(f"/proc/{main}/fd").iterdir()}
@@ -59,8 +57,8 @@ def test_a_stopped_worker_ends_the_run_with_one_sentence_and_all_of_its_processe
     _, said = main.communicate(timeout=10)
     assert main.returncode == 1
     assert said == f"wapo-verl: the run ends, since WorkerDict (process {worker.pid}) is stopped; step 8 is whole\n"
-    wait_until(lambda: not runs(worker) and not runs(server))
-    assert runs(other), "it is none of Ray's"
+    wait_until(lambda: not is_running(worker) and not is_running(server))
+    assert is_running(other), "it is none of Ray's"
 
 
 def test_the_process_that_cleans_up_outlives_the_main_one_and_ends_with_the_last_of_the_run(run: Run) -> None:
@@ -70,7 +68,7 @@ def test_the_process_that_cleans_up_outlives_the_main_one_and_ends_with_the_last
     assert cleaner.ppid() != main.pid, "Ray kills the children of an actor that ends"
     main.kill()
     time.sleep(0.3)
-    assert runs(cleaner)
+    assert is_running(cleaner)
     worker.kill()
     server.kill()
-    wait_until(lambda: not runs(cleaner))
+    wait_until(lambda: not is_running(cleaner))

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wapo_verl.watch.machine import OtherMachines
-from wapo_verl.watch.processes import STOPPED, Trouble, actors_of, run_of
+from wapo_verl.watch.processes import STOPPED, Trouble, actors_of, is_running, run_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -81,7 +81,7 @@ def test_a_process_stopped_on_another_machine_is_seen_and_killed_with_the_run(
         seen_until(lambda found: {trouble.process for trouble in found} >= {"Worker"}, here, machines)
         ray.shutdown()  # the job is over: its actors end, the one that looks among them
         psutil.wait_procs([worker, engine], timeout=40)
-        assert not [each for each in (worker, engine) if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        assert not [each for each in (worker, engine) if is_running(each)]
     finally:
         for process in (worker, engine):
             with contextlib.suppress(psutil.NoSuchProcess):
