@@ -76,7 +76,7 @@ def _mini_batches(run: Run, decisions: Decisions) -> list[Conflict]:
     devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
     together = max(actor.ulysses_sequence_parallel_size, actor.fsdp_config.ulysses_sequence_parallel_size)
     ranks = max(devices // together, 1)
-    rows, micro = actor.ppo_mini_batch_size * run.config.actor_rollout_ref.rollout.n, actor.ppo_micro_batch_size_per_gpu
+    rows, micro = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n, actor.ppo_micro_batch_size_per_gpu
     of_rank, packed = rows // ranks, actor.use_dynamic_bsz or micro is None
     return errors(
         (
