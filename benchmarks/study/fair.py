@@ -2,9 +2,9 @@
 
 For each method the learning rate with the best mean held-out exact match over the tuning seeds is chosen. Its grid
 grows beyond an edge until the best rate has a worse one on both sides, and the greatest rate is no longer stable. At
-that rate a method with a clip is tried with another one, and keeps the better. Then it is run so on the fresh seeds; a seed
-makes the world, the warm start, the questions' order and the sampling. All choices are read from the records alone, so
-a study that was stopped goes on where it was.
+that rate a method with a clip is tried with another one, and keeps the better. Then it is run so on the fresh seeds; a
+seed makes the world, the warm start, the questions' order and the sampling. All choices are read from the records
+alone, so a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations
