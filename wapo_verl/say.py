@@ -1,11 +1,14 @@
 """Say something in a run's output, under this project's name."""
 
+import sys
+
 _subjects: set[str] = set()
 
 
-def say(sentence: str) -> None:
-    """Print a sentence as a line of its own."""
-    print(f"wapo-verl: {sentence}", flush=True)
+def say(sentence: str, is_error: bool = False) -> None:
+    """Print a sentence as a line of its own; on stderr where it is an error."""
+    sys.stdout.flush()  # so that both come in this order where they go to one file
+    print(f"wapo-verl: {sentence}", file=sys.stderr if is_error else sys.stdout, flush=True)
 
 
 def say_once(subject: str, sentence: str) -> None:

@@ -8,9 +8,9 @@ does not have, or ask a configuration whether it asks for us.
 
 import importlib
 import os
-import sys
 from types import ModuleType
 
+from wapo_verl.say import say
 from wapo_verl.verl_plugin.after_import import after_import
 from wapo_verl.verl_plugin.asks import AGENT_LOOPS
 from wapo_verl.verl_plugin.patches import PATCHES, Patch
@@ -69,5 +69,5 @@ def _register_cpu() -> None:
     try:
         importlib.import_module(CPU_PLATFORM)
     except ImportError as error:
-        print(f"wapo-verl: VERL_PLATFORM=cpu, but the CPU platform cannot be imported: {error}", file=sys.stderr)
+        say(f"VERL_PLATFORM=cpu, but the CPU platform cannot be imported: {error}", is_error=True)
         raise

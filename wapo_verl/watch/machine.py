@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wapo_verl.say import say
 from wapo_verl.watch import reaper
 from wapo_verl.watch.processes import SILENT, Actor, Engine, Trouble, engines_below, family, ray_itself, troubles
 
@@ -141,8 +142,7 @@ class OtherMachines:
             self._lost.add(node)
             if node in alive:
                 reason = str(error).strip().splitlines()[-1].strip()
-                said = f"wapo-verl: a process that is stopped on {alive[node]} is not seen any more: {reason}"
-                print(said, file=sys.stderr)
+                say(f"a process that is stopped on {alive[node]} is not seen any more: {reason}", is_error=True)
             return []
         return answer
 

@@ -7,13 +7,13 @@ other machines by an actor of its own. So a long update, a compilation or a mode
 
 import atexit
 import os
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+from wapo_verl.say import say
 from wapo_verl.watch.machine import Machine, OtherMachines
 from wapo_verl.watch.processes import DIED, SILENT, Trouble, actors_of, lost, run_of
 
@@ -124,8 +124,7 @@ class Watch(threading.Thread):
         os._exit(1)
 
     def _say(self, trouble: Trouble) -> None:
-        sys.stdout.flush()
-        print(f"wapo-verl: the run ends, since {trouble}; {self._last_checkpoint()}", file=sys.stderr, flush=True)
+        say(f"the run ends, since {trouble}; {self._last_checkpoint()}", is_error=True)
 
     def stop(self) -> None:
         """Look for the last time, before Ray shuts down; name the process because of which veRL has ended the run."""
