@@ -59,7 +59,7 @@ def _state_of(pid: int) -> list[str] | None:
         return None
 
 
-def end_family(family: list[tuple[int, int]], patience: float, only_stranded: bool = False) -> bool:
+def end_what_is_left(family: list[tuple[int, int]], patience: float, only_stranded: bool = False) -> bool:
     """Wait for processes to end, and kill those that do not.
 
     Args:
@@ -126,7 +126,7 @@ def main() -> None:
             known = json.loads(line)
     family = [(int(pid), int(start)) for pid, start in known.get("family", [])]
     patience = 0.0 if known.get("at_once") else PATIENCE_SECONDS
-    if not end_family(family, patience, bool(known.get("only_stranded"))):
+    if not end_what_is_left(family, patience, bool(known.get("only_stranded"))):
         return
     if glob.glob(SHARED_MEMORY):
         time.sleep(YOUNG_SECONDS)  # then those of this run are old enough

@@ -191,7 +191,7 @@ def test_where_the_run_may_still_go_on_only_what_is_stranded_is_killed(
     wait_until(lambda: reaper.is_stranded(stopped.pid))
     (tmp_path / "mine-replica-0.sock").touch()
     family = [[each.pid, reaper.start_of(each.pid)] for each in (stopped, alive)]
-    assert not reaper.end_family(family, 0.0, only_stranded=True)
+    assert not reaper.end_what_is_left(family, 0.0, only_stranded=True)
     assert stopped.wait(5) == -signal.SIGKILL
     assert alive.poll() is None
     clean_up({"family": family, "sockets": f"{tmp_path}/mine-", "at_once": True, "only_stranded": True})
