@@ -1,7 +1,6 @@
 """veRL's own training worker on this process alone, on the GPU or the CPU, with random models and batches."""
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.winners import alone_in_its_group
+from benchmarks.winners import alone_in_its_group, nested
 from examples.quickstart.tokenizer import make_tokenizer
 from wapo_verl.engine.loss_metrics import finish_loss_metrics
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
@@ -176,11 +175,6 @@ def _engine_config(settings: WorkerSettings) -> Any:
         max_token_len_per_gpu=settings.tokens,
         micro_batch_size_per_gpu=settings.micro_batch,
     )
-
-
-def nested(rows: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Put rows into one jagged tensor, as veRL's queue hands them to a worker."""
-    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
 def make_rows(count: int, length: int, vocabulary: int) -> dict[str, list[torch.Tensor]]:
