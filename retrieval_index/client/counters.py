@@ -1,4 +1,4 @@
-"""What is counted about searches: by call, by episode and by retriever."""
+"""What is counted about searches: by call and by episode."""
 
 from __future__ import annotations
 

@@ -6,20 +6,16 @@ import asyncio
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Sequence
 
 from cachetools import LRUCache
 
-from retrieval_index.client.counters import Attempts, quantile
+from retrieval_index.client.counters import Attempts
 from retrieval_index.client.places import AttemptError, Place
 from retrieval_index.client.rotation import Rotation
 from retrieval_index.documents import Hit
 from retrieval_index.errors import RetrievalError
 from retrieval_index.index import check_request
-
-LATENCIES_KEPT = 4096
-"""Calls whose latency is kept for the quantiles of `Retriever.stats`."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
@@ -41,8 +37,6 @@ class Retriever:
         self._cache: LRUCache[tuple[str, int], list[Hit]] = LRUCache(cached_queries)
         self._timeout_s, self._deadline_s, self._retries = timeout_s, deadline_s, retries
         self._closed = False
-        self._total = Attempts()
-        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
 
     async def search(self, queries: Sequence[str], top_k: int, attempts: Attempts | None = None) -> list[list[Hit]]:
         """Search as `Index.search` does; what the call took is added to `attempts`.
@@ -58,11 +52,8 @@ class Retriever:
         try:
             return await self._search(queries, top_k, call)
         finally:
-            self._latencies.extend(call.seconds)
             if attempts is not None:
                 attempts.add(call)
-            call.seconds.clear()
-            self._total.add(call)
 
     async def _search(self, queries: Sequence[str], top_k: int, call: Attempts) -> list[list[Hit]]:
         """Ask for the queries that the cache does not have, each once."""
@@ -128,21 +119,6 @@ class Retriever:
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10))
         jitter = random.uniform(longest / 2, longest)
         return max(error.retry_after_s, min(jitter, left / 2), SHORTEST_PAUSE_S)
-
-    def stats(self) -> dict[str, float]:
-        """Return counts since the start, and latencies of the last successful calls (0.0 before the first one).
-
-        Keys: those of `Attempts` except `seconds`, and latency_mean_s, latency_p50_s, latency_p99_s, latency_max_s, all
-        in seconds.
-        """
-        ordered = sorted(self._latencies)
-        return {
-            **self._total.counts(),
-            "latency_mean_s": sum(ordered) / max(1, len(ordered)),
-            "latency_p50_s": quantile(ordered, 0.5),
-            "latency_p99_s": quantile(ordered, 0.99),
-            "latency_max_s": quantile(ordered, 1.0),
-        }
 
     async def close(self) -> None:
         """Close connections and threads. A closed retriever cannot search."""
