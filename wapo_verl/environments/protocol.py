@@ -216,24 +216,20 @@ def render_tool_response(results: Sequence[Sequence[str]]) -> str:
     return "\n\n".join(f"Results of query {number}:\n\n{text}" for number, text in enumerate(texts, start=1))
 
 
-def render_tool_search(queries: Sequence[str], thought: str = "") -> str:
+def render_tool_search(queries: Sequence[str]) -> str:
     """Write a turn that calls the tool, as demonstrations and tests do; `parse_tool_turn` reads it back."""
     call = json.dumps({"name": SEARCH_TOOL, "arguments": {QUERIES_KEY: list(queries)}}, ensure_ascii=False)
-    return f"{_render_thought(thought)}<tool_call>\n{call}\n</tool_call>"
+    return f"<tool_call>\n{call}\n</tool_call>"
 
 
-def render_search(query: str, thought: str = "") -> str:
+def render_search(query: str) -> str:
     """Write a turn that searches, as demonstrations and tests do; `parse_turn` reads it back."""
-    return f"{_render_thought(thought)}<search>{query}</search>"
+    return f"<search>{query}</search>"
 
 
-def render_answer(text: str, thought: str = "") -> str:
+def render_answer(text: str) -> str:
     """Write a turn that answers, as demonstrations and tests do; `parse_turn` reads it back."""
-    return f"{_render_thought(thought)}<answer>{text}</answer>"
-
-
-def _render_thought(thought: str) -> str:
-    return f"<think>{thought}</think>" if thought else ""
+    return f"<answer>{text}</answer>"
 
 
 @dataclass(frozen=True, slots=True)

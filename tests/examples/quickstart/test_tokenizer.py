@@ -79,7 +79,7 @@ def test_ids_are_the_vocabulary_in_order() -> None:
 def test_query_and_answer_read_from_decoded_turns_are_what_was_written(name: str, more: str) -> None:
     for rendered, turn in (
         (render_search(name + more), Search((name + more,))),
-        (render_answer(name + more, thought=name), Answer(name + more)),
+        (f"<think>{name}</think>{render_answer(name + more)}", Answer(name + more)),
     ):
         ids = encode(rendered)
         assert parse_turn(TOKENIZER.decode(ids, skip_special_tokens=True)) == turn

@@ -29,7 +29,7 @@ END = "<|im_end|>"
 TURNS = st.sampled_from(
     [
         render_search("Nimbus"),
-        render_search("Torrin", "I wonder."),
+        "<think>I wonder.</think>" + render_search("Torrin"),
         render_tool_search(["Nimbus"]),
         render_tool_search(["Nimbus", "Vale"]),
         render_tool_search(["a", "b", "c", "d"]),
@@ -37,7 +37,7 @@ TURNS = st.sampled_from(
         render_tool_search(["Nimbus"]).replace("query_list", "query"),
         render_tool_search(["Nimbus"]) * 2,
         "<tool_call><function=search><parameter=query_list>Vale</parameter></function></tool_call>",
-        render_answer("Ada Vale", "I know."),
+        "<think>I know.</think>" + render_answer("Ada Vale"),
         "<answer>one</answer><answer>two</answer>",
         "<answer><search>x</search></answer>",
         "<think><answer>Ada</answer></think>",

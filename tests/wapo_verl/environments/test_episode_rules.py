@@ -24,7 +24,7 @@ TEXTS = st.sampled_from(
         render_tool_search(["a", "b", "c", "d"]),
         BAD_CALL,
         CALL.removesuffix("</tool_call>"),
-        render_answer("b", "I know."),
+        "<think>I know.</think>" + render_answer("b"),
         "<answer>one</answer><answer>two</answer>",
         "<search></search>",
         "nothing",

@@ -224,15 +224,18 @@ def test_every_string_with_tools_is_one_of_the_three(text: str) -> None:
             assert all(query == query.strip() != "" for query in queries)
 
 
-@given(st.lists(plain, min_size=1, max_size=3), st.one_of(st.just(""), plain))
+thoughts = st.one_of(st.just(""), plain.map("<think>{}</think>".format))
+
+
+@given(st.lists(plain, min_size=1, max_size=3), thoughts)
 def test_rendered_calls_are_read_back(queries: list[str], thought: str) -> None:
-    assert parse_tool_turn(render_tool_search(queries, thought), 3) == Search(tuple(map(str.strip, queries)))
+    assert parse_tool_turn(thought + render_tool_search(queries), 3) == Search(tuple(map(str.strip, queries)))
 
 
-@given(plain, st.one_of(st.just(""), plain))
+@given(plain, thoughts)
 def test_rendered_turns_are_read_back(content: str, thought: str) -> None:
-    assert parse_turn(render_search(content, thought)) == Search((content.strip(),))
-    assert parse_turn(render_answer(content, thought)) == Answer(content.strip())
+    assert parse_turn(thought + render_search(content)) == Search((content.strip(),))
+    assert parse_turn(thought + render_answer(content)) == Answer(content.strip())
 
 
 @pytest.mark.parametrize(

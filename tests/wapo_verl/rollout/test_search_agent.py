@@ -71,9 +71,9 @@ def outcome(output: AgentLoopOutput) -> str:
     return Episode.from_record(output.extra_fields["episode"]).outcome
 
 
-FIRST = render_search("novel Nimbus", "I have to look.")
+FIRST = "<think>I have to look.</think>" + render_search("novel Nimbus")
 SECOND = render_search("Ada Vale born")
-LAST = render_answer("Torrin", "Found it.")
+LAST = "<think>Found it.</think>" + render_answer("Torrin")
 FOUND = [render_information([f"{d.title}\n{d.text}"]) for d in DOCUMENTS[:2]]
 
 

@@ -33,9 +33,9 @@ DOCUMENTS = [
     Document("d4", "Moraine", LONG),
 ]
 END = "<|im_end|>"
-FIRST = render_tool_search(["novel Nimbus"], "I have to look.") + END
+FIRST = "<think>I have to look.</think>" + render_tool_search(["novel Nimbus"]) + END
 SECOND = render_tool_search(["Ada Vale born"]) + END
-LAST = render_answer("Torrin", "Found it.") + END
+LAST = "<think>Found it.</think>" + render_answer("Torrin") + END
 TURN_LIMIT = "actor_rollout_ref__rollout__multi_turn__max_assistant_turns"
 
 
