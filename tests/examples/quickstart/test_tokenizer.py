@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers.decoders import DecodeStream  # type: ignore[import-untyped]
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -91,6 +91,7 @@ def test_query_and_answer_read_from_decoded_turns_are_what_was_written(name: str
 @given(st.lists(st.text(alphabet=VISIBLE, min_size=1, max_size=30), max_size=8))
 def test_visible_ascii_round_trips_word_by_word_without_unknown_tokens(typed: list[str]) -> None:
     text = " ".join(typed)
+    assume(TOKENIZER.unk_token not in text)  # hypothesis draws strings of the code, too
     ids = encode(text)
     assert TOKENIZER.unk_token_id not in ids
     assert TOKENIZER.decode(ids).replace(" ", "") == text.replace(" ", "")
