@@ -75,12 +75,10 @@ class Question:
 
 @dataclass(frozen=True)
 class World:
-    """Books, persons (by name), towns and schools of one part of one seed."""
+    """Books and persons (by name) of one part of one seed."""
 
     books: tuple[Book, ...]
     persons: dict[str, Person]
-    towns: tuple[str, ...]
-    schools: tuple[str, ...]
 
     def documents(self) -> Iterator[Document]:
         """Yield one document per fact. Shuffle them before indexing: else ties in a search always have this order."""
@@ -152,7 +150,7 @@ def make_world(seed: int, part: str, books: int) -> World:
         listed[0] = replace(
             listed[0], publication_year=next(year for year in YEARS if year != listed[0].publication_year)
         )
-    return World(books=tuple(listed), persons=persons, towns=tuple(towns), schools=tuple(schools))
+    return World(books=tuple(listed), persons=persons)
 
 
 def make_questions(world: World, comparison_share: float, generator: random.Random) -> list[Question]:

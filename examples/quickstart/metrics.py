@@ -89,11 +89,6 @@ def parse_row(line: str) -> Row:
         raise ValueError(f"not a line of veRL's file logger: {line[:80]!r}") from error
 
 
-def read_rows(file: Path) -> list[Row]:
-    """Read all rows of a metrics file, in order; returns none for a missing file."""
-    return [parse_row(line) for line in Lines(file).new()]
-
-
 def header_line() -> str:
     """Return the header of the columns of `step_line`."""
     return "".join(name.rjust(width) for name, width in COLUMNS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import string
-from pathlib import Path
 
 from tokenizers import (  # type: ignore[import-untyped]
     AddedToken,
@@ -72,10 +71,3 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
     )
-
-
-def save_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    """Make the tokenizer and write it to `directory` in the Hugging Face layout."""
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(directory)
-    return tokenizer

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from examples.quickstart import curves, episodes_view, report
 from examples.quickstart.command import Folders
-from examples.quickstart.metrics import Row, read_rows
+from examples.quickstart.metrics import Row
 from examples.quickstart.run import GOAL, conclude
 
 HELD_OUT = "val-aux/miniwiki/exact_match/mean@1"
@@ -180,11 +180,8 @@ def test_the_end_writes_all_files_and_shows_the_episodes(tmp_path: Path) -> None
     folders.validation.mkdir()
     for step, output, right in ((0, BEFORE_OUTPUT, False), (4, AFTER_OUTPUT, True)):
         (folders.validation / f"{step}.jsonl").write_text(json.dumps(sample(1, right, step, output)) + "\n")
-    with folders.metrics.open("w") as stream:
-        for row in rows():
-            stream.write(json.dumps({"step": row.step, "data": row.values}) + "\n")
     stream = io.StringIO()
-    conclude(read_rows(folders.metrics), around(), folders, Console(file=stream, width=200))
+    conclude(rows(), around(), folders, Console(file=stream, width=200))
     assert json.loads(folders.report.read_text())["rose"] is True
     assert folders.curves.is_file()
     text = stream.getvalue()

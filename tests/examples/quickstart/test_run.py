@@ -26,7 +26,7 @@ from examples.quickstart.__main__ import app
 from examples.quickstart.command import KEPT, SPLITS, Folders, copyable, hydra_value, override_key, training_command
 from examples.quickstart.make_model import make_model
 from examples.quickstart.memory import PeakMemory, family_bytes
-from examples.quickstart.metrics import Lines, header_line, parse_row, read_rows, step_line
+from examples.quickstart.metrics import Lines, header_line, parse_row, step_line
 from examples.quickstart.run import Stages, make_world
 from examples.quickstart.settings import QuickstartSettings
 from examples.quickstart.training import PHASES, StartUp, train
@@ -190,7 +190,7 @@ def test_watching_a_process(tmp_path: Path) -> None:
     assert "ValueError: a reason" in (tmp_path / "train.log").read_text()
     assert header_line() in shown.getvalue()
     assert step_line(done.rows[0]) in shown.getvalue()
-    assert read_rows(tmp_path / "metrics.jsonl") == list(done.rows)
+    assert [parse_row(line) for line in Lines(tmp_path / "metrics.jsonl").new()] == list(done.rows)
 
 
 def test_a_process_is_ended_with_what_it_started() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from examples.quickstart.command import Folders
-from examples.quickstart.metrics import ROLLOUT_GAP, read_rows
+from examples.quickstart.metrics import ROLLOUT_GAP, Lines, parse_row
 from examples.smollm2.model import PACKAGE, READER, read_tokenizer, weights_file
 from examples.smollm2.run import smollm2
 from wapo_verl.rollout.template_check import check_template
@@ -66,7 +66,7 @@ def test_two_steps_train_it(package: None, tmp_path: Path) -> None:
     """The whole example; the rollout gap shows that vLLM has the actor's weights before and after a step."""
     steps = ["trainer.total_training_steps=2", "trainer.test_freq=2", "data.val_max_samples=16"]
     assert smollm2(0, tmp_path, steps, Console(width=200)) == 0
-    before, *trained = read_rows(Folders(tmp_path).metrics)
+    before, *trained = map(parse_row, Lines(Folders(tmp_path).metrics).new())
     assert before.held_out is not None
     assert [row.step for row in trained] == [1, 2]
     assert trained[-1].held_out is not None

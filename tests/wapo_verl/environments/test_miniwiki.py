@@ -40,7 +40,9 @@ def words(text: str) -> set[str]:
 
 
 def names_of(world: World) -> set[str]:
-    return {book.name for book in world.books} | set(world.persons) | set(world.towns) | set(world.schools)
+    names = [(book.name, book.printing_town) for book in world.books]
+    names += [(person.name, person.birthplace, person.school) for person in world.persons.values()]
+    return set(chain(*names))
 
 
 class Finder:

@@ -26,7 +26,7 @@ class Call:
 
 Tree = Number | Symbol | Call
 
-ONE, MINUS_ONE = Number(Fraction(1), False), Number(Fraction(-1), False)
+MINUS_ONE = Number(Fraction(-1), False)
 
 
 def add(terms: list[Tree]) -> Tree:
