@@ -72,9 +72,9 @@ class Counts:
         return f"{statistics.median(self.delays):+.3g} ({min(self.delays):+d} to {max(self.delays):+d})"
 
 
-def replay(run: Run, thresholds: Thresholds | None = None, rules: tuple[Rule, ...] = RULES) -> Outcome:
+def replay(run: Run, thresholds: Thresholds | None = None) -> Outcome:
     """Show a run to a detector, step by step; step 0, which is before any training, is skipped."""
-    detector, first = Detector(thresholds, rules), dict[str, int]()
+    detector, first = Detector(thresholds), dict[str, int]()
     for metrics in run.steps:
         if metrics["step"] == 0:
             continue
@@ -151,16 +151,16 @@ def report(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def kept_report(runs: Sequence[Run], thresholds: Thresholds | None = None, confirm: int = CONFIRM) -> str:
+def kept_report(runs: Sequence[Run], thresholds: Thresholds | None = None) -> str:
     """A Markdown table: what the guard would have kept of the collapsed runs, by how often they save."""
     collapsed = [run for run in runs if run.collapsed_at is not None]
     lines = [
         "| a checkpoint every | collapsed runs with a good one at the first alarm | its reward as a share of the best "
-        f"before the alarm, median (least); confirmed by {confirm} steps |",
+        f"before the alarm, median (least); confirmed by {CONFIRM} steps |",
         "| --- | --- | --- |",
     ]
     for save_every in (1, 2, 5):
-        kept = [rehearse(run, save_every, confirm, thresholds).share for run in collapsed]
+        kept = [rehearse(run, save_every, CONFIRM, thresholds).share for run in collapsed]
         shares = [share for share in kept if share is not None]
         found = f"{statistics.median(shares):.2f} ({min(shares):.2f})" if shares else "–"
         lines.append(

@@ -50,6 +50,6 @@ def collapse_place(rewards: Sequence[float]) -> int | None:
     return standing if len(low) - standing >= WINDOW else None
 
 
-def trailing_means(values: Sequence[float], window: int = WINDOW) -> list[float]:
-    """The mean of each value and those before it, `window` of them at most."""
-    return [sum(values[max(0, end - window) : end]) / (end - max(0, end - window)) for end in range(1, len(values) + 1)]
+def trailing_means(values: Sequence[float]) -> list[float]:
+    """The mean of each value and those before it, `WINDOW` of them at most."""
+    return [sum(values[max(0, end - WINDOW) : end]) / min(end, WINDOW) for end in range(1, len(values) + 1)]

@@ -8,6 +8,8 @@ from statistics import median
 from benchmarks.study.records import Record
 from benchmarks.study.summary import LEARNED, Condition, Summary, against, by_condition, summarise
 
+REFERENCE = "grpo_ref"
+
 HEADER = (
     "updates a step",
     "learning rate",
@@ -42,13 +44,13 @@ def overview(records: Sequence[Record]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def pairs(records: Sequence[Record], reference: str = "grpo_ref") -> str:
-    """When each algorithm's runs fell, beside the reference's run of the same condition and seed."""
+def pairs(records: Sequence[Record]) -> str:
+    """When each algorithm's runs fell, beside GRPO's run of the same condition and seed."""
     lines = [
-        f"| updates a step | algorithm | fell later than {reference} | earlier | at the same step | neither fell |",
+        f"| updates a step | algorithm | fell later than {REFERENCE} | earlier | at the same step | neither fell |",
         "| --: | --- | --: | --: | --: | --: |",
     ]
-    for (updates, name), found in sorted(against(records, reference).items(), key=lambda item: item[0][0]):
+    for (updates, name), found in sorted(against(records, REFERENCE).items(), key=lambda item: item[0][0]):
         numbers = (found.later, found.earlier, found.together, found.neither)
         lines.append(f"| {updates} | {name} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ WEIGHT_DEVIATION = 0.1  # about 1/sqrt(hidden size); at the usual 0.02 this smal
 
 
 def make_model(
-    tokenizer: PreTrainedTokenizerFast, seed: int, heads: int = 3, layers: int = 2, positions: int = 2048
+    tokenizer: PreTrainedTokenizerFast, seed: int, heads: int = 3, positions: int = 2048
 ) -> Qwen3ForCausalLM:
     """Make a random model in float32 for the tokenizer's vocabulary; the same arguments give the same weights.
 
@@ -22,14 +22,13 @@ def make_model(
         tokenizer: its vocabulary is the model's.
         seed: of the weights.
         heads: attention heads; the hidden size is 32 times this.
-        layers: transformer layers.
         positions: the longest sequence, in tokens.
     """
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=HEAD_SIZE * heads,
         intermediate_size=2 * HEAD_SIZE * heads,
-        num_hidden_layers=layers,
+        num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=heads,
         head_dim=HEAD_SIZE,

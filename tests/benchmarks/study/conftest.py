@@ -26,7 +26,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     make_indexes(folder, 0, TASK)
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer, 0, heads=2, layers=2, positions=256)
+    model = make_model(tokenizer, 0, heads=2, positions=256)
     train(model, tokenize(conversations(0, LESSON, TASK.top_k), tokenizer), tokenizer, LESSON, 0, Console(quiet=True))
     model.save_pretrained(model_folder(folder, 0))
     tokenizer.save_pretrained(model_folder(folder, 0))
