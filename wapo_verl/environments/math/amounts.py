@@ -19,7 +19,7 @@ def same_amount(gold: str, answer: str, algebra: Algebra) -> bool:
     """
     wanted = quantity(gold)
     counted = plain_number(wanted.body) is not None or expressions.is_constant(wanted.body)
-    given = quantity(answer, counted=counted)
+    given = quantity(answer, counted=counted, symbols=wanted.unit is not None)
     if units_differ(wanted.unit, given.unit):
         return False
     if _is_time(wanted) or _is_time(given):

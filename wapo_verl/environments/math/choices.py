@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wapo_verl.environments.math.tokens import is_mathematical_word
 
 _LETTER = re.compile(
-    r"\\text\{\s*\(?(?P<text>[A-Za-z])\)?\.?\s*\}|\((?:\\text\{)?(?P<brackets>[A-Za-z])\}?\)|(?P<bare>[A-Z])"
+    r"\\text\{\s*\(?(?P<text>[A-Za-z])\)?\.?\s*\}|\(\s*(?:\\text\{)?(?P<brackets>[A-Za-z])\}?\s*\)|(?P<bare>[A-Z])"
 )
 _FLAT = re.compile(r"\\text\{([^{}]*)\}")
 _OPTION = re.compile(

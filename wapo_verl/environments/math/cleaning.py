@@ -41,16 +41,19 @@ _RUNS = tuple(
 )
 _UNICODE_ROOT = re.compile(r"([√∛])\s*(?:\(([^()]*)\)|([0-9]+|[a-zA-Z]))")
 
+_INSIDE = r"(?:[^{}]|\{[^{}]*\})*"
 _ROMAN = re.compile(
-    r"\{\\(?:rm|bf|it|sf)\s+(?P<old>[^{}]*)\}"
+    rf"\{{\\(?:rm|bf|it|sf)\s+(?P<old>{_INSIDE})\}}"
     r"|\\(?:mathrm|operatorname\*?|mathop|mathit|mathsf|mathtt|mathnormal|text|textrm|textit)\s*"
-    r"(?:\{(?P<braced>[^{}]*)\}|(?P<bare>\\[a-zA-Z]+|[a-zA-Z0-9]))"
+    rf"(?:\{{(?P<braced>{_INSIDE})\}}|(?P<bare>\\[a-zA-Z]+|[a-zA-Z0-9]))"
 )
+_SPACE = re.compile(r"\\[,;:! ]|~")
+_POWERS_OF_UNITS = re.compile(r"(?:[A-Za-z]{1,10}(?:\^\{?-?[0-9]\}?)?[ /]*)+")
 _UNIT_LETTERS = frozenset("mglshLNJWVACFKT")
-_BEHIND_A_NUMBER = re.compile(r"[0-9})]\s*(?:\\[,;:! ]|~)*\s*$")
+_BEHIND_A_NUMBER = re.compile(rf"[0-9}})]\s*(?:{_SPACE.pattern})*\s*$")
 _TEXT_COMMAND = re.compile(r"\\(?:mbox|hbox|textbf|textit|textrm|textnormal|textsf|texttt|textsuperscript)\s*\{")
 _BOLD = re.compile(r"(?<![\w)}\]])\*\*(?=\S)(.*?\S)\*\*(?![\w({\\[])")
-_WRAPPINGS = (("```", "```"), ("`", "`"), ("**", "**"), ("*", "*"), ("__", "__"), ('"', '"'), ("'", "'"))
+_WRAPPINGS = (("```", "```"), ("``", "``"), ("`", "`"), ("**", "**"), ("*", "*"), ("__", "__"), ('"', '"'), ("'", "'"))
 _DISPLAY = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}")
 _ABOUT = r"(?:or |which is |that is )?(?:approximately|approx\.?|about|roughly)"
 _ORDINAL = r"(?:st|nd|rd|th)"
@@ -95,19 +98,22 @@ _CLEANINGS = (
     (re.compile(r"\bper\s+cents?\b|\bp\.\s?c\.(?![a-z])"), "percent"),
     (re.compile(r"(?<!\\)\\[()\[\]]"), " "),
     (re.compile(r"\b([apAP])\.\s?[mM]\b\.?"), r"\1m"),
+    (re.compile(r"\\mathbb\s*(?:\{R\}|R)\s*(?:[\^_]\s*\{?\+\}?|_\{?>0\}?)"), r"(0,\\infty)"),
     (
         re.compile(r"\\mathbb\s*\{?R\}?|\\text\{\s*all real numbers\s*\}|^\s*all real numbers\s*$"),
         r"(-\\infty,\\infty)",
     ),
     (
         re.compile(
-            rf"(?<=[0-9)}}a-z])\s*(?:\^\s*\{{\s*\\text\{{\s*{_ORDINAL}\s*\}}\s*\}}|\^?\s*\\text\{{\s*-?{_ORDINAL}\s*\}})"
-            rf"|(?<=[0-9])\s*\^\s*(?:\{{\s*{_ORDINAL}\s*\}}|{_ORDINAL}(?![a-zA-Z]))|(?<=[0-9])-?{_ORDINAL}(?![a-zA-Z])"
+            rf"(?:(?<=[0-9)}}a-z])\s*(?:\^\s*\{{\s*\\text\{{\s*{_ORDINAL}\s*\}}\s*\}}|\^?\s*\\text\{{\s*-?{_ORDINAL}\s*\}})"
+            rf"|(?<=[0-9])\s*\^\s*(?:\{{\s*{_ORDINAL}\s*\}}|{_ORDINAL}(?![a-zA-Z]))"
+            rf"|(?<=[0-9)])-?{_ORDINAL}(?![a-zA-Z]))(?!\s*(?:\\text\{{\s*)?(?:roots?|powers?)(?![a-zA-Z]))"
         ),
         "",
     ),
     (re.compile(r"(?<=[)\]])\s*union\s*(?=[(\[])"), r" \\cup "),
-    (re.compile(r"^\s*the\s+(?=[0-9])"), ""),
+    (re.compile(r"^\s*the\s+(?=[0-9(])"), ""),
+    (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\times "),  # 1.2 x 10^5
     (re.compile(r"\s+"), " "),
 )
 _DOLLAR_OF_ORDINAL = re.compile(rf"(?<=[0-9])\$(?=-?{_ORDINAL}(?![a-zA-Z]))")
@@ -157,20 +163,26 @@ def _bold_and_powers(text: str) -> str:
 
 def _upright(found: re.Match[str]) -> str:
     r"""Return what upright print stands for: a function, a constant or a letter of mathematics, or else text."""
-    inside = (found["old"] or found["braced"] or found["bare"] or "").strip()
+    inside = _SPACE.sub(" ", found["old"] or found["braced"] or found["bare"] or "").strip()
     name = inside.removeprefix("\\")
     if name in FUNCTIONS or name in SYNONYMS:
         return rf"\{name} "
     if found[0].startswith((r"\text", r"\mathop")):
         return found[0]
     if len(inside) == 1 and inside.isalpha():
-        unit = inside in _UNIT_LETTERS and _BEHIND_A_NUMBER.search(found.string, 0, found.start())
-        return rf"\text{{{inside}}}" if unit else f" {inside}"
-    if power := re.fullmatch(r"([a-zA-Z]{1,10})(\^\{?-?[0-9]\}?)", inside):
-        return rf"\text{{{power[1]}}}{power[2]}"
+        return rf"\text{{{inside}}}" if _is_unit_letter(inside, found) else f" {inside}"
     if re.fullmatch(r"[A-Za-z][A-Za-z ./-]*", inside):
         return rf"\text{{{found['old'] or found['braced'] or inside}}}"
+    names = re.findall("[a-zA-Z]+", inside)
+    if _POWERS_OF_UNITS.fullmatch(inside) and all(len(name) > 1 or _is_unit_letter(name, found) for name in names):
+        return re.sub("[a-zA-Z]+", r"\\text{\g<0>}", inside)
     return f" {inside} "
+
+
+def _is_unit_letter(letter: str, found: re.Match[str]) -> bool:
+    """Say whether an upright letter is a unit's name: one of the few, right behind a number, and no `C_5^2`."""
+    behind_a_number = _BEHIND_A_NUMBER.search(found.string, 0, found.start()) is not None
+    return letter in _UNIT_LETTERS and behind_a_number and found.string[found.end() : found.end() + 1] != "_"
 
 
 def _unwrapped(text: str) -> str:

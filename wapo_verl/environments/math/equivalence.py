@@ -32,11 +32,11 @@ from wapo_verl.environments.math.choices import in_text, option, words
 from wapo_verl.environments.math.cleaning import clean
 from wapo_verl.environments.math.forms import is_readable, plain_number, unit_in_last_place, without_spaces
 from wapo_verl.environments.math.quantities import quantity
+from wapo_verl.environments.math.ranges import both_at_once, interval
 from wapo_verl.environments.math.relations import (
     APPROXIMATELY,
     EQUAL_TO,
     Sides,
-    interval,
     is_name,
     names_one_thing,
     same_name,
@@ -93,12 +93,12 @@ def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
 
 def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     if gold.kind == answer.kind == ATOM:
-        wanted_range, given_range = interval(gold.text), interval(answer.text)
+        wanted_range, given_range = interval(gold.text), interval(answer.text, in_answer=True)
         if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
         gold, answer = wanted_range, given_range
     gold, answer = _in_order(gold, answer), _in_order(answer, gold)
-    gold, answer = _alike(gold, answer), _alike(answer, gold)
+    gold, answer = _alike(gold, answer), _alike(answer, gold, in_answer=True)
     if gold.variable and answer.variable and not same_name(gold.variable, answer.variable):
         return False
     if gold.kind == answer.kind == ORDERED:
@@ -109,7 +109,9 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     given = list(answer.parts) if answer.kind == UNORDERED else [answer]
     if len(wanted) != len(given):
         return False
-    if len({*map(_named, wanted)} - {None}) > 1 and None in map(_named, given):
+    if _are_roots_of_one_unknown(wanted, given):
+        wanted, given = [*map(_unnamed, wanted)], [*map(_unnamed, given)]
+    elif len({*map(_named, wanted)} - {None}) > 1 and None in map(_named, given):
         # x=2, y=3 may be given as 2, 3, and not as 3, 2.
         return all(_same(one, other, algebra) for one, other in zip(wanted, given, strict=True))
     return _matched(wanted, given, algebra)
@@ -162,6 +164,17 @@ def _named(node: Node) -> str | None:
     return without_spaces(found.pieces[0]) if found.signs == (EQUAL_TO,) and is_name(found.pieces[0]) else None
 
 
+def _unnamed(node: Node) -> Node:
+    """Return the right side of `name = value`; anything else as it is."""
+    return structure(sides(node.text).pieces[-1]) or node if _named(node) else node
+
+
+def _are_roots_of_one_unknown(gold: list[Node], answer: list[Node]) -> bool:
+    """Say whether the gold answer numbers what the answer does not: `x_1=2, x_2=-3` and `x=-3, x=2`."""
+    unknowns = {(_named(part) or "").partition("_")[0] for part in gold}
+    return len(unknowns) == 1 and unknowns == {*map(_named, answer)} - {None}
+
+
 def _in_order(node: Node, other: Node) -> Node:
     """Return `x=1, y=2` as the tuple (1, 2) beside a tuple: in the order of `(x,y) = ...`, else of the alphabet."""
     named = {_named(part): part for part in node.parts}
@@ -180,15 +193,17 @@ def _in_order(node: Node, other: Node) -> Node:
     return Node(ORDERED, _TUPLES[0], tuple(named[name] for name in names))
 
 
-def _alike(node: Node, other: Node) -> Node:
+def _alike(node: Node, other: Node, in_answer: bool = False) -> Node:
     """Return ``node`` ready to be compared: an inequality beside an interval becomes one, names are dropped."""
+    if node.text != other.text:
+        node = both_at_once(node, in_answer)
     if node.kind == ATOM:
         found = sides(node.text)
         if found.only(EQUAL_TO) and all(map(is_name, found.pieces[:-1])):
             return structure(found.pieces[-1]) or node
-        return interval(node.text) or node
+        return interval(node.text, in_answer) or node
     if node.kind == UNORDERED and any(part.kind == ORDERED for part in (*other.parts, other)):
-        ranges = [interval(part.text) if part.kind == ATOM else None for part in node.parts]
+        ranges = [interval(part.text, in_answer) if part.kind == ATOM else None for part in node.parts]
         return replace(node, parts=tuple(found or part for found, part in zip(ranges, node.parts, strict=True)))
     return node
 

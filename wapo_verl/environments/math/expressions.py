@@ -14,7 +14,7 @@ from wapo_verl.environments.math.equations import AT_MOST, BELOW, EQUALS, UNEQUA
 from wapo_verl.environments.math.grammar import readings
 from wapo_verl.environments.math.sameness import distance, expression, same_value
 from wapo_verl.environments.math.tokens import Malformed, Unsupported
-from wapo_verl.environments.math.trees import Call, Tree, symbols
+from wapo_verl.environments.math.trees import Call, Tree, difference, symbols
 from wapo_verl.environments.math.values import NoValue, TooLarge
 from wapo_verl.environments.math.verdicts import Algebra, Unreadable
 
@@ -107,6 +107,17 @@ def is_constant(text: str) -> bool:
     """Say whether an expression is a number: it has no variable."""
     tree = _gold(text)
     return tree is not None and not symbols(tree)
+
+
+def is_below(one: str, other: str) -> bool:
+    """Say whether both are numbers, and the first is less than the second."""
+    low, high = _gold(one), _gold(other)
+    if low is None or high is None or symbols(low) or symbols(high):
+        return False
+    try:
+        return bool(expression(difference(high, low)).value({}, True) > 0)
+    except (NoValue, TooLarge):
+        return False
 
 
 def rounds_to(exact: str, rounded: str, unit_in_last_place: Fraction) -> bool:

@@ -112,7 +112,7 @@ def same_number(gold: Number, answer: Number) -> bool:
     return (gold.decimal or answer.decimal) and abs(gold.value - answer.value) <= near
 
 
-_BASED = re.compile(r"(?P<digits>[0-9A-Z]+)_\{?(?P<base>[0-9]{1,2})\}?")
+_BASED = re.compile(r"(?P<open>\()?(?P<digits>[0-9A-Z]+)(?(open)\))_\{?(?P<base>[0-9]{1,2})\}?")
 
 
 def based_numeral(text: str) -> tuple[str, int] | None:

@@ -34,6 +34,10 @@ _SIGN_BEHIND = re.compile(
 )
 _MONEY_UNITS = frozenset(["dollar", "euro", "sterling", "yen", "rupee", "yuan"])
 _ANGLE_FUNCTION = re.compile(r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
+_ARC = re.compile(
+    r"(?P<degrees>[0-9]+)\s*\^\\circ\s*(?P<minutes>[0-9]{1,2})\s*(?:'|\^\s*\{?\\prime\}?)"
+    r"(?:\s*(?P<seconds>[0-9]{1,2})\s*(?:''|\"|\^\s*\{?\\prime\s*\\prime\}?))?"
+)
 _SCALE = re.compile(r"(?P<body>.*\S)\s*\^\\circ\s*(?:\\text\{\s*)?(?P<scale>[CF])(?:\s*\})?")
 _MOST_WORDS = 8
 _IN_BRACKETS = re.compile(r"(?P<body>.*[0-9}!])\s*\((?:\\text\{)?\s*(?P<unit>[A-Za-z][A-Za-z. ]+)\}?\)")
@@ -54,18 +58,22 @@ class Quantity:
 
 
 @lru_cache(maxsize=4_096)
-def quantity(text: str, counted: bool = False) -> Quantity:
+def quantity(text: str, counted: bool = False, symbols: bool = False) -> Quantity:
     r"""Return the parts of a cleaned answer: `15\text{ cm}^2` is 15 and square centimetres, `\$5` is 5 and dollars.
 
     Args:
         text: the answer.
         counted: take any words after a space ("15 m", "13 boxes") for a unit too; only where they cannot be variables.
+        symbols: where ``counted``, take a single letter ("5 N", "5m") for a unit too; only where one is expected.
     """
     text = text.strip()
-    return _money(text) or _with_unit(text, counted)
+    if found := _ARC.fullmatch(text):
+        seconds = f"+{found['seconds']}/3600" if found["seconds"] else ""
+        return Quantity(f"{found['degrees']}+{found['minutes']}/60{seconds}", named(DEGREE))
+    return _money(text) or _with_unit(text, counted, symbols)
 
 
-def _with_unit(text: str, counted: bool = False) -> Quantity:
+def _with_unit(text: str, counted: bool = False, symbols: bool = False) -> Quantity:
     """Read a sign or a unit behind the expression."""
     if text.endswith(r"\%") and text[:-2].strip():
         return Quantity(text[:-2].strip(), named(PERCENT))
@@ -75,7 +83,7 @@ def _with_unit(text: str, counted: bool = False) -> Quantity:
         return Quantity(text[:-6].strip(), named(DEGREE))
     if (found := _IN_BRACKETS.fullmatch(text)) and (named_ := unit(found["unit"])) and named_.is_known:
         return Quantity(found["body"], named_)
-    return _with_text(text) or _with_bare_words(text, counted) or Quantity(text)
+    return _with_text(text) or _with_bare_words(text, counted, symbols) or Quantity(text)
 
 
 def _money(text: str) -> Quantity | None:
@@ -115,7 +123,7 @@ def _with_text(text: str) -> Quantity | None:
     return Quantity(inner.body, inner.unit or unit(words))
 
 
-def _with_bare_words(text: str, counted: bool) -> Quantity | None:
+def _with_bare_words(text: str, counted: bool, symbols: bool) -> Quantity | None:
     """Read a unit that stands in letters behind the expression, after the last word that is none."""
     tail = _BARE_TAIL.search(text)
     if tail is None:
@@ -124,12 +132,12 @@ def _with_bare_words(text: str, counted: bool) -> Quantity | None:
     for place in starts[-_MOST_WORDS:]:
         start = tail.start() + place
         body, words = text[:start], text[start:]
-        if body.strip() and _is_unit(words, body, counted):
+        if body.strip() and _is_unit(words, body, counted, symbols):
             return Quantity(body.strip(), unit(words))
     return None
 
 
-def _is_unit(words: str, body: str, counted: bool) -> bool:
+def _is_unit(words: str, body: str, counted: bool, symbols: bool) -> bool:
     found = unit(words)
     spaced = body[-1:].isspace()
     if found is None or words.count("{") != words.count("}") or not _leaves_the_number(words):
@@ -137,8 +145,8 @@ def _is_unit(words: str, body: str, counted: bool) -> bool:
     if found.is_known:
         if is_plain(words) and (_COUNTABLE.search(body) or spaced):
             return True
-        meant = spaced or "^" in words
-        return counted and meant and words[:1].islower() and _COUNTABLE.search(body) is not None
+        meant = spaced or symbols or "^" in words
+        return counted and meant and (symbols or words[:1].islower()) and _COUNTABLE.search(body) is not None
     names = re.findall("[A-Za-z]+", words)
     return counted and spaced and len(names[0]) > 2 and "^" not in words and not any(map(is_mathematical_word, names))
 

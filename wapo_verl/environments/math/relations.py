@@ -1,4 +1,4 @@
-r"""Equations and inequalities as text: their sides, the names that may stand on the left, the intervals they are.
+r"""Equations and inequalities as text: their sides, and the names that may stand on the left.
 
 A left side is passed over where it only names what is asked for. Of an answer `L = 5` that may be anything without
 numbers of its own (`f(3)`, `\frac ab`, `a + b`): `2x + 3 = 5` is a task, not an answer. Of a gold one it must name one
@@ -11,15 +11,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wapo_verl.environments.math.structure import ATOM, ORDERED, Node
-
 EQUAL_TO, APPROXIMATELY = "=", r"\approx"
 _SIGN = re.compile(
     r"(?P<sign>\\(?:le|ge|ne|approx)(?![a-zA-Z])|<=|>=|(?<![<>!:=\\])=(?!=|>)|<|>)|(?P<open>\\?[({\[]|\\begin)"
     r"|(?P<close>\\?[)}\]]|\\end)|\\."
 )
 _SIGNS = {"<=": r"\le", ">=": r"\ge"}
-_FLIPPED = {">": "<", r"\ge": r"\le", "<": ">", r"\le": r"\ge"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +107,3 @@ def _bare_name(text: str) -> str:
         r"\\(?:overline|vec|mathbf|text|operatorname|mathrm)(?![a-zA-Z])|\\[lr]?vert|[|\s{}]|\bm(?=\\angle)", "", text
     )
     return text
-
-
-def interval(text: str) -> Node | None:
-    r"""Return the interval of `a < x \le b`, `x > a` or `a \ge x`; None for anything else."""
-    found = sides(text)
-    pieces, signs = list(found.pieces), list(found.signs)
-    if len(pieces) not in (2, 3) or not set(signs) <= _FLIPPED.keys():
-        return None
-    if signs[0] in (">", r"\ge"):
-        pieces, signs = pieces[::-1], [_FLIPPED[sign] for sign in signs[::-1]]
-    if not set(signs) <= {"<", r"\le"}:
-        return None
-    place = next((place for place, side in enumerate(pieces) if names_one_thing(side)), None)
-    if place is None or (len(pieces) == 3 and place != 1):
-        return None
-    last = len(pieces) - 1
-    low, high = (pieces[0] if place else r"-\infty"), (pieces[-1] if place < last else r"\infty")
-    opening = "[" if place and signs[0] == r"\le" else "("
-    closing = "]" if place < last and signs[-1] == r"\le" else ")"
-    return Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)), pieces[place])

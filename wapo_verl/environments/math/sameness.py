@@ -5,8 +5,9 @@ at all of them. What is not settled here (``None``) is for computer algebra: val
 cancel to hundreds of digits, expressions without enough points at which both have a value.
 
 Values are compared where both are real, if one of the two says `i` they are compared as complex ones. A root of a
-product is a product of roots wherever both are real, so variables under roots count as positive; `\sqrt{x^2}` is not x,
-for x may be negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
+product is a product of roots wherever both are real, so variables under roots count as positive, and where two of them
+are negative, expressions with roots may differ (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, for x may be
+negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any
 
+from wapo_verl.environments.math.folding import same_when_folded
 from wapo_verl.environments.math.forms import TOLERANCE
 from wapo_verl.environments.math.trees import Call, Number, Symbol, Tree, calls, has_decimal, nodes, shape, symbols
 from wapo_verl.environments.math.values import Exhausted, NotReal, NoValue, TooLarge, Value, context, evaluate
@@ -120,7 +122,7 @@ def same_value(gold: Tree, answer: Tree) -> bool | None:
             return _same_function(wanted, given)
         return same_constant(wanted, given)
     except (NoValue, TooLarge):
-        return None
+        return same_when_folded(gold, answer)
 
 
 def _is_infinite(tree: Tree) -> bool:
@@ -224,6 +226,8 @@ def _same_function(gold: Expression, answer: Expression) -> bool | None:
         agreed = 0
         for at in points(gold, answer, whole):
             verdict = _same_at(gold, answer, at, real_)
+            if verdict is False and real_ and _may_be_split_otherwise(gold, answer, at):
+                continue
             if verdict is False:
                 # Roots may be split otherwise where they are not real, which says nothing about where they are.
                 return None if before else False
@@ -232,6 +236,15 @@ def _same_function(gold: Expression, answer: Expression) -> bool | None:
             return True
         before += agreed
     return None
+
+
+def _may_be_split_otherwise(gold: Expression, answer: Expression, at: Mapping[str, Fraction]) -> bool:
+    r"""Say whether a difference at a point is one of writing: `\sqrt{a/b}` and `\sqrt{ab}/b` where both are negative.
+
+    One negative variable is no such case: `\sqrt{x^2}` is not x.
+    """
+    both = gold.calls | answer.calls
+    return "root" in both and both.isdisjoint(_BREAKS - {"root"}) and sum(value < 0 for value in at.values()) > 1
 
 
 def substituted(tree: Tree, name: str, by: Tree) -> Tree:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 from wapo_verl.environments.math.cleaning import without_box
+from wapo_verl.environments.math.forms import plain_number
 
 UNORDERED, ORDERED, ATOM = "unordered", "ordered", "atom"
 MATRIX, ROW, RATIO = "matrix", "row", ":"
+AND, COMMA = "and", ","
 MOST_PARTS = 64
 _DEEPEST = 8
 
@@ -27,7 +31,8 @@ class Node:
         kind: ``UNORDERED`` (a list, a set, a union: order is nothing), ``ORDERED`` (a tuple, an interval, a matrix),
             ``ATOM``.
         text: an atom's expression; of an ordered one its brackets, for example "[)", or ``MATRIX`` (whose parts are
-            rows), ``ROW`` or ``RATIO``; "pm" of the two values of a plus-minus; else "".
+            rows), ``ROW`` or ``RATIO``; "pm" of the two values of a plus-minus; ``AND`` of a list that is joined by
+            "and" alone, ``COMMA`` of another without "or"; else "".
         parts: the pieces of the other two.
         variable: whose values they are, where that is said: the x of `x \in (2, 3)`.
     """
@@ -50,6 +55,9 @@ _NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+\s*)(?:_(?:\{[^{}]*\}|[0-9a-zA-Z]))?"
 _MEMBER = re.compile(rf"\s*(?P<name>{_NAME})\s*(?:\\in(?![a-z])|(?<=\s)in(?=[\s\\({{\[]))\s*(?P<set>.*)", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-z])")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-z])")
+_WITHOUT = re.compile(
+    r"\(-\\infty,\\infty\)\s*(?:\\setminus|\\backslash|\\smallsetminus|-)\s*\\?\{(?P<points>.+?)\\?\}"
+)
 _EMPTY = re.compile(r"\\emptyset|\\?\{\s*\\?\}")
 _MATRIX = re.compile(
     r"(?P<factor>[^&,;]*?)(?:\\cdot|\\times)?\s*[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|cases)\*?\}(?:\{[lcr|]*\})?"
@@ -87,14 +95,38 @@ def structure(text: str, depth: int = 0) -> Node | None:
         if pieces is None or len(pieces) > MOST_PARTS:
             return None
         if len(pieces) > 1:
-            return _node(UNORDERED, "", pieces, depth)
+            return _node(UNORDERED, _joint(text), pieces, depth)
     return (
         _matrix(text, depth)
+        or _punctured_line(text)
         or _bracketed(text, depth)
         or _several(text, depth)
         or _plus_minus(text)
         or Node(ATOM, text)
     )
+
+
+def _joint(text: str) -> str:
+    """Say what joins the parts of a list or union."""
+    if len(split(text, ("or", r"\cup")) or ()) > 1:
+        return ""
+    return COMMA if len(split(text, (",", ";")) or ()) > 1 else AND
+
+
+def line_without(points: list[str]) -> Node:
+    """Return the real numbers without some points, which are in order: the open intervals between them."""
+    ends = [r"-\infty", *points, r"\infty"]
+    return Node(UNORDERED, "", tuple(Node(ORDERED, "()", (Node(ATOM, a), Node(ATOM, b))) for a, b in pairwise(ends)))
+
+
+def _punctured_line(text: str) -> Node | None:
+    r"""Read `\mathbb{R}\setminus\{a\}`; several points must be plain numbers, which have an order."""
+    found = _WITHOUT.fullmatch(text)
+    points = [point.strip() for point in split(found["points"], (",", ";")) or []] if found else []
+    numbers = {point: number.value for point in points if (number := plain_number(point))}
+    if len(points) > 1 and len(numbers) < len(points):
+        return None
+    return line_without(sorted(points, key=lambda point: numbers.get(point, Fraction(0)))) if points else None
 
 
 def _restricts(described: re.Match[str]) -> bool:

@@ -17,7 +17,8 @@ _UNITS = {
     "league": "league", "light-year": "light-year lightyear ly", "parsec": "parsec pc", "angstrom": "angstrom",
     "minute": "minute min", "hour": "hour hr h", "day": "day", "week": "week", "fortnight": "fortnight",
     "month": "month mo", "year": "year yr", "decade": "decade", "century": "century centuries",
-    "pound": "pound lb", "ounce": "ounce oz", "ton": "ton", "tonne": "tonne", "stone": "stone", "grain": "grain",
+    "pound": "pound", "lb": "lb", "ounce": "ounce oz",
+    "ton": "ton", "tonne": "tonne", "stone": "stone", "grain": "grain",
     "gallon": "gallon gal", "quart": "quart qt", "pint": "pint pt", "cup": "cup", "teaspoon": "teaspoon tsp",
     "tablespoon": "tablespoon tbsp", "barrel": "barrel bbl", "acre": "acre", "hectare": "hectare ha",
     "am": "am", "pm": "pm", "mph": "mph", "knot": "knot kn", "rpm": "rpm", "calorie": "calorie cal kcal",
@@ -65,6 +66,7 @@ _PLAIN = frozenset(_PLAIN_NAMES.split())
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _SAYS_NOTHING_NAMES = "the a an of in is was each all total altogether exactly only on at to for both long"
 _SAYS_NOTHING = frozenset(_SAYS_NOTHING_NAMES.split())
+_KILOMETERS_PER_HOUR = re.compile(r"\bkm?ph\b|\bkmh\b", re.IGNORECASE)
 _PIECE = re.compile(r"(?P<word>[a-zA-Z]+(?:-[a-zA-Z]+)*)|\^\s*\{?\s*(?P<power>-?[0-9])\s*\}?|(?P<per>/)")
 
 
@@ -98,7 +100,7 @@ def unit(words: str) -> Unit | None:
     factors: dict[str, int] = {}
     stems: set[str] = set()
     power, sign, last, known = 1, 1, "", True
-    for piece in _PIECE.finditer(words.replace(".", " ")):
+    for piece in _PIECE.finditer(_KILOMETERS_PER_HOUR.sub("km/h", words.replace(".", " "))):
         if piece["per"] or piece["word"] == "per":
             sign = -1
         elif piece["power"]:
@@ -142,6 +144,16 @@ def _name(word: str) -> str | None:
     return _NAMES.get(word) or _NAMES.get(word.removesuffix("s")) or _NAMES.get(word.replace("-", ""))
 
 
+Factors = tuple[tuple[str, int], ...]
+_POUNDS: tuple[Factors, Factors] = ((("pound", 1),), (("sterling", 1),))
+
+
+def _measure_alike(gold: Factors, answer: Factors) -> bool:
+    """Say whether two known units are the same; pounds are a weight (lb) or money."""
+    one, other = (sorted(("pound" if name == "lb" else name, power) for name, power in side) for side in (gold, answer))
+    return one == other or (gold, answer) in (_POUNDS, _POUNDS[::-1])
+
+
 def units_differ(gold: Unit | None, answer: Unit | None) -> bool:
     """Say whether both have a unit and the answer's is another; one that is left out is no contradiction.
 
@@ -152,6 +164,6 @@ def units_differ(gold: Unit | None, answer: Unit | None) -> bool:
     if gold.is_known and answer.is_known:
         if "unit" in gold.stems | answer.stems:
             return sum(power for _, power in gold.factors) != sum(power for _, power in answer.factors)
-        return gold.factors != answer.factors
+        return not _measure_alike(gold.factors, answer.factors)
     powers = dict(answer.factors)
     return gold.stems.isdisjoint(answer.stems) or any(powers.get(name, power) != power for name, power in gold.factors)
