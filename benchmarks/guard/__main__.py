@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from benchmarks.guard.evaluation import Outcome, Run, kept_report, mistakes, replay, report
+from benchmarks.study.collapse import label
+from benchmarks.study.records import Record, read_records
 from wapo_verl.guard.thresholds import Thresholds
 from wapo_verl.settings.keys import explain
-
-if TYPE_CHECKING:
-    from benchmarks.study.records import Record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,9 +33,6 @@ def read_runs(folder: Path) -> list[Run]:
     Raises:
         ValueError: where there is none, or a file is no record; the message names it.
     """
-    from benchmarks.study.collapse import label
-    from benchmarks.study.records import read_records
-
     return [Run(record.cell.name, record.cell.seed, _steps(record), label(record)) for record in read_records(folder)]
 
 

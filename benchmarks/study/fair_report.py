@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,8 +161,8 @@ def _difference(ends: Mapping[int, float], reference: Mapping[int, float]) -> st
 
 
 def _interval(found: Estimate, digits: str = ".2f") -> str:
-    shown: Callable[[float], str] = lambda value: format(value, digits)  # noqa: E731
-    return shown(found.mean) + (f" ({shown(found.low)} to {shown(found.high)})" if found.method else "")
+    mean, low, high = (format(value, digits) for value in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high})" if found.method else mean
 
 
 def _mean(values: Mapping[int, float]) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 import typer
 from rich.console import Console
-from tokenizers import (  # type: ignore[import-untyped]
+from tokenizers import (
     AddedToken,
     Tokenizer,
     decoders,

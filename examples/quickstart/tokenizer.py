@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import string
 
-from tokenizers import (  # type: ignore[import-untyped]
+from tokenizers import (
     AddedToken,
     Tokenizer,
     decoders,

@@ -46,10 +46,9 @@ class Parameter:
 
     def checked(self, value: object) -> float:
         """Return `value` as a number. Raises ValueError, whose text says what it must be."""
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not self.low <= float(value) <= self.high:  # type: ignore[arg-type]
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
             raise ValueError(f"a number from {self.low:g} to {self.high:g}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
 
 @dataclass(frozen=True, slots=True)

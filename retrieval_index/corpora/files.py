@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import ijson  # type: ignore[import-untyped]
+import ijson
 
 from retrieval_index.errors import CorpusError
 

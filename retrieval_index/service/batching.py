@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from retrieval_index.documents import Hit
@@ -121,7 +122,7 @@ class Batcher:
                 searching = loop.run_in_executor(
                     self._pool, self._search, [query.text for query in batch], batch[0].top_k
                 )
-                searching.add_done_callback(lambda done, batch=batch: self._finish(batch, done))  # type: ignore[misc]
+                searching.add_done_callback(partial(self._finish, batch))
         self._metrics.waiting.set(len(self._waiting))
 
     def _take(self, share: int) -> list[_Query]:

@@ -15,7 +15,9 @@ from types import ModuleType, SimpleNamespace
 
 def stand_in(table: Path) -> None:
     """Put a `ray` in place that reads its table from a file."""
-    ray, private, state = ModuleType("ray"), ModuleType("ray._private"), ModuleType("ray._private.state")
+    names = ("ray", "ray._private", "ray._private.state", "ray.util", "ray.util.scheduling_strategies")
+    ray, _, state, _, strategies = modules = [ModuleType(name) for name in names]
+    strategies.__dict__["NodeAffinitySchedulingStrategy"] = None  # for several machines alone
     context = SimpleNamespace(get_job_id=lambda: "01", get_node_id=lambda: "here", gcs_address="10.0.0.1:1")
     ray.__dict__.update(
         is_initialized=lambda: True,
@@ -28,7 +30,7 @@ def stand_in(table: Path) -> None:
         return {str(number): row_of(**row) for number, row in enumerate(rows)}
 
     state.__dict__["state"] = SimpleNamespace(actor_table=actor_table)
-    sys.modules.update({"ray": ray, "ray._private": private, "ray._private.state": state})
+    sys.modules.update(zip(names, modules, strict=True))
 
 
 def row_of(name: str, pid: int) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,8 +92,6 @@ def _data_sets(suite: str, source: Path, skip_missing: bool, errors: Console) ->
 
 def _run(settings: Settings, console: Console) -> None:
     """Run it, showing how far it is: a bar in a terminal, a line now and then elsewhere."""
-    import time
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from wapo_verl.evaluation.run import evaluate

@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import verl.trainer.config
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from wapo_verl.algorithms import ALGORITHMS
@@ -26,11 +30,6 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         ValueError: for an override that veRL's configuration does not take.
     """
-    import verl.trainer.config
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-
     try:
         with initialize_config_dir(str(Path(verl.trainer.config.__file__).parent), version_base=None):
             config = hydra_compose("ppo_trainer", overrides=list(overrides))

@@ -77,11 +77,8 @@ def _differences(comparison: Comparison, source: str, axes: Axes) -> None:
 
 def _bar(axes: Axes, place: float, mean: float, low: float, high: float, colour: str, across: bool) -> None:
     lengths = None if math.isnan(low) else [[mean - low], [high - mean]]
-    style = {"fmt": "o", "color": colour, "capsize": 3, "markersize": 4}
-    if across:
-        axes.errorbar([mean], [place], xerr=lengths, **style)  # type: ignore[arg-type]
-    else:
-        axes.errorbar([place], [mean], yerr=lengths, **style)  # type: ignore[arg-type]
+    x, y, beside, above = (mean, place, lengths, None) if across else (place, mean, None, lengths)
+    axes.errorbar([x], [y], xerr=beside, yerr=above, fmt="o", color=colour, capsize=3, markersize=4)
 
 
 def _plain(axes: Axes) -> None:

@@ -8,8 +8,13 @@ alone: the report says so, since the policy is trained on what it saw.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+from transformers import AutoConfig, AutoTokenizer
+from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
+
 from wapo_verl.check import Check
 from wapo_verl.rollout.chat import ChatTemplateError, TurnBoundary, control_strings, without_control_strings
+from wapo_verl.rollout.turn_tokens import builder_for
 
 Messages = list[dict[str, Any]]
 
@@ -139,11 +144,6 @@ def _results(tokenizer: Any, boundary: TurnBoundary) -> Check:
 
 def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None) -> list[Check]:
     """Tell what veRL's `tool_agent` makes of the template; it does not matter to `search_agent`."""
-    from jinja2 import TemplateError
-    from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
-
-    from wapo_verl.rollout.turn_tokens import builder_for
-
     opening: Messages = [_SYSTEM, _QUESTION]
     turn, result = {"role": "assistant", "content": _TURNS[0]}, {"role": "tool", "content": _RESULTS[0]}
     try:
@@ -165,8 +165,6 @@ def _tools(tokenizer: Any, arguments: Mapping[str, Any], model_type: str | None)
 
 def check_model(path: str, template_arguments: Mapping[str, Any] | None = None) -> list[Check]:
     """Check the template of a model, given as its folder or its name on the hub, as `check_template` does."""
-    from transformers import AutoConfig, AutoTokenizer
-
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:

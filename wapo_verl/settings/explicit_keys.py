@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import verl.trainer.config
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -66,8 +67,6 @@ def _differing_keys(config: DictConfig) -> set[str]:
 @cache
 def _packaged_leaves(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the leaves of one of veRL's packaged configurations, as written and resolved."""
-    import verl.trainer.config
-
     loaded = OmegaConf.load(Path(verl.trainer.config.__file__).parent / name)
     written, resolved = (dict(_leaves(OmegaConf.to_container(loaded, resolve=resolve))) for resolve in (False, True))
     return written, resolved
@@ -75,8 +74,6 @@ def _packaged_leaves(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _primary_file_keys() -> set[str]:
     """Return the leaves of the file named by --config-path and --config-name, where that is not veRL's own."""
-    import verl.trainer.config
-
     hydra = HydraConfig.get()
     packaged = Path(verl.trainer.config.__file__).parent.resolve()
     name = str(hydra.job.config_name).removesuffix(".yaml")

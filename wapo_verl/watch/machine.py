@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from wapo_verl.say import say
 from wapo_verl.watch import reaper
 from wapo_verl.watch.processes import SILENT, Actor, Engine, Trouble, engines_below, family, ray_itself, troubles
@@ -80,8 +83,6 @@ def _start_reaper() -> subprocess.Popen[str]:
 
 def _sockets() -> str:
     """Return how the names of this run's sockets begin (`wapo_verl.verl_plugin.patches` names them)."""
-    import ray
-
     context = ray.get_runtime_context()
     return f"/tmp/rl-colocate-zmq-{context.get_job_id()}-{context.gcs_address.replace(':', '-')}-"
 
@@ -108,8 +109,6 @@ class OtherMachines:
         Raises:
             ray.exceptions.RayError: where Ray is shutting down.
         """
-        import ray
-
         asked = {answer: node for node, answer in self._answers.items()}
         ready = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []
         found = [trouble for answer in ready for trouble in self._take(asked[answer], actors)]
@@ -120,9 +119,6 @@ class OtherMachines:
         return found
 
     def _lookout(self, node: str, address: str) -> Any:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         if node not in self._lookouts:
             there = NodeAffinitySchedulingStrategy(node, soft=False)
             remote = ray.remote(num_cpus=0, scheduling_strategy=there)(Machine)
@@ -131,8 +127,6 @@ class OtherMachines:
 
     def _take(self, node: str, actors: Sequence[Actor]) -> list[Trouble]:
         """Return a machine's answer; nothing of one whose actor alone is lost, which is said."""
-        import ray
-
         alive = {actor.node: actor.address[0] for actor in actors if not actor.is_over}
         try:
             answer: list[Trouble] = ray.get(self._answers.pop(node))

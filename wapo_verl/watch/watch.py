@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+import ray  # before `atexit.register` below: Ray's own work at exit must come after ours
+from ray._private.state import state
+
 from wapo_verl.say import say
 from wapo_verl.watch.machine import Machine, OtherMachines
 from wapo_verl.watch.processes import DIED, SILENT, Trouble, actors_of, lost, run_of
@@ -83,8 +86,6 @@ class Watch(threading.Thread):
 
     def _look(self) -> Trouble | None:
         """Look once; return the trouble that has lasted too long."""
-        import ray
-
         if not ray.is_initialized():
             self._forget()
             return None
@@ -107,9 +108,6 @@ class Watch(threading.Thread):
 
     def _read(self) -> None:
         """Read the table of actors, then what is seen on other machines."""
-        import ray
-        from ray._private.state import state
-
         try:
             job = ray.get_runtime_context().get_job_id()
             self._table = {id: row for id, row in state.actor_table(None).items() if row["JobID"] == job}
@@ -152,9 +150,6 @@ def begin(last_checkpoint: Callable[[], str]) -> None:
     if _watch is not None:
         _watch._last_checkpoint = last_checkpoint
         return
-    import ray  # whose own work at exit must come after ours, so it is imported before
-
-    assert ray
     _watch = Watch(last_checkpoint)
     _watch.start()
     atexit.register(_watch.stop)

@@ -15,7 +15,7 @@ import logging
 import re
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 

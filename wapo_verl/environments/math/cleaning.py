@@ -7,7 +7,8 @@ read the cleaned text.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 
 from wapo_verl.environments.math.forms import is_balanced
 from wapo_verl.environments.math.tokens import FUNCTIONS, SYNONYMS
@@ -130,7 +131,7 @@ def clean(text: str) -> str:
     text = _bold_and_powers(_without_dollars(_unwrapped(text)))
     text = _UNICODE_ROOT.sub(_root, text)
     for run, mark, digits in _RUNS:
-        text = run.sub(lambda found, mark=mark, digits=digits: f"{mark}{{{found[0].translate(digits)}}}", text)  # type: ignore[misc]
+        text = run.sub(partial(_on_the_line, mark, digits), text)
     text = _ROMAN.sub(_upright, text.translate(_TRANSLATION))
     if _DISPLAY.search(text) and "matrix" not in text:
         text = _DISPLAY.sub(" ", text).replace("&", "").replace(r"\\", " ")
@@ -145,6 +146,11 @@ def _without_dollars(text: str) -> str:
     if len(_DOLLARS.findall(text)) % 2:
         return text
     return _DOLLARS.sub(" ", _DOLLAR_OF_ORDINAL.sub("", text))
+
+
+def _on_the_line(mark: str, digits: Mapping[int, int], raised: re.Match[str]) -> str:
+    """Write a run of raised or lowered digits behind `^` or `_`."""
+    return f"{mark}{{{raised[0].translate(digits)}}}"
 
 
 def _root(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-import mpmath  # type: ignore[import-untyped]
+import mpmath
 
 from wapo_verl.environments.math.forms import Number
 from wapo_verl.environments.math.operations import (
