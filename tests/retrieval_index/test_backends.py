@@ -27,7 +27,7 @@ def test_ties_keep_the_order_of_insertion_across_segments(tmp_path: Path) -> Non
     documents = (Document(f"{number:06}", "", f"granite {'slate quarry ' * 40} w{number}") for number in range(30_000))
     build_index(documents, tmp_path / "index", memory_mb=16)
     index = open_index(tmp_path / "index")
-    assert index._searcher._searcher.num_segments > 1  # type: ignore[attr-defined]
+    assert index._searcher._searcher.num_segments > 1
     assert ids(index, "granite quarry", 7) == [f"{number:06}" for number in range(7)]
     assert ids(index, "w29999") == ["029999"]
 

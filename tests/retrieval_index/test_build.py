@@ -34,7 +34,7 @@ def change_manifest(path: Path, **changes: object) -> None:
         ([*DOCUMENTS, Document("7", "", "other")], "documents 7 and 20 have the same id '7'"),
         ([*DOCUMENTS, *DOCUMENTS[::-1]], "documents 19 and 20 have the same id '19'"),
         ([DOCUMENTS[0], Document("", "Nameless", "x")], r"document 1 \(title 'Nameless'\) has an empty id"),
-        ([Document("a", None, "x")], "document 0 .* has a title of type NoneType"),  # type: ignore[arg-type]
+        ([Document("a", None, "x")], "document 0 .* has a title of type NoneType"),
         ([Document("a", "", "\ud800")], "document 0 .* has a lone surrogate in its text"),
         ([Document("a" * 2000, "", "x")], "an id over 1024 bytes"),
         ([], "the corpus has no documents"),

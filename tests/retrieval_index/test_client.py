@@ -100,7 +100,7 @@ class SlowIndex:
 
 async def test_the_event_loop_is_never_blocked_and_threads_are_bounded() -> None:
     place = LocalIndex(Path("nowhere"), threads=2)
-    index = place._index = SlowIndex(0.02)  # type: ignore[assignment]
+    index = place._index = SlowIndex(0.02)
     retriever, ticks = over(place), 0
 
     async def tick() -> None:
@@ -120,7 +120,7 @@ async def test_the_event_loop_is_never_blocked_and_threads_are_bounded() -> None
 
 async def test_a_slow_local_search_meets_its_time_limit() -> None:
     place = LocalIndex(Path("nowhere"), threads=2)
-    place._index = SlowIndex(0.5)  # type: ignore[assignment]
+    place._index = SlowIndex(0.5)
     retriever = Retriever(Rotation([place]), cached_queries=0, timeout_s=0.05, deadline_s=10.0, retries=1)
     attempts, started = Attempts(), time.perf_counter()
     with pytest.raises(RetrievalError, match=r"failed after 2 attempt\(s\) in .*: no answer within 0\.05 s"):

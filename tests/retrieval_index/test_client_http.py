@@ -155,7 +155,7 @@ async def test_a_server_of_another_index_is_not_believed() -> None:
             assert await retriever.search(["q"], 1)
         await retriever.close()
         lone = connect(other, retries=0)
-        lone._rotation.places[0]._connections.identity.value = "aaaa"  # type: ignore[attr-defined]
+        lone._rotation.places[0]._connections.identity.value = "aaaa"
         with pytest.raises(RetrievalError, match="answers from another index"):
             await lone.search(["q"], 1)
         await lone.close()

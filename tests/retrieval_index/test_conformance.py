@@ -204,7 +204,7 @@ def test_queries_must_be_a_list_of_strings(index: Index) -> None:
     with pytest.raises(ValueError, match="put the query into a list"):
         index.search("otter", 3)
     with pytest.raises(ValueError, match="query 1 is a NoneType"):
-        index.search(["otter", None], 3)  # type: ignore[list-item]
+        index.search(["otter", None], 3)
 
 
 def test_a_damaged_index_is_not_opened(index: Index, tmp_path: Path) -> None:

@@ -192,4 +192,4 @@ def test_the_servers_may_move(cluster: Cluster, tmp_path: Path, monkeypatch: pyt
 def test_several_shards_count_their_words_together(cluster: Cluster, tmp_path: Path) -> None:
     index = open_index(build(cluster, tmp_path / "index", shards=3))
     assert index.search(["w3"], 1)[0][0].document == DOCUMENTS[3]
-    assert index._searcher._search_type == "dfs_query_then_fetch"  # type: ignore[attr-defined]
+    assert index._searcher._search_type == "dfs_query_then_fetch"

@@ -22,7 +22,7 @@ def uneven(text: str) -> int:
 
 @settings(deadline=None)
 @given(text=TEXT, budget=st.integers(0, 60), count=st.sampled_from([words, len, uneven]))
-def test_the_budget_holds_and_the_result_is_a_beginning(text: str, budget: int, count) -> None:  # type: ignore[no-untyped-def]
+def test_the_budget_holds_and_the_result_is_a_beginning(text: str, budget: int, count) -> None:
     cut = cut_to_budget(text, budget, count)
     assert text.startswith(cut)
     assert cut == "" or count(cut) <= budget

@@ -65,7 +65,7 @@ class Corpus(Sequence[Document]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, number: int) -> Document:  # type: ignore[override]
+    def __getitem__(self, number: int) -> Document:
         if number >= self._count:
             raise IndexError
         text = f"granite {'slate quarry ' * (number % 7)} w{number % 40} w{number}"
@@ -110,7 +110,7 @@ def interrupt(path: Path, documents: Sequence[Document], at: int, **arguments: o
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as raised:
-        build_index(documents, path, progress=progress, **arguments)  # type: ignore[arg-type]
+        build_index(documents, path, progress=progress, **arguments)
     safe = (at - 1) // EVERY * EVERY
     assert f"{safe:,} documents are safe" in raised.value.__notes__[0]
 
@@ -204,7 +204,7 @@ def test_another_recipe_starts_again(tmp_path: Path, change: dict[str, object], 
         source=SOURCE,
         notice=said.append,
         progress=taken.append,
-        **change,  # type: ignore[arg-type]
+        **change,
     )
     assert said == ([f"an interrupted build {why}: starting again"] if why else [])
     assert open_index(tmp_path / "index").manifest == manifest

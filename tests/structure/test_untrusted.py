@@ -57,7 +57,7 @@ def offences(tree: ast.AST) -> Iterator[str]:
 def _of_call(call: ast.Call) -> Iterator[str]:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     for name in FORBIDDEN_KEYWORDS & given.keys():
-        if not (isinstance(given[name], ast.Constant) and given[name].value is False):  # type: ignore[attr-defined]
+        if not (isinstance(given[name], ast.Constant) and given[name].value is False):
             yield name
     match call.func:
         case ast.Name(id=name) if name in CALLS:

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from support.runs import decide_search_agent
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # type: ignore[import-untyped]
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
 

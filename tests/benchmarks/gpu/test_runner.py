@@ -79,7 +79,7 @@ def test_table_and_page_have_every_outcome(tmp_path: Path) -> None:
     shown = Console(file=io.StringIO(), width=120)
     shown.print(table(outcomes))
     written = page(outcomes, Machine("a card", {"torch": "2.11.0"}), "make test-gpu")
-    printed = shown.file.getvalue()  # type: ignore[attr-defined]
+    printed = shown.file.getvalue()
     for text in (printed, written):
         assert [text.index(name) for name in ("breaks", "says nothing", "good")] == sorted(
             text.index(name) for name in ("breaks", "says nothing", "good")

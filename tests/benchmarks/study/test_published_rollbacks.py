@@ -56,9 +56,9 @@ def test_todays_guard_does_the_same_on_their_metrics(
 def replay(record: Record, variant: str, folder: Path) -> None:
     watched, trainer = Watched(VARIANTS[variant].settings, folder), Weightless()
     for step in record.steps[1:]:
-        assert not watched.ends(trainer), record.cell.name  # type: ignore[arg-type]
+        assert not watched.ends(trainer), record.cell.name
         metrics = {name: value for name, value in step.items() if not name.startswith("stability/")}
-        found = watched.observe(int(step["step"]), metrics, trainer)  # type: ignore[arg-type]
+        found = watched.observe(int(step["step"]), metrics, trainer)
         assert actions(found) == actions(dict(step)), (record.cell.name, step["step"])
     assert watched.guard.wants_out is bool(record.steps[-1][STOPPED]), record.cell.name
 

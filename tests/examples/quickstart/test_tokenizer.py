@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tokenizers.decoders import DecodeStream  # type: ignore[import-untyped]
+from tokenizers.decoders import DecodeStream
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from wapo_verl.environments.installed.miniwiki import ENVIRONMENT
 from wapo_verl.environments.installed.miniwiki.names import KINDS, PARTS, part_names

@@ -39,7 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("hostile") / "index"
     build_index([Document(f"/wiki/W{n}", f"W {n}", f"granite w{n}") for n in range(300)], path)
     service = Service(path, "--token-from-env", "SECRET", "--threads", "1", variables={"SECRET": TOKEN})
-    service.port = int(service.address.rpartition(":")[2])  # type: ignore[attr-defined]
+    service.port = int(service.address.rpartition(":")[2])
     before = memory_mb(service)
     try:
         yield service
@@ -65,7 +65,7 @@ def request(body: bytes = b"", path: str = "/retrieve", method: str = "POST", to
 
 
 def connect(service: Service, seconds: float = 20.0) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", service.port), timeout=seconds)  # type: ignore[attr-defined]
+    return socket.create_connection(("127.0.0.1", service.port), timeout=seconds)
 
 
 def received(sock: socket.socket) -> bytes:
@@ -248,7 +248,7 @@ def test_a_body_above_the_limit_gets_its_answer_before_the_connection_closes(
     service: Service, token: str, path: str, size: int
 ) -> None:
     """By the standard library's client, which sends all before it reads, and asks for the connection to be closed."""
-    url = f"http://127.0.0.1:{service.port}{path}"  # type: ignore[attr-defined]
+    url = f"http://127.0.0.1:{service.port}{path}"
     asked = urllib.request.Request(url, b"a" * size, {"Authorization": f"Bearer {token}"})
     for _ in range(3):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -269,7 +269,7 @@ async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.Monke
     async def send(message: Any) -> None:
         sent.append(message)
 
-    app = retrieve.Retrieve(ServiceSettings(Path("index")), None, ServiceMetrics(1), "id")  # type: ignore[arg-type]
+    app = retrieve.Retrieve(ServiceSettings(Path("index")), None, ServiceMetrics(1), "id")
     await app({"type": "http", "headers": []}, never, send)
     assert sent[0]["status"] == 408
     sent.clear()

@@ -25,7 +25,7 @@ class Training:
 
     def __init__(self, optimizer: type[Optimizer], schedule: str, rate: float) -> None:
         self.weight = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64))
-        self.optimizer = optimizer([self.weight], lr=rate)  # type: ignore[call-arg]
+        self.optimizer = optimizer([self.weight], lr=rate)
         self.schedule = SCHEDULES[schedule](self.optimizer)
 
     def steps(self, count: int, factor: float = 1.0) -> list[float]:

@@ -33,7 +33,7 @@ TEXTS = st.sampled_from(
 
 
 def rules_of(agent: str = "search_tool_agent", **limits: int | None) -> EpisodeRules:
-    return EpisodeRules.of(agent, EpisodeLimits(**{"announce_budget": False, **limits}))  # type: ignore[arg-type]
+    return EpisodeRules.of(agent, EpisodeLimits(**{"announce_budget": False, **limits}))
 
 
 @st.composite

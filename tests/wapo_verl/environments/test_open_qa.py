@@ -94,7 +94,7 @@ def test_a_row_without_answers_is_named(tmp_path: Path, answers: Any) -> None:
         file, orient="records", lines=True
     )
     with pytest.raises(RowError, match=r"train\.jsonl, row 0, field 'golden_answers': must be a list of answers"):
-        [OPEN_QA.example(raw) for raw in read_rows(file)]  # type: ignore[attr-defined]
+        [OPEN_QA.example(raw) for raw in read_rows(file)]
 
 
 def test_search_r1s_own_prompt_speaks_the_text_protocol() -> None:

@@ -20,7 +20,7 @@ def scores(name: str, *turns: str, weights: str = "published", agent: str = "sea
         rules.turn(turn)
         rules.show([("Vesk", ["Vesk"])])
     episode = rules.turn(turns[-1])
-    return compute_score(name, "", TRUTH, {"episode": episode.to_record()}, weights)  # type: ignore[union-attr]
+    return compute_score(name, "", TRUTH, {"episode": episode.to_record()}, weights)
 
 
 def answer(text: str, thought: str = "<think>so</think> ") -> str:
@@ -52,7 +52,7 @@ def test_a_yes_with_words_around_it_is_paid_in_part_as_squad_does() -> None:
     """HotpotQA's own F1 is 0 there, and stays what the part `f1` is."""
     truth = {"answers": ["yes"], "document_ids": []}
     rules = EpisodeRules.of("search_agent", EpisodeLimits())
-    record = rules.turn(answer("yes indeed")).to_record()  # type: ignore[union-attr]
+    record = rules.turn(answer("yes indeed")).to_record()
     found = compute_score("hotpotqa", "", truth, {"episode": record}, "published")
     assert (found["f1"], found["squad_f1"]) == (0.0, pytest.approx(2 / 3))
     assert found["score"] == pytest.approx(2 / 3 / 1.3)

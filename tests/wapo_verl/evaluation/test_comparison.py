@@ -21,7 +21,7 @@ from wapo_verl.evaluation.report import as_json, markdown, print_comparison, wri
 
 
 def evaluation(tmp_path: Path, name: str, scores: object, **values: object) -> Evaluation:
-    return read_evaluation(write_samples(tmp_path / name / "samples.jsonl", scores, **values).parent)  # type: ignore[arg-type]
+    return read_evaluation(write_samples(tmp_path / name / "samples.jsonl", scores, **values).parent)
 
 
 def summary(comparison: Comparison, name: str, source: str = "hotpotqa") -> Summary:

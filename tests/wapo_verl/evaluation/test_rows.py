@@ -147,7 +147,7 @@ def manifest(tmp_path: Path, **values: object) -> EvaluationManifest:
         "top_p": 1.0,
         "seed": 0,
     }
-    return EvaluationManifest(**{**given, **values})  # type: ignore[arg-type]
+    return EvaluationManifest(**{**given, **values})
 
 
 def test_a_manifest_comes_back_and_refuses_another_evaluation(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_two_do_not_write_into_one_folder(settings: Settings, monkeypatch: pytes
 )
 def test_settings_that_cannot_be_are_refused(values: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Settings((), "m", Path("out"), **values)  # type: ignore[arg-type]
+        Settings((), "m", Path("out"), **values)
 
 
 def test_the_command_sums_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The tokens between two turns, for templates of different shapes; the tokenizer is a real one, one token per byte."""
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # type: ignore[import-untyped]
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from wapo_verl.rollout.chat import ChatTemplateError, TurnBoundary

@@ -179,7 +179,7 @@ def test_what_the_budget_has_no_room_for_still_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, budget: FailureBudget
 ) -> None:
     for given in ({"error": ValueError("aborted")}, {"answer": ValueError("aborted")}):
-        queue, raised = played(monkeypatch, budget=budget, **given)  # type: ignore[arg-type]
+        queue, raised = played(monkeypatch, budget=budget, **given)
         assert isinstance(raised, ValueError)
         assert queue.tags["train/u"] == {REASON_TAG: "ValueError: aborted"}
         assert not queue.fields

@@ -309,7 +309,7 @@ def test_each_step_has_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_guards_factor_goes_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = answered(monkeypatch, ANSWER, {})
     made = make_trainer()
-    made.guard = SimpleNamespace(lr_factor=0.5)  # type: ignore[assignment]
+    made.guard = SimpleNamespace(lr_factor=0.5)
     made._update_actor(make_batch(["a_0_0", "a_1_0"]), {})
     assert sent == [{**StepPlan().to_dict(), "lr_factor": 0.5}]
     with pytest.raises(RuntimeError, match=r"answered no step plan, so .*on_rollback cannot be obeyed"):

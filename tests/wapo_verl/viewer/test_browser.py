@@ -296,7 +296,7 @@ def test_no_serious_finding_of_accessibility_and_nothing_wider_than_the_screen(
     served: Served, browser: Browser, scheme: str
 ) -> None:
     for width, height in (WIDE, NARROW):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()
         step = f"{served.address}#run=0&set=rollouts&step=1"
         uid = "00000000-0000-0000-0000-000000000000"

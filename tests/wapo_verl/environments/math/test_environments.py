@@ -346,7 +346,7 @@ def test_a_malformed_problem_of_math_is_named(field: str, value: Any, named: str
 
 
 def test_an_environments_own_mistake_names_the_row(tmp_path: Path) -> None:
-    class Mistaken(type(environment("math500"))):  # type: ignore[misc]
+    class Mistaken(type(environment("math500"))):
         def example(self, raw: Any) -> Example:
             return Example(**{"oops": raw.values["problem"]})
 

@@ -180,7 +180,7 @@ def test_a_worker_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("name", "value"), [("workers", 0), ("seconds", -1.0), ("megabytes", 100)])
 def test_limits_that_cannot_be_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"verifier's {name} must be"):
-        WorkerLimits(**{name: value})  # type: ignore[arg-type]
+        WorkerLimits(**{name: value})
 
 
 def test_the_process_has_one_pool_and_a_forked_one_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
