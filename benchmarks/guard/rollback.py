@@ -159,7 +159,7 @@ class Runs:
 
     def _make(self, cell: Cell, variant: str, folder: Path) -> None:
         if self.seed is None or self.seed.seed != cell.seed:
-            prepare_files(self.out, cell.seed, self.settings.task, Console(quiet=True))
+            prepare_files(self.out, cell.seed, self.settings, Console(quiet=True))
             self.seed = Seed(self.out, cell.seed, self.settings)
         wall, cpu = time.perf_counter(), time.process_time()
         chosen = VARIANTS.get(variant)

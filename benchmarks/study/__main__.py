@@ -61,7 +61,7 @@ def main(
 
 @app.command()
 def fair(
-    task: Annotated[str, typer.Option(help="Names of tasks, with commas.")] = "miniwiki,sparse",
+    task: Annotated[str, typer.Option(help="Names of tasks, with commas.")] = "miniwiki,sparse,chain",
     algorithms: Annotated[str, typer.Option(help="Names, with commas; all of the comparison by default.")] = "",
     fresh_seeds: Annotated[int, typer.Option(min=1, help="How many fresh seeds, of those of the comparison.")] = 8,
     off_policy_steps: Annotated[str, typer.Option(help="Optimizer mini-batches a step, with commas.")] = "8",

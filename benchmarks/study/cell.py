@@ -48,7 +48,7 @@ class Seed:
     @cached_property
     def _loaded(self) -> tuple[Qwen3ForCausalLM, Task]:
         model, tokenizer = load_model(self.out, self.seed)
-        return model, open_task(self.out, self.seed, self.settings.task, tokenizer)
+        return model, open_task(self.out, self.seed, self.settings, tokenizer)
 
     @property
     def task(self) -> Task:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.study.policy import Cache, Policy
-from benchmarks.study.task import Library, Question, Task
+from benchmarks.study.task import Question, Task
 from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.episode_rules import EpisodeLimits, EpisodeRules
@@ -103,7 +103,7 @@ class Player:
         while running:
             fed = self._turn(policy, running, cache, fed, generator)
             for played in running:
-                self._conclude(played, self.task.libraries[split])
+                self._conclude(played, split)
             going = [row for row, played in enumerate(running) if played.episode is None]
             if len(going) < len(running):
                 rows = torch.tensor(going, dtype=torch.int64)
@@ -168,7 +168,7 @@ class Player:
             played.trajectory.add_turn(row[:count], [measure.log_prob for measure in kept])
             played.measures += kept
 
-    def _conclude(self, played: Played, library: Library) -> None:
+    def _conclude(self, played: Played, split: str) -> None:
         """Do what follows from an episode's newest turn, as the agent loop does."""
         trajectory, rules = played.trajectory, played.rules
         count = _last_turn_length(trajectory)
@@ -179,7 +179,7 @@ class Player:
             assert isinstance(step, Episode), "the text protocol has no call that could be malformed"
             played.episode = step
             return
-        document_ids, shown = library.search(step.queries[0])
+        document_ids, shown = self.task.libraries[split].search(step.queries[0])
         information = self.task.boundary.ids(shown, last=trajectory.ids[-1])
         found = [(step.queries[0], document_ids)]
         played.episode = rules.show(found, tokens=len(information), room=trajectory.room)

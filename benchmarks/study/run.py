@@ -62,7 +62,7 @@ def _prepared_runs(
         of_seed = [cell for cell in cells if cell.seed == seed]
         if all(is_finished(out, cell, settings) for cell in of_seed):
             continue
-        prepare_files(out, seed, settings.task, console, settings.mistake_share)
+        prepare_files(out, seed, settings, console)
         failures += run_grid(of_seed, settings, out, workers, console)
     return failures
 

@@ -71,7 +71,28 @@ class StudySettings:
         return asdict(self)
 
 
-TASKS = {"miniwiki": StudySettings(), "sparse": StudySettings(mistake_share=0.93)}
+@dataclass(frozen=True, slots=True)
+class ChainSettings(StudySettings):
+    """What all runs on the task `chain` share (`benchmarks.study.chain`).
+
+    Attributes:
+        mistake_share: of the links of the warm start's demonstrations.
+        task: sizes of the episodes and the batch; there is no world.
+        links: of an answer.
+        train_questions: as many as miniwiki has.
+    """
+
+    mistake_share: float = 0.05
+    task: QuickstartSettings = field(
+        default_factory=lambda: QuickstartSettings(
+            max_turns=1, max_turn_tokens=80, max_prompt_tokens=72, max_response_tokens=80
+        )
+    )
+    links: int = 64
+    train_questions: int = 480
+
+
+TASKS = {"miniwiki": StudySettings(), "sparse": StudySettings(mistake_share=0.93), "chain": ChainSettings()}
 """The tasks of the fair comparison; `sparse` starts from a warm start whose demonstrations are nearly all wrong."""
 
 

@@ -1,6 +1,6 @@
 """Make what the runs of one seed share: questions, an index for each split, the tokenizer and the warm-started model.
 
-All of it is made by the quickstart's own code, in the quickstart's sizes.
+All of it is made by the quickstart's own code, in the quickstart's sizes, but for the task `chain`, which has no index.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from wapo_verl.environments.installed.miniwiki.environment import PART_OF_SPLIT
 
+from benchmarks.study import chain
+from benchmarks.study.settings import ChainSettings, StudySettings
 from examples.quickstart.command import SPLITS
 from examples.quickstart.settings import QuickstartSettings, WarmStartSettings
 from examples.quickstart.warm_start import warm_start
@@ -78,17 +80,18 @@ class Task:
             yield [waiting.pop() for _ in range(size)]
 
 
-def prepare_files(
-    out: Path, seed: int, settings: QuickstartSettings, console: Console, mistake_share: float | None = None
-) -> None:
+def prepare_files(out: Path, seed: int, settings: StudySettings, console: Console) -> None:
     """Make the seed's indexes and its warm-started model under `out`; what is there already is kept.
 
     Raises:
         ValueError: where a folder holds something else.
     """
-    make_indexes(out, seed, settings)
-    lesson = WarmStartSettings() if mistake_share is None else WarmStartSettings(mistake_share=mistake_share)
-    warm_start(model_folder(out, seed), seed, lesson, settings.top_k, console)
+    if isinstance(settings, ChainSettings):
+        chain.warm_start(model_folder(out, seed), seed, settings, console)
+        return
+    make_indexes(out, seed, settings.task)
+    lesson = WarmStartSettings(mistake_share=settings.mistake_share)
+    warm_start(model_folder(out, seed), seed, lesson, settings.task.top_k, console)
 
 
 def make_indexes(out: Path, seed: int, settings: QuickstartSettings) -> None:
@@ -102,9 +105,24 @@ def make_indexes(out: Path, seed: int, settings: QuickstartSettings) -> None:
             build_index(documents, folder, BACKEND, overwrite=True, source=source)
 
 
-def open_task(out: Path, seed: int, settings: QuickstartSettings, tokenizer: PreTrainedTokenizerFast) -> Task:
+def open_task(out: Path, seed: int, settings: StudySettings, tokenizer: PreTrainedTokenizerFast) -> Task:
     """Open what `prepare_files` made, the model apart."""
     boundary = TurnBoundary(tokenizer)
+    if isinstance(settings, ChainSettings):
+        return Task(tokenizer, boundary, {split: _chains(split, seed, settings, boundary) for split in SPLITS}, {})
+    return _open_miniwiki(out, seed, settings.task, tokenizer, boundary)
+
+
+def _chains(split: str, seed: int, settings: ChainSettings, boundary: TurnBoundary) -> tuple[Question, ...]:
+    return tuple(
+        Question(tuple(boundary.prompt([{"role": "user", "content": text}])), {"answers": [answer], "document_ids": []})
+        for text, answer in chain.questions(split, seed, settings)
+    )
+
+
+def _open_miniwiki(
+    out: Path, seed: int, settings: QuickstartSettings, tokenizer: PreTrainedTokenizerFast, boundary: TurnBoundary
+) -> Task:
     miniwiki = environment("miniwiki")
     questions = {
         split: tuple(
