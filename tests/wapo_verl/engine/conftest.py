@@ -72,11 +72,6 @@ def make_batch() -> Maker:
 
 
 @pytest.fixture(scope="session")
-def make_actor() -> Maker:
-    return actor
-
-
-@pytest.fixture(scope="session")
 def make_loss() -> Maker:
     """Make veRL's loss function as its actor worker does."""
     from verl.workers.utils.losses import ppo_loss

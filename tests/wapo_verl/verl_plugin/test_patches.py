@@ -12,10 +12,6 @@ from omegaconf import OmegaConf
 from wapo_verl.verl_plugin import patches, start
 
 
-def patch_of(function: str) -> patches.Patch:
-    return next(patch for patch in patches.PATCHES if patch.function == function)
-
-
 @pytest.mark.parametrize("patch", patches.PATCHES, ids=lambda patch: f"{patch.module}.{patch.function}")
 def test_is_applied_when_it_is_needed(patch: patches.Patch) -> None:
     if patch.needed_by:

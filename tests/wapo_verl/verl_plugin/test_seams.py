@@ -130,9 +130,6 @@ def _used_on_self(node: ast.ClassDef) -> set[str]:
     return {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute) and is_self(each.value)}
 
 
-FREE = (("a", False), ("b", True), ("*rest", True), ("c", False), ("d", True), ("**more", True))
-
-
 @pytest.fixture
 def small_verl(tmp_path: Path) -> VerlSource:
     """A package with one of each kind of definition."""

@@ -75,7 +75,7 @@ function pages(found, from, to) {
   return h("p", {}, from > 0 ? button(Math.max(from - size, 0), "previous rows") : null, " ", to < found.total ? button(to, "next rows") : null);
 }
 
-export function progress(found) {
+function progress(found) {
   const errors = (found.errors ?? []).map((text) => h("p", { class: "warning" }, visible(text)));
   if (found.known + errors.length >= found.steps) return errors.length > 0 ? h("div", {}, errors) : null;
   return h("div", {}, h("p", { class: "warning", role: "status" }, `${found.known} of ${count(found.steps, "step")} known so far: the others are being read.`), errors);

@@ -95,7 +95,7 @@ function missedTable(groups, where) {
   return h("details", {}, h("summary", {}, `Gold documents that were missed: ${counts.size}`), h("ol", {}, worst.map(([name, times]) => h("li", {}, h("a", { href: address({ run: where.run, set: where.set, step: where.step, q: name }) }, visible(name)), ` missed ${count(times, "time")}`))));
 }
 
-export function shade(score, groups) {
+function shade(score, groups) {
   const all = groups.flatMap(scores);
   const [lowest, highest] = [Math.min(...all), Math.max(...all)];
   const part = highest === lowest ? (highest > 0 ? 1 : 0) : ((score ?? lowest) - lowest) / (highest - lowest);

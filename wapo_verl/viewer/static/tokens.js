@@ -4,7 +4,7 @@ import { change, h, number, visible } from "./dom.js";
 
 const MOST_TOKENS = 6000; // tokens that are drawn; more would make the page slow
 
-export const QUANTITIES = {
+const QUANTITIES = {
   probability: ["probability (rollout)", (tokens, at) => exp(tokens.rollout_log_prob?.[at])],
   actor: ["probability (actor)", (tokens, at) => exp(tokens.actor_log_prob?.[at])],
   ratio: ["ratio (actor / rollout)", (tokens, at) => exp(minus(tokens.actor_log_prob?.[at], tokens.rollout_log_prob?.[at]))],
