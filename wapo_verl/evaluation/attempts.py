@@ -9,8 +9,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from wapo_verl.evaluation.arrays import Floats, Integers
 
 
 def pass_at_k(samples: npt.ArrayLike, right: npt.ArrayLike, k: int) -> Floats:

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from wapo_verl.evaluation.arrays import Floats
 
 LEVEL = 0.95
 WILSON, BOOTSTRAP, BONETT_PRICE, STUDENT = "Wilson", "bootstrap", "Bonett-Price", "Student's t"

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from wapo_verl.evaluation.arrays import Floats, Integers
 from wapo_verl.evaluation.attempts import pass_all_k, pass_at_k
 from wapo_verl.evaluation.paired import Side
 from wapo_verl.evaluation.samples import Samples
 from wapo_verl.evaluation.voting import NO_ANSWER, Majority, majority_at_k
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 MEAN, NO_ANSWER_SHARE = "mean", "no answer"
 

@@ -15,9 +15,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from wapo_verl.evaluation.arrays import Floats
 from wapo_verl.evaluation.intervals import LEVEL, Estimate, estimate_difference
-
-Floats = npt.NDArray[np.float64]
 
 POWER = 0.8
 FLIPS = 10_000

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wapo_verl.evaluation.arrays import Floats, Integers
 from wapo_verl.evaluation.records import SIZES, Line
 from wapo_verl.evaluation.voting import NO_ANSWER
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 SCORE = "score"
 """The name of the reward among the scores; the others are its parts."""

@@ -15,8 +15,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from wapo_verl.evaluation.arrays import Floats, Integers
 
 NO_ANSWER = -1
 _MOST_SUBSETS, _FEWEST_SUBSETS = 5_000, 200
