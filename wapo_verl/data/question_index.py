@@ -144,7 +144,7 @@ def _entry(line: bytes) -> Entry | None:
 _decoder = msgspec.json.Decoder(Entry)
 
 
-def dumped_lines(
+def indexed_lines(
     inputs: Sequence[Any], gts: Sequence[Any], scores: Sequence[Any], columns: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
     """Return what `step_entry` looks at of the columns from which veRL writes a dump."""

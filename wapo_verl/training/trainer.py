@@ -28,7 +28,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
 from wapo_verl.algorithms import ALGORITHMS
-from wapo_verl.data.question_index import dumped_lines
+from wapo_verl.data.question_index import indexed_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.engine.token_records import ROW_KEY, row_keys
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
@@ -302,7 +302,7 @@ class WapoTrainer(PPOTrainer):
         file = Path(folder) / f"{step}.jsonl"
         with whole_dump(file):
             super()._write_generations(inputs, outputs, gts, scores, columns, *where)
-            index_dump(file, step, dumped_lines(inputs, gts, scores, columns))
+            index_dump(file, step, indexed_lines(inputs, gts, scores, columns))
 
     def _load_checkpoint(self) -> None:
         """Load the newest whole checkpoint, as veRL does with the one that its note names.

@@ -14,7 +14,7 @@ from wapo_verl.data.question_index import (
     Entry,
     Group,
     add_entry,
-    dumped_lines,
+    indexed_lines,
     question_id,
     read_entries,
     step_entry,
@@ -114,7 +114,7 @@ def test_the_trainers_line_and_the_viewers_are_the_same(run: Path) -> None:
     file = run / "rollouts" / "3.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     columns = {name: [line[name] for line in lines] for name in ("input", "gts", "score", "uid", "episode")}
-    index_dump(file, 3, dumped_lines(columns.pop("input"), columns.pop("gts"), columns.pop("score"), columns))
+    index_dump(file, 3, indexed_lines(columns.pop("input"), columns.pop("gts"), columns.pop("score"), columns))
     ((entry,), _) = read_entries(run / "rollouts", 0)
     assert entry in made
     assert len(made) == 3
