@@ -17,8 +17,10 @@ def show(
     path: Annotated[Path, typer.Argument(help="The folder of a run, or a file of an evaluation.")],
     step: Annotated[int | None, typer.Option(help="The step; the last by default.")] = None,
     records: Annotated[str | None, typer.Option("--set", help="Which records, such as rollouts or validation.")] = None,
-    worst: Annotated[int | None, typer.Option(help="So many completions with the lowest reward.")] = None,
-    best: Annotated[int | None, typer.Option(help="So many completions with the highest reward.")] = None,
+    worst: Annotated[
+        int | None, typer.Option(min=1, help="So many completions with the lowest reward; 3 by default.")
+    ] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="So many completions with the highest reward.")] = None,
     question: Annotated[str | None, typer.Option(help="Only prompts that hold this text.")] = None,
 ) -> None:
     """Print episodes of a run: question, turns, searches, answer and reward."""
@@ -26,16 +28,20 @@ def show(
 
     from wapo_verl.viewer import completions
     from wapo_verl.viewer.completions import StepReader
-    from wapo_verl.viewer.runs import open_runs
+    from wapo_verl.viewer.runs import ViewError, open_runs
 
     with one_sentence():
+        if worst and best:
+            raise ViewError("keep one of --worst and --best: they say which completions are printed")
         run = open_runs([path])[0]
-        name = records or next(iter(run.by_name), "")
-        there = run.records(name)
-        chosen = step if step is not None else there.steps()[-1]
-        read = StepReader().read(there.file(chosen))
-    found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
-    found = [each for each in found if question is None or question.lower() in each["question"].lower()]
+        name, chosen = run.chosen(records, step)
+        read = StepReader().read(run.records(name).file(chosen))
+        if not read.lines:
+            raise ViewError(f"{read.file} holds no completion")
+        found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
+        found = [each for each in found if question is None or question.lower() in each["question"].lower()]
+        if not found:
+            raise ViewError(f"no prompt of {name} step {chosen} holds {question!r}")
     found.sort(key=lambda each: each["score"] or 0.0, reverse=best is not None)
     found.sort(key=lambda each: each["score"] is None)  # failed episodes are neither best nor worst
     console = Console()

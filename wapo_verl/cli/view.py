@@ -31,15 +31,17 @@ def view(
     with one_sentence():
         if not token and not is_loopback(host):
             raise ViewError(f"--host {host} lets other machines in: leave --no-token out, or listen on 127.0.0.1")
+        if not 0 <= port <= 65535:
+            raise ViewError(f"--port {port} is none: choose one from 0 to 65535")
+        if export is None and (records is not None or step is not None):
+            raise ViewError("--set and --step belong to --export: leave them out, and choose in the browser")
         runs = open_runs(paths)
         if export is None:
             _serve(runs, host, port, secrets.token_urlsafe(16) if token else None)
             return
         from wapo_verl.viewer.export import export as write
 
-        name = records or next(iter(runs[0].by_name), "")
-        steps = runs[0].by_name[name].steps() if name in runs[0].by_name else []
-        size = write(runs[0], name, step if step is not None else (steps or [0])[-1], export)
+        size = write(runs[0], *runs[0].chosen(records, step), export)
         typer.echo(f"{export}: {size:,} bytes")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import verl.trainer.config
@@ -11,6 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from verl.trainer.ppo.core_algos import AdvantageEstimator
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.objective import bypasses
@@ -20,6 +22,7 @@ from wapo_verl.cpu.where import NAME as CPU
 from wapo_verl.estimate.memory import Job
 from wapo_verl.estimate.models import shape_of
 from wapo_verl.settings.defaults import apply_defaults
+from wapo_verl.settings.keys import read
 
 BYTES = {"fp32": 4, "float32": 4, "float": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2}
 
@@ -28,7 +31,8 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """Compose veRL's configuration as its command line does, with the defaults of the algorithm and of a CPU run.
 
     Raises:
-        ValueError: for an override that veRL's configuration does not take.
+        ValueError: for an override that veRL's configuration does not take, a key under `wapo.` that nothing reads, and
+            an estimator that is almost one of ours.
     """
     try:
         with initialize_config_dir(str(Path(verl.trainer.config.__file__).parent), version_base=None):
@@ -36,7 +40,12 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     except HydraException as error:
         raise ValueError(str(error)) from error
     explicit = {text.partition("=")[0].lstrip("+~") for text in overrides}
-    algorithm = ALGORITHMS.get(str(config.algorithm.adv_estimator))
+    estimator = str(config.algorithm.adv_estimator)
+    algorithm = ALGORITHMS.get(estimator)
+    close = get_close_matches(estimator, ALGORITHMS, 1)
+    if algorithm is None and estimator not in set(AdvantageEstimator) and close:
+        raise ValueError(f"there is no algorithm.adv_estimator={estimator}: did you mean {close[0]}?")
+    read(config, algorithm)
     if algorithm is not None:
         apply_defaults(config, algorithm.defaults, explicit, algorithm.name)
     if OmegaConf.select(config, "trainer.device") == CPU:
@@ -48,12 +57,14 @@ def job_of(config: DictConfig) -> Job:
     """Return what the estimate depends on.
 
     Raises:
-        ValueError: where the model's shape is not known, the run has no FSDP actor or a micro-batch has no size.
+        ValueError: where the model's shape is not known, the run has no FSDP actor, no GPU or no micro-batch size.
     """
     actor, rollout, model = (config.actor_rollout_ref[part] for part in ("actor", "rollout", "model"))
     if not str(actor.strategy).startswith("fsdp"):
         raise ValueError(f"actor_rollout_ref.actor.strategy={actor.strategy} is not estimated: fsdp and fsdp2 are")
     fsdp, devices = actor.fsdp_config, int(config.trainer.n_gpus_per_node) * int(config.trainer.nnodes)
+    if devices < 1:
+        raise ValueError("the run has no GPU: set trainer.n_gpus_per_node and trainer.nnodes to at least 1")
     length = sequence_length(config)
     on_cpu = OmegaConf.select(config, "trainer.device") == CPU
     precision = OmegaConf.select(fsdp, "mixed_precision.param_dtype") or fsdp.dtype

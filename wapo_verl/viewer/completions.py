@@ -34,6 +34,9 @@ from wapo_verl.viewer.runs import ViewError
 KEPT_STEPS = 8
 """Parsed files that stay in memory."""
 
+_OF_A_COMPLETION = {"input", "output", "score", "scores", "uid"}
+"""Keys of which every completion's line has one: of this project's records, veRL's dumps and `wapo-verl eval`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -97,7 +100,7 @@ def read_step(file: Path) -> Step:
     """Return the completions of a file.
 
     Raises:
-        ViewError: when a line other than the last is no JSON object.
+        ViewError: when a line other than the last is no JSON object, or is none of a completion.
     """
     lines: list[Mapping[str, Any]] = []
     places: list[int] = []
@@ -115,6 +118,8 @@ def read_step(file: Path) -> Step:
                 raise ViewError(f"{file}, line {number}, is not JSON ({error})") from error
             if not isinstance(value, dict):
                 raise ViewError(f"{file}, line {number}, is not a record but {type(value).__name__}")
+            if not _OF_A_COMPLETION & value.keys():
+                raise ViewError(f"{file}, line {number}, is no completion: its keys are {', '.join(value)}")
             lines.append(value)
             places.append(begins)
     return Step(file, tuple(lines), tuple(places), cut=False)

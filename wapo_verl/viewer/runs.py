@@ -76,9 +76,25 @@ class Run:
         Raises:
             ViewError: where the run has none of that name.
         """
+        if not self.sets:
+            raise ViewError(
+                f"{self.name} has metrics alone: trainer.rollout_data_dir=... makes a run write its completions"
+            )
         if name not in self.by_name:
-            raise ViewError(f"{self.name} has no records {name!r}; it has {', '.join(self.by_name) or 'none'}")
+            raise ViewError(f"{self.name} has no records {name!r}; it has {', '.join(self.by_name)}")
         return self.by_name[name]
+
+    def chosen(self, name: str | None, step: int | None) -> tuple[str, int]:
+        """Return the set and the step that a user asks for: the first set and its last step where nothing is said.
+
+        Raises:
+            ViewError: where the run has no such set or step.
+        """
+        name = name or next(iter(self.by_name), "")
+        steps = self.records(name).steps()
+        if step is not None and step not in steps:
+            raise ViewError(f"{self.name} has no step {step} of {name}; it has {steps[0]} to {steps[-1]}")
+        return name, steps[-1] if step is None else step
 
     def metrics(self) -> dict[int, dict[str, float]]:
         """Return the numbers of each step; of a file that grows, what is new is read and nothing twice.

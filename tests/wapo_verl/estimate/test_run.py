@@ -59,6 +59,9 @@ def test_the_command_prints_and_says_what_does_not_fit() -> None:
         (["--", *RUN, "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=null"], "use_dynamic_bsz"),
         (["--", "data.nothing=1"], "nothing"),
         (["--", *RUN, "actor_rollout_ref.actor.strategy=megatron"], "megatron"),
+        (["--", *RUN, "algorithm.adv_estimator=wappo"], "no algorithm.adv_estimator=wappo: did you mean wapo?"),
+        (["--", *RUN, "+wapo.guard.acton=warn"], "did you mean wapo.guard.action?"),
+        (["--", *RUN, "trainer.n_gpus_per_node=0"], "no GPU"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: list[str], said: str) -> None:

@@ -1,6 +1,7 @@
 """The viewer's server: who may ask, what is answered, and what its pages may do. No browser."""
 
 import json
+import shutil
 from pathlib import Path
 
 import httpx
@@ -133,8 +134,36 @@ def test_the_terminal_shows_the_worst(run: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Fladglade" in done.output
     assert "missed documents: Vonursel/birthplace" in done.output.replace("\n", " ").replace("│", "")
-    missing = CliRunner().invoke(command, ["show", str(run), "--step", "99"])
-    assert missing.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "RUN", "--step", "99"], "run has no step 99 of rollouts; it has 1 to 3"),
+        (["view", "RUN", "--step", "99", "--export", "out.html"], "run has no step 99 of rollouts; it has 1 to 3"),
+        (["show", "RUN", "--question", "zebra"], "no prompt of rollouts step 3 holds 'zebra'"),
+        (["show", "RUN", "--worst", "1", "--best", "1"], "keep one of --worst and --best"),
+        (["show", "RUN/empty.jsonl"], "empty.jsonl holds no completion"),
+        (["show", "RUN/rows.jsonl"], "rows.jsonl, line 1, is no completion: its keys are question, answer"),
+        (["view", "RUN", "--step", "1"], "--set and --step belong to --export"),
+        (["view", "RUN", "--port", "99999"], "--port 99999 is none: choose one from 0 to 65535"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    (run / "empty.jsonl").touch()
+    (run / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    done = CliRunner().invoke(command, [each.replace("RUN", run.name) for each in arguments])
+    assert done.exit_code == 1, done.output
+    assert done.output.startswith("error: ")
+    assert said in done.output.replace("\n", " ")
+
+
+def test_metrics_without_records_say_what_writes_records(run: Path) -> None:
+    shutil.rmtree(run / "rollouts")
+    done = CliRunner().invoke(command, ["show", str(run)])
+    assert done.exit_code == 1
+    assert "run has metrics alone: trainer.rollout_data_dir=... makes a run write its completions" in done.output
 
 
 def test_a_terminal_is_not_driven_by_a_policy(tmp_path: Path) -> None:

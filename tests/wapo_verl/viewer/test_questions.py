@@ -149,7 +149,7 @@ def test_damaged_lines_of_an_index_are_made_again(run: Path) -> None:
 
 
 def test_a_step_that_cannot_be_read_is_said_and_the_others_are_shown(run: Path) -> None:
-    (run / "rollouts" / "2.jsonl").write_text("{}\nno record\n{}\n")
+    (run / "rollouts" / "2.jsonl").write_text('{"uid": "a"}\nno record\n{"uid": "b"}\n')
     found = known(client(run), TABLE)
     assert [row["groups"] for row in found["rows"]] == [2, 2]
     assert found["errors"][0].endswith("2.jsonl, line 2, is not JSON (Expecting value: line 1 column 1 (char 0))")
