@@ -48,11 +48,11 @@ def doctor(
 
 @app.command()
 def prepare(
-    env: Annotated[str, typer.Argument(help="The environment: a folder's name under envs/.")],
+    env: Annotated[str, typer.Argument(help="The environment.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.", file_okay=False)],
     source: Annotated[
         str | None,
-        typer.Option(help="File or folder with the upstream files, hub, hub@REVISION or hf://OWNER/NAME@REVISION."),
+        typer.Option(help="File or folder with the upstream files, hub, or hf://OWNER/NAME (@REVISION may follow)."),
     ] = None,
     split: Annotated[list[str] | None, typer.Option(help="A split to write; may be repeated. All by default.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many rows of each split.")] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wapo_verl.cli.one_sentence import one_sentence, options_in
+from wapo_verl.cli.one_sentence import one_sentence
 
 
 def rescore(
@@ -35,7 +35,7 @@ def rescore(
     from wapo_verl.evaluation.rescore_report import as_json, print_rescoring
 
     with one_sentence() as errors:
-        weights = {part: float(value) for part, value in options_in(weight).items()} or None
+        weights = dict(map(_weight, weight or ())) or None
         file = samples_file(recorded)
         with errors.status("scoring again"):
             found = run_rescore(file, env, weights, out)
@@ -43,3 +43,16 @@ def rescore(
         if out is not None:
             (out / "rescore.json").write_text(as_json(found), encoding="utf-8")
             errors.print(f"written: {out / 'rescore.json'}, {out / file.name}", highlight=False, soft_wrap=True)
+
+
+def _weight(setting: str) -> tuple[str, float]:
+    """Read ``part=number``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    part, _, value = setting.partition("=")
+    try:
+        return part.strip(), float(value)
+    except ValueError as error:
+        raise ValueError(f"--weight {setting!r} is not of the form part=number") from error

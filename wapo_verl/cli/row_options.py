@@ -9,8 +9,8 @@ import typer
 Source = Annotated[
     str | None,
     typer.Option(
-        help="File or folder with the upstream files, hub, hub@REVISION, hf://OWNER/NAME or hf://OWNER/NAME@REVISION; "
-        "the environment's sample by default."
+        help="File or folder with the upstream files, hub, or hf://OWNER/NAME (@REVISION may follow); the "
+        "environment's sample by default."
     ),
 ]
 Agent = Annotated[str | None, typer.Option(help="The agent loop, where several can play the rows.")]

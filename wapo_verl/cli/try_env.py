@@ -36,6 +36,7 @@ def try_env(
     """
     from rich.console import Console
 
+    from retrieval_index.client import describe
     from wapo_verl.env_tools.episode_at_hand import Game, play
     from wapo_verl.env_tools.row_choice import rows_of
 
@@ -43,4 +44,7 @@ def try_env(
         if script is not None and gold:
             raise ValueError("--script and --gold both say what the policy writes; keep one")
         rows = rows_of(name, source, (split,) if split else (), options_in(set_), agent=agent)
-        play(Game.of(rows, row, index, top_k), Console(), script, gold)
+        game = Game.of(rows, row, index, top_k)
+        if index:
+            describe(index)  # says at once what a search would say after two minutes of attempts
+        play(game, Console(), script, gold)

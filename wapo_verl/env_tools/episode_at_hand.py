@@ -84,6 +84,8 @@ class Game:
             raise ValueError(f"{env.name} {split} has {count} rows, counted from 0; there is no row {number}")
         row = env.row(found[1], split, number)
         if env.agent_name == SINGLE:
+            if index:
+                raise ValueError(f"{env.name} is answered in one turn and searches nothing: leave --index out")
             return cls(env, row, nullcontext(None), top_k)
         return cls(env, row, nullcontext(index) if index else _own_index(rows), top_k)
 

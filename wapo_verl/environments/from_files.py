@@ -71,8 +71,10 @@ class FromFiles(Environment):
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}; its splits are {', '.join(self.splits)}")
         if source is None:
+            sample = self.sample_source()
             raise ValueError(
                 f"{self.name} is read from files: give --source with a file or folder from {self.upstream}"
+                + (f"; a few rows to try are in {sample}" if sample else "")
             )
         if source.is_file():
             return (source,)

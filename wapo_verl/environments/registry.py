@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -118,9 +119,13 @@ def _unknown(name: str, known: tuple[str, ...]) -> str:
     for folder in (installed.BUILTIN, *folders()):
         if name and (folder / name).is_dir():
             return f"{folder / name} has no __init__.py, so it is no environment; write one that sets ENVIRONMENT"
+        if folder.name == name and (folder / "__init__.py").is_file():
+            return f"{VARIABLE} names the environment {folder} itself: name {folder.parent}, which holds it"
+    close = get_close_matches(name, known, 1)
     return (
         f"no environment {name!r}; the environments are {', '.join(known)} "
         f"(one of your own is looked for in the folders that {VARIABLE} names)"
+        + (f"; did you mean {close[0]!r}?" if close else "")
     )
 
 

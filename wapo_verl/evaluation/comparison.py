@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
 
 from wapo_verl.evaluation.intervals import Estimate, estimate
 from wapo_verl.evaluation.metrics import MEAN, QuestionValues, is_binary, pooled, question_values
@@ -149,16 +151,29 @@ def compare(
 
 
 def _with_distinct_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Name those by their path whose names are the same; refuse one that is given twice."""
+    """Name those whose names are the same by where their paths differ; refuse one that is given twice."""
     files = [evaluation.file.resolve() for evaluation in evaluations]
     for file in files:
         if files.count(file) > 1:
             raise ValueError(f"{file} is given twice; give another evaluation")
     names = [evaluation.name for evaluation in evaluations]
-    return [
-        replace(evaluation, name=str(evaluation.file)) if names.count(evaluation.name) > 1 else evaluation
-        for evaluation in evaluations
-    ]
+    same = [evaluation.file for evaluation in evaluations if names.count(evaluation.name) > 1]
+    short = dict(zip(same, _between(same), strict=True))
+    if "" in short.values() or set(short.values()) & set(names):
+        short = {file: str(file) for file in same}
+    return [replace(each, name=short.get(each.file, each.name)) for each in evaluations]
+
+
+def _between(files: Sequence[Path]) -> list[str]:
+    """Return what stands in each path between the folders that all begin with and the parts that all end in."""
+    paths = [file.absolute().parts for file in files]
+    first, last = _shared(paths), _shared([path[::-1] for path in paths])
+    return ["/".join(path[first : len(path) - last]) for path in paths]
+
+
+def _shared(paths: Sequence[tuple[str, ...]]) -> int:
+    """Return with how many equal parts all of the paths begin."""
+    return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
 def _most_samples(counted: Mapping[str, Mapping[str, Samples]]) -> int:

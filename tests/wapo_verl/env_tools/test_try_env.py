@@ -123,7 +123,9 @@ def test_mistakes_end_with_one_sentence(names: dict[str, str], tmp_path: Path) -
         ([names["math"], "--row", "9"], "train has 4 rows, counted from 0; there is no row 9"),
         ([names["math"], "--gold", "--script", str(script)], "both say what the policy writes"),
         ([names["math"], "--agent", "search_agent"], "is not played by 'search_agent'"),
-        ([names["retrieval"], "--gold", "--index", str(tmp_path / "none")], str(tmp_path / "none")),
+        ([names["math"], "--gold", "--index", str(tmp_path)], "searches nothing: leave --index out"),
+        ([names["retrieval"], "--gold", "--index", str(tmp_path / "none")], f"error: there is no index at {tmp_path}"),
+        ([names["retrieval"], "--gold", "--index", "http://127.0.0.1:9"], "error: no answer from http://127.0.0.1:9"),
     )
     for arguments, problem in cases:
         code, shown = play(*arguments)

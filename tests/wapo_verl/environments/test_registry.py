@@ -97,3 +97,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         registry.environment("zz_other")
     with pytest.raises(ValueError, match=r"no environment 'zz'.*looked for in the folders that WAPO_ENVIRONMENTS"):
         registry.environment("zz")
+    with pytest.raises(ValueError, match=r"no environment 'otqa'; .*; did you mean 'ottqa'\?"):
+        registry.environment("otqa")
+    write(tmp_path / "deep", "zz_deep")
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path / "deep" / "zz_deep"))
+    with pytest.raises(ValueError, match=rf"names the environment .*zz_deep itself: name {tmp_path}/deep, which holds"):
+        registry.environment("zz_deep")

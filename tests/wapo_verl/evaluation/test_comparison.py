@@ -184,9 +184,10 @@ def test_one_evaluation_twice_is_refused_and_equal_names_are_told_apart(tmp_path
     with pytest.raises(ValueError, match="is given twice"):
         compare([a, a])
     found = compare([a, evaluation(tmp_path, "y/run", FOUR)])
-    assert [each.evaluation for each in found.summaries] == [
-        str(tmp_path / name / "run" / "samples.jsonl") for name in "xy"
-    ]
+    assert [each.evaluation for each in found.summaries] == ["x", "y"]
+    named_x = evaluation(tmp_path, "z/x", FOUR)
+    found = compare([a, evaluation(tmp_path, "y/run", FOUR), named_x])
+    assert [each.evaluation for each in found.summaries] == [str(a.file), str(tmp_path / "y/run/samples.jsonl"), "x"]
 
 
 def test_evaluations_that_were_sampled_otherwise_are_told(tmp_path: Path) -> None:

@@ -159,6 +159,10 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["rescore", str(file), "--env", "hotpotqa", "--weight", "em=1"])
     assert done.exit_code == 1
     assert "names no reward part" in " ".join(done.output.split())
+    for weight in ("exact_match", "exact_match=much"):
+        done = CliRunner().invoke(app, ["rescore", str(file), "--env", "hotpotqa", "--weight", weight])
+        assert done.exit_code == 1
+        assert f"--weight {weight!r} is not of the form part=number" in " ".join(done.output.split())
 
 
 def test_the_json_has_every_moved_sample(tmp_path: Path) -> None:
