@@ -20,6 +20,7 @@ _OTHER_OPTION = re.compile(r"(?:^|[\s,;(])[A-Z]\s*[).:]|(?:^|\s)(?:or|and)\s+\(?
 _LETTER_ALONE = re.compile(r"[(\s]*[A-Z][)\s]*")
 _CHANGES = re.compile(r"\s*[+*/^=!<>]")
 _ALL_TEXT = re.compile(r"\\text\{(?P<inside>[^{}\\]*)\}")
+_SAYS_NOTHING = re.compile(r"^there (?:is|are|exists?) ")
 _BARE_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -][A-Za-z]+)*")
 
 
@@ -70,14 +71,15 @@ def _rest_of(text: str, rest: str) -> str:
 
 
 def words(text: str) -> str | None:
-    r"""Return the words, in small letters, of an answer that is nothing else: `\text{Evelyn}`, `no solution`."""
+    r"""Return the words of an answer that is nothing else, `\text{Evelyn}`, `no solutions`, small and singular."""
     match = _ALL_TEXT.fullmatch(text.strip())
     found = (match["inside"] if match else text).strip()
     if not re.fullmatch(_BARE_WORDS if not match else r"[^0-9]*[A-Za-z][^0-9]*", found.rstrip(".")):
         return None
     if not match and any(map(is_mathematical_word, found.split())):
         return None
-    return " ".join(found.lower().rstrip(". ").split())
+    said = _SAYS_NOTHING.sub("", found.lower().rstrip(". "))
+    return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
 def in_text(text: str) -> str | None:

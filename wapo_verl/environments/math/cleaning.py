@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache, partial
 
+from wapo_verl.environments.math.figures import with_figures
 from wapo_verl.environments.math.forms import is_balanced
 from wapo_verl.environments.math.tokens import FUNCTIONS, SYNONYMS
 
@@ -25,7 +26,17 @@ _WRITTEN_AS = {
     **{"π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "º": r"^\circ ", "∠": r"\angle ", "△": r"\triangle "},
     **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx "},
     **{"≡": r"\equiv ", "≅": r"\cong ", "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in "},
-    **{"∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "⟨": r"\langle ", "⟩": r"\rangle ", "∣": "|", "′": "'", "’": "'"},
+    **{
+        "∅": r"\emptyset ",
+        "ℝ": r"\mathbb{R}",
+        "ℤ": r"\mathbb{Z}",
+        "ℕ": r"\mathbb{N}",
+        "⟨": r"\langle ",
+        "⟩": r"\rangle ",
+        "∣": "|",
+        "′": "'",
+        "’": "'",
+    },
     **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "ℯ": "e", "ⅈ": "i"},
     **{"½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"},
     **{"⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}"},
@@ -58,6 +69,7 @@ _WRAPPINGS = (("```", "```"), ("``", "``"), ("`", "`"), ("**", "**"), ("*", "*")
 _DISPLAY = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}")
 _ABOUT = r"(?:or |which is |that is )?(?:approximately|approx\.?|about|roughly)"
 _ORDINAL = r"(?:st|nd|rd|th)"
+_FEW = r"\s*(?:\{([^{}]+)\}|([0-9]+|[a-z]))"  # what stands above or below: {}_5C_2
 
 _CLEANINGS = (
     (re.compile(r"\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
@@ -73,6 +85,11 @@ _CLEANINGS = (
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
     (re.compile(r"\\frac\s*([0-9])\s*([0-9])"), r"\\frac{\1}{\2}"),
+    (
+        re.compile(rf"(?:\{{\}}|^|(?<=[-+*/(=,])|(?<=\\cdot)|(?<=\\times))\s*[_^]{_FEW}\s*C\s*_{_FEW}"),
+        r"\\binom{\1\2}{\3\4}",
+    ),
+    (re.compile(r"([0-9]+|\b[a-z])\s*(?:\\text\{\s*choose\s*\}|\bchoose\b)\s*([0-9]+|[a-z]\b)"), r"\\binom{\1}{\2}"),
     (re.compile(r"\{\}(?=\s*[\^_])"), ""),
     (re.compile(r"\{:\}"), ":"),
     (re.compile(r"^([^{}\\]+)\\choose(?![a-zA-Z])([^{}\\]+)$"), r"\\binom{\1}{\2}"),
@@ -138,7 +155,7 @@ def clean(text: str) -> str:
     text = _TEXT_COMMAND.sub(lambda _: r"\text{", text)
     for pattern, replacement in _CLEANINGS:
         text = pattern.sub(replacement, text)
-    return _unwrapped(text)
+    return _unwrapped(with_figures(text))
 
 
 def _without_dollars(text: str) -> str:

@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from wapo_verl.environments.math import expressions
 from wapo_verl.environments.math.amounts import by_algebra, same_amount
+from wapo_verl.environments.math.bound import family, in_the_names_of
 from wapo_verl.environments.math.choices import in_text, option, words
 from wapo_verl.environments.math.cleaning import clean
 from wapo_verl.environments.math.forms import is_readable, plain_number, unit_in_last_place, without_spaces
@@ -81,7 +82,25 @@ def _compared(gold: str, answer: str, algebra: Algebra) -> str:
         return _compared(wanted.rest, answer, algebra) if wanted.rest else DIFFERENT
     if given and given.marked and given.rest and _structures_compared(gold, given.rest, algebra) == EQUAL:
         return EQUAL
-    return _structures_compared(gold, answer, algebra)
+    return _families_compared(gold, in_the_names_of(gold, answer), algebra)
+
+
+def _families_compared(gold: str, answer: str, algebra: Algebra) -> str:
+    r"""Compare solutions with a parameter, `k\pi, k \in \mathbb{Z}`; where one says nothing of it, the names decide."""
+    wanted, given = family(gold), family(answer)
+    if wanted is None or given is None:
+        bodies = (wanted.body if wanted else gold), (given.body if given else answer)
+        return _structures_compared(*bodies, algebra)
+    if not given.may_be_out_of(wanted.domain):
+        return DIFFERENT
+    renamed_ = given.in_the_name_of(wanted)
+    if renamed_ is None:
+        return DIFFERENT
+    verdict = _structures_compared(wanted.body, renamed_.body, algebra)
+    if verdict != DIFFERENT:
+        return verdict
+    others = renamed_.counted_otherwise()
+    return EQUAL if any(_structures_compared(wanted.body, other, algebra) == EQUAL for other in others) else DIFFERENT
 
 
 def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
@@ -93,7 +112,8 @@ def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
 
 def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     if gold.kind == answer.kind == ATOM:
-        wanted_range, given_range = interval(gold.text), interval(answer.text, in_answer=True)
+        wanted_range = interval(gold.text)
+        given_range = interval(_unnamed(answer).text, in_answer=True) if wanted_range else None
         if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
         gold, answer = wanted_range, given_range
@@ -200,7 +220,8 @@ def _alike(node: Node, other: Node, in_answer: bool = False) -> Node:
     if node.kind == ATOM:
         found = sides(node.text)
         if found.only(EQUAL_TO) and all(map(is_name, found.pieces[:-1])):
-            return structure(found.pieces[-1]) or node
+            node = structure(found.pieces[-1]) or node
+    if node.kind == ATOM:
         return interval(node.text, in_answer) or node
     if node.kind == UNORDERED and any(part.kind == ORDERED for part in (*other.parts, other)):
         ranges = [interval(part.text, in_answer) if part.kind == ATOM else None for part in node.parts]

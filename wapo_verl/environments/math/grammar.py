@@ -222,6 +222,9 @@ class _Parser(Cursor):
     def _number(self, token: Token) -> Tree:
         r"""Read a number, and a plain fraction right after a whole one: `3\frac12` is 3.5."""
         number = Number(Fraction(token.text), "." in token.text)
+        if self.at("C") and self.next(1).kind == NUMBER and not (self.next().spaced or self.next(1).spaced):  # 5C2
+            self.take()
+            return Call("binom", (number, Number(Fraction(self.take().text), False)))
         if not (self.at("frac") and not number.decimal and self.at_plain_fraction()):
             return number
         part = self._named(self.take())
@@ -234,24 +237,42 @@ class _Parser(Cursor):
             return Call("e")
         if letter == "f" and self.at("("):
             raise Unsupported("a function without a definition")
-        if letter == "C" and self.at("(") and (chosen := self._chosen()):
+        if letter == "C" and (chosen := self._tried(self._chosen)):
             return chosen
         name = letter + self.subscript()
         if self.at("'"):
             raise Unsupported("a derivative")
         return Symbol(name)
 
-    def _chosen(self) -> Tree | None:
-        """Read the two arguments of `C(n,k)`; None, and nothing read, where it has another number of them."""
+    def _tried(self, read: Callable[[], Tree | None]) -> Tree | None:
+        """Return what can be read; None, and nothing read, where it cannot."""
         place, depth = self.place, self.depth
         try:
+            tree = read()
+        except (Malformed, Unsupported):
+            tree = None
+        if tree is None:
+            self.place, self.depth = place, depth
+        return tree
+
+    def _chosen(self) -> Tree | None:
+        r"""Read what stands behind the C of `C(5,2)`, `C_5^2` and `C^2_5`: two numbers that a coefficient can have.
+
+        `C_1^2` is the square of a constant.
+        """
+        if self.at("("):
             arguments = self._listed(2)
-        except Malformed:
-            arguments = []
-        if len(arguments) == 2:
-            return Call("binom", tuple(arguments))
-        self.place, self.depth = place, depth
-        return None
+            return Call("binom", tuple(arguments)) if len(arguments) == 2 else None
+        found: dict[str, Tree] = {}
+        while self.next().text in ("_", "^") and self.next().text not in found:
+            mark = self.take().text
+            found[mark] = self._atom()
+        above, below = found.get("_"), found.get("^")
+        if above is None or below is None:
+            return None
+        least = below.value if isinstance(below, Number) else 0
+        is_constant = isinstance(above, Number) and (above.value < 2 or above.value < least)
+        return None if is_constant else Call("binom", (above, below))
 
     def _group(self, opening: str) -> Tree:
         """Read up to the bracket that closes the one just taken."""

@@ -79,7 +79,7 @@ def _with_unit(text: str, counted: bool = False, symbols: bool = False) -> Quant
         return Quantity(text[:-2].strip(), named(PERCENT))
     if found := _SCALE.fullmatch(text):
         return Quantity(found["body"], named("celsius" if found["scale"] == "C" else "fahrenheit"))
-    if text.endswith(r"^\circ") and text[:-6].strip() and not _ANGLE_FUNCTION.search(text):
+    if text.endswith(r"^\circ") and text[:-6].strip() and not _ANGLE_FUNCTION.search(text) and text.count("circ") == 1:
         return Quantity(text[:-6].strip(), named(DEGREE))
     if (found := _IN_BRACKETS.fullmatch(text)) and (named_ := unit(found["unit"])) and named_.is_known:
         return Quantity(found["body"], named_)

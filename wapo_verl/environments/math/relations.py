@@ -91,7 +91,7 @@ def is_name(text: str) -> bool:
     rest = _DIGITS_OF_A_NAME.sub("", text)
     letters = set(re.findall("[a-zA-Z]", _COMMAND.sub(" ", rest)))
     named = bool(re.search(r"[a-zA-Z]", rest.replace(r"\frac", "").replace(r"\sqrt", ""))) or r"\text{" in text
-    if not named or re.search(r"[0-9]|\\(?:pi|infty)(?![a-z])", rest):
+    if not named or rest.count("|") % 2 or re.search(r"[0-9]|\\(?:pi|infty|mid)(?![a-z])", rest):
         return False
     return len(letters) > 1 or not (r"\sqrt" in rest or rest.lstrip().startswith("-") or "!" in rest)
 

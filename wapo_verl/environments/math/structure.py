@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from wapo_verl.environments.math.cleaning import without_box
+from wapo_verl.environments.math.figures import in_figures
 from wapo_verl.environments.math.forms import plain_number
 
 UNORDERED, ORDERED, ATOM = "unordered", "ordered", "atom"
@@ -78,7 +79,7 @@ _ORDER = re.compile(r"[<>]|\\[lg]eq?(?![a-z])")
 @lru_cache(maxsize=4_096)
 def structure(text: str, depth: int = 0) -> Node | None:
     """Return the structure of a cleaned answer; None where brackets do not close, or there are too many parts."""
-    text = without_box(text.strip())
+    text = in_figures(without_box(text.strip()))
     if depth > _DEEPEST:
         return None
     if (member := _MEMBER.fullmatch(text)) and depth == 0:
@@ -131,7 +132,11 @@ def _punctured_line(text: str) -> Node | None:
 
 def _restricts(described: re.Match[str]) -> bool:
     """Say whether `x : x > 1`, a set whose braces were taken off, is one: its condition orders what it names."""
-    return described["name"].strip() in described["condition"] and bool(_ORDER.search(described["condition"]))
+    return _is_about_its_element(described) and bool(_ORDER.search(described["condition"]))
+
+
+def _is_about_its_element(described: re.Match[str]) -> bool:
+    return described["name"].strip() in described["condition"]
 
 
 def split(text: str, separators: tuple[str, ...]) -> list[str] | None:
@@ -209,8 +214,9 @@ def _bracketed(text: str, depth: int) -> Node | None:
     ):
         inside = text[len(opening) : -len(closing)]
         if text.startswith(opening) and text.endswith(closing) and not text.endswith("\\" + closing):
-            if kind == UNORDERED and (condition := _CONDITION.fullmatch(inside)):
-                return structure(condition["condition"], depth + 1)
+            described = _CONDITION.fullmatch(inside) if kind == UNORDERED else None
+            if described and _is_about_its_element(described):
+                return structure(described["condition"], depth + 1)
             pieces = split(inside, (",", ";")) or []
             if opening == "{" and len(pieces) == 1:
                 return structure(inside, depth + 1)

@@ -49,7 +49,7 @@ SYNONYMS = {
     **{"cosec": "csc", "tg": "tan", "ctg": "cot", "arctg": "arctan", "sign": "sgn", "ceiling": "ceil", "Abs": "abs"},
     **{"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"},
     **{"infinity": "infty", "inf": "infty", "oo": "infty", "Pi": "pi", "PI": "pi", "imath": "i"},
-    **{"lvert": "vert", "rvert": "vert", "binomial": "binom"},
+    **{"lvert": "vert", "rvert": "vert", "binomial": "binom", "comb": "binom", "nCr": "binom"},
 }  # fmt: skip
 _GREEK_NAMES = """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
@@ -57,7 +57,7 @@ _GREEK_NAMES = """
 """
 GREEK = frozenset(_GREEK_NAMES.split())
 _PLAIN = {*FUNCTIONS, *SYNONYMS, *GREEK, "pi", "sqrt", "cbrt", "infty", "binom"} - {"vert", "hbar", "ell"}
-_ALONE_ONLY_NAMES = "mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs Abs cis PI Pi sign ell"
+_ALONE_ONLY_NAMES = "mu nu xi eta rho tau chi psi phi inf oo tg lg min max abs Abs cis PI Pi sign ell comb nCr"
 _ALONE_ONLY = frozenset(_ALONE_ONLY_NAMES.split())
 """Names that a run of letters must be as a whole: in a longer one they are letters multiplied."""
 _WITHIN = sorted(_PLAIN - _ALONE_ONLY, key=len, reverse=True)

@@ -42,5 +42,5 @@ def test_a_wrong_answer_is_not_paid(kind: str, gold: str, answer: str) -> None:
 
 def test_each_kind_has_right_answers_and_wrong_neighbours() -> None:
     assert RIGHT.keys() == WRONG.keys()
-    assert len(RIGHT) == 20
+    assert len(RIGHT) == 24
     assert all(len(pairs) >= 10 for pairs in (*RIGHT.values(), *WRONG.values()))
