@@ -8,18 +8,20 @@ backwards: `\frac\pi2+k\pi` and `-\frac\pi2+k\pi`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from wapo_verl.environments.math.tokens import is_mathematical_word
+from wapo_verl.environments.math.verdicts import DIFFERENT, EQUAL
 
-_NAME = r"(?:[a-zA-Z]|\\(?:alpha|beta|gamma|lambda|mu|nu|xi|theta|tau|omega|ell)(?![a-zA-Z]))"
+_NAME = r"(?<![a-zA-Z])(?:[a-zA-Z](?![a-zA-Z])|\\(?:alpha|beta|gamma|lambda|mu|nu|xi|theta|tau|omega|ell)(?![a-zA-Z]))"
 _SET = re.compile(
     rf"(?:\\?\{{|^)\s*(?P<name>{_NAME})\s*(?:\\in\s*(?:\(-\\infty,\\infty\)|[^:|{{}}\\]|\\mathbb\{{?[A-Z]\}}?)+)?(?::|\||\\mid(?![a-z]))"
 )
 _ORDER = re.compile(r"[<>]|\\[lgn]e(?![a-z])")
 _SET_SIGN = r"(?:\\mathbb\s*)?\{?(?P<set>[ZN])\}?\s*(?P<mark>[\^_]\s*\{?\s*(?:\+|\*|>\s*0|0|\\ge\s*0|1)\s*\}?)?"
-_KIND = r"(?:(?P<kind{0}>positive|natural|non-?negative)\s+)?(?:integers?|numbers?)"
+_KIND = r"(?P<kind{0}>(?:positive |non-?negative )?integer|natural number)s?"
 _DOMAIN = (
     rf"(?:(?P<name>{_NAME})\s*(?:\\in|in)\s*(?:{_SET_SIGN}|(?:the\s+)?{_KIND.format(1)})"
     rf"|(?P<name2>{_NAME})\s+(?:is\s+)?(?:an?\s+|any\s+)?{_KIND.format(2)}"
@@ -35,7 +37,7 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]+")
 _ALL, _POSITIVE, _NATURAL, _FROM_ZERO = "Z", "N+", "N", "N0"
 _MARKS = {"+": _POSITIVE, "*": _POSITIVE, ">0": _POSITIVE, "1": _POSITIVE, "0": _FROM_ZERO, r"\ge0": _FROM_ZERO}
-_KINDS = {"positive": _POSITIVE, "natural": _NATURAL, "nonnegative": _FROM_ZERO}
+_KINDS = {"positive integer": _POSITIVE, "nonnegative integer": _FROM_ZERO, "natural number": _NATURAL, "integer": _ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ class Family:
         """Say whether the domain is another one, by some convention: natural numbers begin with 0 or with 1."""
         return self.domain == other or (_NATURAL in (self.domain, other) and _ALL not in (self.domain, other))
 
+    def names_a_term(self) -> bool:
+        """Say whether the parameter is that of a sequence's term, `a_n = ...`."""
+        return self.name in _names(self.body.rpartition("=")[0])
+
+    def needs_no_domain(self) -> bool:
+        """Say whether it means the same beside a gold answer without a domain: solutions are out of all integers."""
+        return self.domain == _ALL or self.names_a_term()
+
     def in_the_name_of(self, other: Family) -> Family | None:
         """Return the family with another one's parameter; None where that has a meaning here already."""
         if self.name == other.name:
@@ -66,7 +76,7 @@ class Family:
 
     def counted_otherwise(self) -> list[str]:
         """Return the bodies with the parameter counted from elsewhere or backwards; none where it names a term."""
-        if self.domain != _ALL or self.name in _names(self.body.rpartition("=")[0]):
+        if self.domain != _ALL or self.names_a_term():
             return []
         others = (f"-{self.name}", *(f"{sign}{self.name}{step}" for sign in ("", "-") for step in ("+1", "-1")))
         return [renamed(self.body, self.name, f"{{({other})}}") for other in others]
@@ -85,6 +95,28 @@ def family(text: str) -> Family | None:
     if name not in _names(found["body"]):
         return None
     return Family(found["body"].strip(), name, _domain(found))
+
+
+def families_compared(gold: str, answer: str, compared: Callable[[str, str], str]) -> str:
+    """Return the verdict on an answer that may be a family; where gold or answer has no domain, the names decide.
+
+    Args:
+        gold: cleaned.
+        answer: cleaned.
+        compared: the verdict on two texts without a parameter, gold first.
+    """
+    wanted, given = family(gold), family(answer)
+    if wanted is None or given is None:
+        if given and not given.needs_no_domain():
+            return DIFFERENT
+        return compared(wanted.body if wanted else gold, given.body if given else answer)
+    same_name = given.in_the_name_of(wanted) if given.may_be_out_of(wanted.domain) else None
+    if same_name is None:
+        return DIFFERENT
+    verdict = compared(wanted.body, same_name.body)
+    if verdict != DIFFERENT:
+        return verdict
+    return EQUAL if any(compared(wanted.body, body) == EQUAL for body in same_name.counted_otherwise()) else DIFFERENT
 
 
 def _domain(found: re.Match[str]) -> str:

@@ -125,7 +125,7 @@ _CLEANINGS = (
         re.compile(
             rf"(?:(?<=[0-9)}}a-z])\s*(?:\^\s*\{{\s*\\text\{{\s*{_ORDINAL}\s*\}}\s*\}}|\^?\s*\\text\{{\s*-?{_ORDINAL}\s*\}})"
             rf"|(?<=[0-9])\s*\^\s*(?:\{{\s*{_ORDINAL}\s*\}}|{_ORDINAL}(?![a-zA-Z]))"
-            rf"|(?<=[0-9)])-?{_ORDINAL}(?![a-zA-Z]))(?!\s*(?:\\text\{{\s*)?(?:roots?|powers?)(?![a-zA-Z]))"
+            rf"|(?<=[0-9])-?{_ORDINAL}(?![a-zA-Z])|(?<=\))-?th(?![a-zA-Z]))(?!\s*(?:\\text\{{\s*)?(?:roots?|powers?)(?![a-zA-Z]))"
         ),
         "",
     ),

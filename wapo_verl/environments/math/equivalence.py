@@ -25,13 +25,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 
 from wapo_verl.environments.math import expressions
 from wapo_verl.environments.math.amounts import by_algebra, same_amount
-from wapo_verl.environments.math.bound import family, in_the_names_of
+from wapo_verl.environments.math.bound import families_compared, in_the_names_of
 from wapo_verl.environments.math.choices import in_text, option, words
 from wapo_verl.environments.math.cleaning import clean
 from wapo_verl.environments.math.forms import is_readable, plain_number, unit_in_last_place, without_spaces
+from wapo_verl.environments.math.names import TUPLES, are_roots_of_one_unknown, in_order, name_of, without_name
 from wapo_verl.environments.math.quantities import quantity
 from wapo_verl.environments.math.ranges import both_at_once, interval
 from wapo_verl.environments.math.relations import (
@@ -82,25 +84,7 @@ def _compared(gold: str, answer: str, algebra: Algebra) -> str:
         return _compared(wanted.rest, answer, algebra) if wanted.rest else DIFFERENT
     if given and given.marked and given.rest and _structures_compared(gold, given.rest, algebra) == EQUAL:
         return EQUAL
-    return _families_compared(gold, in_the_names_of(gold, answer), algebra)
-
-
-def _families_compared(gold: str, answer: str, algebra: Algebra) -> str:
-    r"""Compare solutions with a parameter, `k\pi, k \in \mathbb{Z}`; where one says nothing of it, the names decide."""
-    wanted, given = family(gold), family(answer)
-    if wanted is None or given is None:
-        bodies = (wanted.body if wanted else gold), (given.body if given else answer)
-        return _structures_compared(*bodies, algebra)
-    if not given.may_be_out_of(wanted.domain):
-        return DIFFERENT
-    renamed_ = given.in_the_name_of(wanted)
-    if renamed_ is None:
-        return DIFFERENT
-    verdict = _structures_compared(wanted.body, renamed_.body, algebra)
-    if verdict != DIFFERENT:
-        return verdict
-    others = renamed_.counted_otherwise()
-    return EQUAL if any(_structures_compared(wanted.body, other, algebra) == EQUAL for other in others) else DIFFERENT
+    return families_compared(gold, in_the_names_of(gold, answer), partial(_structures_compared, algebra=algebra))
 
 
 def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
@@ -113,11 +97,11 @@ def _structures_compared(gold: str, answer: str, algebra: Algebra) -> str:
 def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     if gold.kind == answer.kind == ATOM:
         wanted_range = interval(gold.text)
-        given_range = interval(_unnamed(answer).text, in_answer=True) if wanted_range else None
+        given_range = interval(without_name(answer).text, in_answer=True) if wanted_range else None
         if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
         gold, answer = wanted_range, given_range
-    gold, answer = _in_order(gold, answer), _in_order(answer, gold)
+    gold, answer = in_order(gold, answer), in_order(answer, gold)
     gold, answer = _alike(gold, answer), _alike(answer, gold, in_answer=True)
     if gold.variable and answer.variable and not same_name(gold.variable, answer.variable):
         return False
@@ -129,21 +113,18 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
     given = list(answer.parts) if answer.kind == UNORDERED else [answer]
     if len(wanted) != len(given):
         return False
-    if _are_roots_of_one_unknown(wanted, given):
-        wanted, given = [*map(_unnamed, wanted)], [*map(_unnamed, given)]
-    elif len({*map(_named, wanted)} - {None}) > 1 and None in map(_named, given):
+    if are_roots_of_one_unknown(wanted, given):
+        wanted, given = [*map(without_name, wanted)], [*map(without_name, given)]
+    elif len({*map(name_of, wanted)} - {None}) > 1 and None in map(name_of, given):
         # x=2, y=3 may be given as 2, 3, and not as 3, 2.
         return all(_same(one, other, algebra) for one, other in zip(wanted, given, strict=True))
     return _matched(wanted, given, algebra)
 
 
-_TUPLES = ("()", r"\langle\rangle")
-
-
 def _same_ordered(gold: Node, answer: Node, algebra: Algebra) -> bool:
     """Compare tuples, intervals and matrices; a vector may be a column, a row of a matrix, or a tuple."""
     if gold.text != answer.text:
-        brackets = (*_TUPLES, "[]") if MATRIX in (gold.text, answer.text) else _TUPLES
+        brackets = (*TUPLES, "[]") if MATRIX in (gold.text, answer.text) else TUPLES
         gold, answer = _vector(gold, brackets), _vector(answer, brackets)
         if gold.text != "vector" or answer.text != "vector":
             return False
@@ -176,41 +157,6 @@ def _matched(gold: list[Node], answer: list[Node], algebra: Algebra) -> bool:
             return False
         answer.remove(found)
     return True
-
-
-def _named(node: Node) -> str | None:
-    """Return the name on an equation's left side; None for anything else."""
-    found = sides(node.text) if node.kind == ATOM else Sides((), ())
-    return without_spaces(found.pieces[0]) if found.signs == (EQUAL_TO,) and is_name(found.pieces[0]) else None
-
-
-def _unnamed(node: Node) -> Node:
-    """Return the right side of `name = value`; anything else as it is."""
-    return structure(sides(node.text).pieces[-1]) or node if _named(node) else node
-
-
-def _are_roots_of_one_unknown(gold: list[Node], answer: list[Node]) -> bool:
-    """Say whether the gold answer numbers what the answer does not: `x_1=2, x_2=-3` and `x=-3, x=2`."""
-    unknowns = {(_named(part) or "").partition("_")[0] for part in gold}
-    return len(unknowns) == 1 and unknowns == {*map(_named, answer)} - {None}
-
-
-def _in_order(node: Node, other: Node) -> Node:
-    """Return `x=1, y=2` as the tuple (1, 2) beside a tuple: in the order of `(x,y) = ...`, else of the alphabet."""
-    named = {_named(part): part for part in node.parts}
-    if node.kind != UNORDERED or len(named) < max(2, len(node.parts)) or None in named:
-        return node
-    names = sorted(filter(None, named))
-    if other.kind == ATOM:
-        found = sides(other.text)
-        left = structure(found.pieces[0]) if found.signs == (EQUAL_TO,) else None
-        given = [without_spaces(part.text) for part in left.parts] if left else []
-        if sorted(given) != names:
-            return node
-        names = given
-    elif other.kind != ORDERED or other.text not in _TUPLES:
-        return node
-    return Node(ORDERED, _TUPLES[0], tuple(named[name] for name in names))
 
 
 def _alike(node: Node, other: Node, in_answer: bool = False) -> Node:

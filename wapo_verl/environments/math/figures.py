@@ -26,7 +26,7 @@ _LINKS = frozenset(_LINKS_NAMES.split())
 """Words behind a number that begin a sentence or another answer, and are no unit."""
 _IN_TEXT = re.compile(r"\\text\{\s*(?P<inside>[A-Za-z][A-Za-z -]*?)\s*\}(?P<rest>.*)", re.DOTALL)
 _SCALED = re.compile(
-    r"(?<![0-9.,_^{])(?P<number>[0-9][0-9,]*(?:\.[0-9]+)?)\s*(?P<text>\\text\{)?\s*"
+    r"(?<![0-9.,_^{/])(?P<number>[0-9][0-9,]*(?:\.[0-9]+)?)\s*(?P<text>\\text\{)?\s*"
     rf"(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])(?P<end>\s*\}})?"
 )
 _BASE = re.compile(r"(?<=[0-9)])_\s*\{?\s*\\text\{\s*(?P<name>[a-z]+)\s*\}\s*\}?")
@@ -65,7 +65,8 @@ def in_figures(text: str) -> str:
         pieces += parts
         if (found := _number(pieces)) is not None:
             value, used = found, place + 1
-    if value is None or (words[used:] and words[used].lower() in _LINKS):
+    rest = words[used] if words[used:] else "a"
+    if value is None or not (rest[0].isalpha() or rest.startswith((r"\text", r"\%"))) or rest.lower() in _LINKS:
         return text
     return " ".join((str(value), *words[used:]))
 

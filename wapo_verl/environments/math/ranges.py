@@ -22,7 +22,9 @@ def interval(text: str, in_answer: bool = False) -> Node | None:
     """
     found = sides(text)
     pieces, signs = list(found.pieces), list(found.signs)
-    place = next((place for place, side in enumerate(pieces) if _is_variable(side, in_answer)), None)
+    place = next((place for place, side in enumerate(pieces) if names_one_thing(side)), None)
+    if place is None and in_answer:
+        place = next((place for place, side in enumerate(pieces) if _combines_unknowns(side)), None)
     if place is None or len(pieces) not in (2, 3) or (len(pieces) == 3 and place != 1):
         return None
     if signs == [r"\ne"]:
@@ -41,11 +43,9 @@ def interval(text: str, in_answer: bool = False) -> Node | None:
     return Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)), pieces[place])
 
 
-def _is_variable(side: str, in_answer: bool) -> bool:
-    if names_one_thing(side):
-        return True
+def _combines_unknowns(side: str) -> bool:
     several = len(set(re.findall("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", " ", side)))) > 1
-    return in_answer and several and is_name(side) and not _NO_COMBINATION.search(side)
+    return several and is_name(side) and not _NO_COMBINATION.search(side)
 
 
 def both_at_once(node: Node, in_answer: bool) -> Node:

@@ -5,15 +5,15 @@ at all of them. What is not settled here (``None``) is for computer algebra: val
 cancel to hundreds of digits, expressions without enough points at which both have a value.
 
 Values are compared where both are real, if one of the two says `i` they are compared as complex ones. A root of a
-product is a product of roots wherever both are real, so variables under roots count as positive, and where two of them
-are negative, expressions with roots may differ (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, for x may be
-negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
+product is a product of roots wherever both are real, so variables under roots count as positive, and where two factors
+of such a product are negative, nothing is refused (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, for x may
+be negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -241,10 +241,31 @@ def _same_function(gold: Expression, answer: Expression) -> bool | None:
 def _may_be_split_otherwise(gold: Expression, answer: Expression, at: Mapping[str, Fraction]) -> bool:
     r"""Say whether a difference at a point is one of writing: `\sqrt{a/b}` and `\sqrt{ab}/b` where both are negative.
 
-    One negative variable is no such case: `\sqrt{x^2}` is not x.
+    That is so where a root is of a product of which two factors are negative, by two variables; `\sqrt{x^2}` is not x.
     """
-    both = gold.calls | answer.calls
-    return "root" in both and both.isdisjoint(_BREAKS - {"root"}) and sum(value < 0 for value in at.values()) > 1
+    if "root" not in gold.calls | answer.calls or sum(value < 0 for value in at.values()) < 2:
+        return False
+    return any(
+        sum(_is_negative(factor, at) for factor in {*_factors(node.arguments[0])}) > 1
+        for side in (gold, answer)
+        for node in nodes(side.tree)
+        if isinstance(node, Call) and node.name == "root"
+    )
+
+
+def _factors(tree: Tree) -> Iterator[Tree]:
+    if isinstance(tree, Call) and tree.name in ("multiply", "inverse"):
+        for argument in tree.arguments:
+            yield from _factors(argument)
+    else:
+        yield tree
+
+
+def _is_negative(tree: Tree, at: Mapping[str, Fraction]) -> bool:
+    try:
+        return bool(expression(tree).value(at, True) < 0)
+    except (NoValue, TooLarge):
+        return False
 
 
 def substituted(tree: Tree, name: str, by: Tree) -> Tree:
