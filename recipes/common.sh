@@ -39,6 +39,11 @@ is_on_the_hub() {
     [[ "$1" == hub || "$1" == hub@* || "$1" == hf://* ]]
 }
 
+# is_there PLACE: whether a file or folder is there. An estimate reads none, so none has to be there.
+is_there() {
+    [[ -n "${ESTIMATE:-}" || -e "$1" ]]
+}
+
 # prepare_rows ENVIRONMENT OUT SOURCE SPLIT...: write veRL's parquet files of an environment, with ROW_OPTIONS where they are
 # set. Questions that are tested on are left out of train; their number is in train.manifest.json.
 ROW_OPTIONS=()
@@ -68,4 +73,5 @@ if [[ -n "${ESTIMATE:-}" ]]; then
         fi
     }
     PYTHON=estimate_only
+    say() { :; }
 fi

@@ -5,6 +5,11 @@
 # Knobs: HOTPOTQA_FILE (a file of distractor rows, official JSON or the hub's schema), OUT, MAX_TURNS, MAX_TURN_TOKENS, TOP_K,
 # PASSAGE_TOKENS, those of recipes/cpu_smoke.sh and of recipes/common.sh. Further veRL settings follow as arguments.
 
+if [[ -z "${HOTPOTQA_FILE:-}" ]]; then # the package's rows are few
+    PROMPTS_PER_BATCH="${PROMPTS_PER_BATCH:-2}"
+    GROUP_SIZE="${GROUP_SIZE:-64}"
+fi
+
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../cpu_smoke.sh"
 

@@ -25,9 +25,9 @@ missing() {
     stop "$1 is not there: download the questions (train, dev) and the Wikipedia abstracts from https://hotpotqa.github.io," \
         "and set HOTPOTQA_DIR to the questions' folder (or to hub), ABSTRACTS to the archive"
 }
-is_on_the_hub "$HOTPOTQA_DIR" || [[ -e "$HOTPOTQA_DIR" ]] || missing "$HOTPOTQA_DIR"
+is_on_the_hub "$HOTPOTQA_DIR" || is_there "$HOTPOTQA_DIR" || missing "$HOTPOTQA_DIR"
 INDEX="${INDEX:-runs/hotpotqa-index}"
-is_address "$INDEX" || [[ -e "$ABSTRACTS" ]] || missing "$ABSTRACTS"
+is_address "$INDEX" || is_there "$ABSTRACTS" || missing "$ABSTRACTS"
 
 MODEL="${MODEL:-HuggingFaceTB/SmolLM3-3B}"
 OUT="$(realpath -m "${OUT:-runs/hotpotqa-smollm3-3b-$ADV_ESTIMATOR}")"

@@ -7,6 +7,11 @@
 
 MAX_RESPONSE_LENGTH="${MAX_RESPONSE_LENGTH:-256}"
 
+if [[ -z "${MATH500:-}" ]]; then # the package's rows are few
+    PROMPTS_PER_BATCH="${PROMPTS_PER_BATCH:-4}"
+    GROUP_SIZE="${GROUP_SIZE:-32}"
+fi
+
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../cpu_smoke.sh"
 

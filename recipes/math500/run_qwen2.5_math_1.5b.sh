@@ -28,8 +28,8 @@ missing() {
     stop "$1 is not there: download MATH (https://github.com/hendrycks/math), and set MATH_DIR to its folder; MATH500 to a" \
         "folder with test.jsonl or to hf://HuggingFaceH4/MATH-500"
 }
-is_on_the_hub "$MATH_DIR" || [[ -e "$MATH_DIR" ]] || missing "$MATH_DIR"
-is_on_the_hub "$MATH500" || [[ -e "$MATH500" ]] || missing "$MATH500"
+is_on_the_hub "$MATH_DIR" || is_there "$MATH_DIR" || missing "$MATH_DIR"
+is_on_the_hub "$MATH500" || is_there "$MATH500" || missing "$MATH500"
 
 MODEL="${MODEL:-Qwen/Qwen2.5-Math-1.5B-Instruct}"
 OUT="$(realpath -m "${OUT:-runs/math500-qwen2.5-math-1.5b-$ADV_ESTIMATOR}")"

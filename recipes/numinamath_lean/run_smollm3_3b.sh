@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../published_math.sh"
 
 NUMINAMATH_LEAN="${NUMINAMATH_LEAN:-hub}"
-if ! is_on_the_hub "$NUMINAMATH_LEAN" && [[ ! -e "$NUMINAMATH_LEAN" ]]; then
+if ! is_on_the_hub "$NUMINAMATH_LEAN" && ! is_there "$NUMINAMATH_LEAN"; then
     stop "$NUMINAMATH_LEAN is not there: set NUMINAMATH_LEAN to hub, or to a folder with the files of" \
         "https://huggingface.co/datasets/AI-MO/NuminaMath-LEAN"
 fi

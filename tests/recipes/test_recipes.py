@@ -20,6 +20,7 @@ from support.paths import ROOT
 from retrieval_index import Document, build_index
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.data.json_lines import read_json_lines
+from wapo_verl.environments import registry
 from wapo_verl.estimate.duration import DEVICES, Device, step_time
 from wapo_verl.estimate.memory import Job, rollout_memory, trainer_memory
 from wapo_verl.estimate.report import gib, problems
@@ -337,6 +338,23 @@ def test_a_recipe_can_be_asked_for_its_estimate_alone(tmp_path: Path) -> None:
     (recorded,) = commands(GPU_SCRIPTS[0], tmp_path, "trainer.total_epochs=7", ESTIMATE="a100")
     assert recorded[:6] == ["-m", "wapo_verl.cli", "estimate", "--gpu", "a100", "--"]
     assert recorded[-1] == "trainer.total_epochs=7"
+
+
+@pytest.mark.parametrize("script", GPU_SCRIPTS, ids=name)
+def test_an_estimate_needs_no_data(script: Path, tmp_path: Path) -> None:
+    data = ("HOTPOTQA_DIR", "ABSTRACTS", "OTTQA_DIR", "MATH_DIR", "MATH500", "NUMINAMATH_LEAN")
+    finished = run(script, tmp_path, ESTIMATE="a100", **dict.fromkeys(data, "none"))
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if "smoke" in script.name], ids=name)
+def test_a_smoke_run_of_the_packages_own_rows_has_a_batch_of_them(script: Path, tmp_path: Path) -> None:
+    own = dict.fromkeys(("HOTPOTQA_FILE", "OTTQA_DIR", "MATH500", "NUMINAMATH_LEAN"), "")
+    settings = dict(setting.split("=", 1) for setting in commands(script, tmp_path, **own)[-1][2:])
+    env = registry.environment(script.parent.name)
+    rows = list(env.examples(Path(settings["data.train_files"]).stem, env.sample_source()))
+    assert 2 <= int(settings["data.train_batch_size"]) <= len(rows)
+    assert int(settings["data.train_batch_size"]) * int(settings["actor_rollout_ref.rollout.n"]) == 128
 
 
 def test_qwens_mathematics_model_is_asked_for_a_box(tmp_path: Path) -> None:
