@@ -55,6 +55,10 @@ def evaluate(
 
     with one_sentence() as errors:
         as_zero, ks = counts_as_zero(failed), whole_numbers(k)
+        if max(ks, default=0) > samples:
+            raise ValueError(f"--k {max(ks)} needs more samples a question than --samples {samples}")
+        if suite is None and source is not None:
+            raise ValueError("--source is of --suite: write NAME=SOURCE for an environment")
         names, overrides = _without_overrides(environments or [])
         if suite is not None:
             names += _data_sets(suite, source or Path("data"), skip_missing, errors)

@@ -77,6 +77,8 @@ def wanted_rows(
         if not any(option in env.options for env in known.values()):
             raise ValueError(f"none of {', '.join(names)} has an option {option!r}")
     by_name = _indexes(indexes, names)
+    if by_name and not any(env.agent_name in SEARCHES for env in known.values()):
+        raise ValueError(f"none of {', '.join(names)} searches: leave --index out")
     return [
         Wanted(
             name=name,
@@ -147,6 +149,11 @@ def _prepared(wanted: Wanted) -> list[dict[str, Any]]:
 def _made(wanted: Wanted, split: str, work: Path) -> list[dict[str, Any]]:
     """Return rows out of upstream's files, under the data source's name."""
     env = environment_of(wanted.name)
+    if wanted.source is None and env.file_patterns():
+        raise ValueError(
+            f"{wanted.name} is read from files: write {wanted.name}=SOURCE, with a source as `prepare --source` takes "
+            "it"
+        )
     one_of_several = wanted.name != env.name
     request = Request(
         name=env.name,

@@ -168,7 +168,10 @@ def check_model(path: str, template_arguments: Mapping[str, Any] | None = None) 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        return [Check(path, "its tokenizer cannot be read", str(error).strip().split("\n")[0])]
+        reason = str(error).strip().split("\n")[0].rstrip(" :")
+        return [
+            Check(path, "its tokenizer cannot be read", f"give a model's folder, or its name on the hub ({reason})")
+        ]
     if not tokenizer.chat_template:
         return [Check(path, "its tokenizer has no chat template", _CUSTOM)]
     try:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from support.samples import model_folder
+from typer.testing import CliRunner
 
 from retrieval_index import Document, build_index
+from wapo_verl.cli.app import app
 from wapo_verl.data.prepare import Request, prepare
 from wapo_verl.environments.registry import environment
 from wapo_verl.evaluation.command import verl_command
@@ -89,6 +91,7 @@ def test_what_a_user_names() -> None:
         ([], [], {}, "name an environment"),
         (["math500"], [], {"max_turns": "3"}, "none of math500 has an option 'max_turns'"),
         (["hotpotqa"], ["ottqa=x"], {}, "names 'ottqa', which is not evaluated"),
+        (["math500"], ["x"], {}, "none of math500 searches: leave --index out"),
     ],
 )
 def test_what_a_user_cannot_name(
@@ -96,6 +99,20 @@ def test_what_a_user_cannot_name(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         wanted_rows(environments, indexes, options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["math500"], "math500 is read from files: write math500=SOURCE, with a source as `prepare --source` takes it"),
+        (["math500=x", "--k", "1,4", "--samples", "2"], "--k 4 needs more samples a question than --samples 2"),
+        (["math500", "--source", "x"], "--source is of --suite: write NAME=SOURCE for an environment"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_starts(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["eval", *arguments, "--model", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert said in " ".join(done.output.split())
 
 
 def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
