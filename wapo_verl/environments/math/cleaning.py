@@ -125,12 +125,13 @@ _CLEANINGS = (
         re.compile(
             rf"(?:(?<=[0-9)}}a-z])\s*(?:\^\s*\{{\s*\\text\{{\s*{_ORDINAL}\s*\}}\s*\}}|\^?\s*\\text\{{\s*-?{_ORDINAL}\s*\}})"
             rf"|(?<=[0-9])\s*\^\s*(?:\{{\s*{_ORDINAL}\s*\}}|{_ORDINAL}(?![a-zA-Z]))"
-            rf"|(?<=[0-9])-?{_ORDINAL}(?![a-zA-Z])|(?<=\))-?th(?![a-zA-Z]))(?!\s*(?:\\text\{{\s*)?(?:roots?|powers?)(?![a-zA-Z]))"
+            rf"|(?<=[0-9])-?{_ORDINAL}(?![a-zA-Z]))(?!\s*(?:\\text\{{\s*)?(?:roots?|powers?)(?![a-zA-Z]))"
         ),
         "",
     ),
     (re.compile(r"(?<=[)\]])\s*union\s*(?=[(\[])"), r" \\cup "),
-    (re.compile(r"^\s*the\s+(?=[0-9(])"), ""),
+    (re.compile(r"^\s*(?:the\s+)?(\([0-9]*[a-z]\s*[-+]\s*[0-9]+\))-?th(?=\s|$)"), r"\1"),  # (2n+1)th
+    (re.compile(r"^\s*the\s+(?=[0-9])"), ""),
     (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\times "),  # 1.2 x 10^5
     (re.compile(r"\s+"), " "),
 )

@@ -6,6 +6,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from wapo_verl.environments.math.tokens import is_mathematical_word
+
 _SMALL_NAMES = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen
@@ -50,7 +52,8 @@ def _multiplied(found: re.Match[str]) -> str:
 def in_figures(text: str) -> str:
     r"""Return an answer that begins with a number in words with that number in figures; any other as it is.
 
-    `twelve` is `12`, `\text{two thirds}` is `2/3`, `five cm` is `5 cm`; `one or two` is two answers, `one-to-one` none.
+    `twelve` is `12`, `\text{two thirds}` is `2/3`, `five cm` is `5 cm`, `two boxes` has its words as text; `one or two`
+    is two answers, `one-to-one` none.
     """
     marked = _IN_TEXT.fullmatch(text)
     words = f"{marked['inside']} {marked['rest']}".split() if marked else text.split()
@@ -68,6 +71,8 @@ def in_figures(text: str) -> str:
     rest = words[used] if words[used:] else "a"
     if value is None or not (rest[0].isalpha() or rest.startswith((r"\text", r"\%"))) or rest.lower() in _LINKS:
         return text
+    if all(word.isalpha() and len(word) > 2 and not is_mathematical_word(word) for word in words[used:]):
+        return rf"{value}\text{{ {' '.join(words[used:])}}}" if words[used:] else str(value)
     return " ".join((str(value), *words[used:]))
 
 

@@ -306,8 +306,11 @@ class _Parser(Cursor):
         return self._atom()
 
     def _two_arguments(self, token: Token) -> Tree:
-        if token.plain:
-            above, below = self._listed(2)
+        if token.plain and not self.at("{"):
+            arguments = self._listed(2)
+            if len(arguments) < 2:
+                raise Malformed(f"{token.text} of one argument")
+            above, below = arguments
         else:
             above, below = self._argument(), self._argument()
         if token.text == "binom":

@@ -11,11 +11,13 @@ from wapo_verl.environments.math.units import DEGREE, PERCENT, Unit, is_plain, n
 
 _CHANGING = """
     pi sqrt root sin cos tan cot csc log exp mod inf infinity factorial times over plus minus less more than divided
-    by half halves third thirds quarter quarters fourth fourths fifths sixths eighths tenths tens hundred hundreds
-    hundredths dozen dozens gross thousand thousands thousandths lakh lakhs crore crores million millions millionth
-    millionths billion billions trillion trillions negative not no maybe perhaps raised power choose above below under
-    base one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety and or
+    by half halves third thirds quarter quarters fourth fourths fifths sixths sevenths eighths ninths tenths
+    elevenths twelfths thirteenths fourteenths fifteenths sixteenths seventeenths eighteenths nineteenths twentieths
+    thirtieths fortieths fiftieths sixtieths point zero tens hundred hundreds hundredths dozen dozens gross thousand
+    thousands thousandths lakh lakhs crore crores million millions millionth millionths billion billions trillion
+    trillions negative not no maybe perhaps raised power choose above below under base one two three four five six
+    seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty
+    forty fifty sixty seventy eighty ninety and or
 """
 _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
@@ -114,7 +116,8 @@ def _with_text(text: str) -> Quantity | None:
     if start <= 0 or not text[:start].strip() or not _TEXTS.fullmatch(text, start):
         return None
     words = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text[start:]).replace(r"\cdot", " ")
-    if not _leaves_the_number(words):
+    letters = re.findall("[a-zA-Z]", re.sub(r"\\text\{[^{}]*\}|\\cdot", " ", text[start:]))
+    if not (_leaves_the_number(words) and all((found := unit(letter)) and found.is_known for letter in letters)):
         return None
     body = text[:start].strip()
     inner = (

@@ -116,7 +116,7 @@ def unit(words: str) -> Unit | None:
             stems.add(name)
             last, power = name, 1
         elif word not in _SAYS_NOTHING:
-            stems.add(_stem(word))
+            stems.add(_stem(word) or word)
             known, last = False, ""
     if not stems:
         return None
@@ -165,5 +165,7 @@ def units_differ(gold: Unit | None, answer: Unit | None) -> bool:
         if "unit" in gold.stems | answer.stems:
             return sum(power for _, power in gold.factors) != sum(power for _, power in answer.factors)
         return not _measure_alike(gold.factors, answer.factors)
+    if any(len(stem) == 1 for stem in answer.stems - gold.stems):  # a variable
+        return True
     powers = dict(answer.factors)
     return gold.stems.isdisjoint(answer.stems) or any(powers.get(name, power) != power for name, power in gold.factors)
