@@ -33,8 +33,9 @@ class Smoke:
     tools: bool = False
 
 
-def first_that_is_there(*places: Path) -> str:
-    return str(next(place for place in places if place.exists()))
+def real_rows(knob: str, place: Path) -> dict[str, str]:
+    """The knob that names real rows; none where they are not there, as for a user who has no data yet."""
+    return {knob: str(place)} if place.exists() else {}
 
 
 SEARCHING = {"MAX_RESPONSE_LENGTH": "512", "MAX_TURN_TOKENS": "96", "MAX_TURNS": "4"}
@@ -42,25 +43,19 @@ SMOKES = (
     Smoke(
         "hotpotqa",
         "dev",
-        {
-            "HOTPOTQA_FILE": first_that_is_there(
-                DATA / "hotpotqa" / "distractor_sample.json",
-                ROOT / "envs" / "hotpotqa" / "sample" / "hotpot_dev_distractor_v1.json",
-            ),
-            **SEARCHING,
-        },
+        {**real_rows("HOTPOTQA_FILE", DATA / "hotpotqa" / "distractor_sample.json"), **SEARCHING},
         tools=True,
     ),
     Smoke(
         "ottqa",
         "dev",
-        {"OTTQA_DIR": first_that_is_there(DATA / "ottqa", ROOT / "envs" / "ottqa" / "sample"), **SEARCHING},
+        {**real_rows("OTTQA_DIR", DATA / "ottqa"), **SEARCHING},
         tools=True,
     ),
     Smoke(
         "math500",
         "test",
-        {"MATH500": first_that_is_there(DATA / "math500", ROOT / "envs" / "math500" / "sample")},
+        real_rows("MATH500", DATA / "math500"),
     ),
     Smoke("numinamath_lean", "train"),
 )
