@@ -7,7 +7,7 @@ import re
 from wapo_verl.environments.math import expressions
 from wapo_verl.environments.math.forms import based_numeral, plain_number, same_number, without_spaces
 from wapo_verl.environments.math.quantities import Quantity, quantity
-from wapo_verl.environments.math.units import units_differ
+from wapo_verl.environments.math.units import DEGREE, named, units_differ
 from wapo_verl.environments.math.verdicts import Algebra
 
 
@@ -20,6 +20,8 @@ def same_amount(gold: str, answer: str, algebra: Algebra) -> bool:
     wanted = quantity(gold)
     counted = plain_number(wanted.body) is not None or expressions.is_constant(wanted.body)
     given = quantity(answer, counted=counted, symbols=wanted.unit is not None)
+    if any(side.unit == named(DEGREE) for side in (wanted, given)) and r"^\circ" in wanted.body + given.body:
+        wanted, given = Quantity(gold), Quantity(answer)  # k\cdot180^\circ and 180^\circ k
     if units_differ(wanted.unit, given.unit):
         return False
     if _is_time(wanted) or _is_time(given):

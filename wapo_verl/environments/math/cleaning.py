@@ -69,9 +69,11 @@ _WRAPPINGS = (("```", "```"), ("``", "``"), ("`", "`"), ("**", "**"), ("*", "*")
 _DISPLAY = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split|multline|eqnarray)\*?\}")
 _ABOUT = r"(?:or |which is |that is )?(?:approximately|approx\.?|about|roughly)"
 _ORDINAL = r"(?:st|nd|rd|th)"
+_ANSWER_IS = r"(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\s*:?|\s*:))"
 _FEW = r"\s*(?:\{([^{}]+)\}|([0-9]+|[a-z]))"  # what stands above or below: {}_5C_2
 
 _CLEANINGS = (
+    (re.compile(rf"^\s*(?:\\text\{{\s*{_ANSWER_IS}\s*\}}|{_ANSWER_IS}(?=[\s$]))", re.IGNORECASE), " "),
     (re.compile(r"\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\]"), r"\\\\"),
     # Thousands: 10,\!080 10{,}080 10\,080; not 0{,}350.
     (re.compile(r"(?:(?<=[1-9])|(?<=[0-9]{2}))(?:,\\!\s*|\{,\}\s*|\\,)(?=[0-9]{3}(?![0-9]))"), ""),
@@ -131,7 +133,7 @@ _CLEANINGS = (
     ),
     (re.compile(r"(?<=[)\]])\s*union\s*(?=[(\[])"), r" \\cup "),
     (re.compile(r"^\s*(?:the\s+)?(\([0-9]*[a-z]\s*[-+]\s*[0-9]+\))-?th(?=\s|$)"), r"\1"),  # (2n+1)th
-    (re.compile(r"^\s*the\s+(?=[0-9])"), ""),
+    (re.compile(r"^\s*[tT]he\s+(?=[0-9])"), ""),
     (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\times "),  # 1.2 x 10^5
     (re.compile(r"\s+"), " "),
 )
