@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import verl
 from omegaconf import OmegaConf
+from support.paths import ROOT
 
 from wapo_verl.verl_plugin import patches, start
 
@@ -145,3 +146,9 @@ def test_a_run_of_ours_has_sockets_of_its_own(monkeypatch: pytest.MonkeyPatch, r
     patches._name_the_receivers_socket(receiver)(server)
     assert adapter.zmq_handle == f"ipc:///tmp/rl-colocate-zmq-{name}-replica-0-rank-0.sock"
     assert os.environ["VERL_RAY_JOB_ID"] == name
+
+
+def test_the_guest_page_counts_the_functions_that_every_run_of_verl_has_wrapped() -> None:
+    always = {patch.function for patch in patches.PATCHES if not patch.needed_by}
+    assert len(always) == 7
+    assert "wraps seven functions" in (ROOT / "docs" / "guest.md").read_text()
