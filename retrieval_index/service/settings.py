@@ -58,6 +58,8 @@ class ServiceSettings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and value < least.get(field.name, 1):
                 raise RetrievalError(f"{option(field.name)} must be at least {least.get(field.name, 1):g}, not {value}")
+        if self.port > 65535:
+            raise RetrievalError(f"--port must be at most 65535, not {self.port}")
         if self.queue_limit < self.max_queries:
             raise RetrievalError(
                 f"--queue-limit {self.queue_limit} is below --max-queries {self.max_queries}, so the largest request "

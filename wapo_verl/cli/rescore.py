@@ -30,7 +30,7 @@ def rescore(
     """Score recorded episodes again: which scores moved, and where an advantage would have had another sign."""
     from rich.console import Console
 
-    from wapo_verl.evaluation.recorded import samples_file
+    from wapo_verl.evaluation.reading import samples_file
     from wapo_verl.evaluation.rescore import rescore as run_rescore
     from wapo_verl.evaluation.rescore_report import as_json, print_rescoring
 

@@ -56,12 +56,7 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
             file and line.
         OSError: when it cannot be read.
     """
-    file = place / SAMPLES_FILE if place.is_dir() else place
-    if not file.is_file():
-        hint = f"it holds no {SAMPLES_FILE}" if place.is_dir() else "there is no such file"
-        raise ValueError(
-            f"{place} is no evaluation, {hint}: give a folder that `wapo-verl eval` wrote, or a dump STEP.jsonl"
-        )
+    file = samples_file(place)
     first = first_value(file)
     try:
         if "version" in first:
@@ -76,6 +71,21 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
         raise ValueError(f"{file}: {error}") from error
     manifest = read_manifest(file.parent) if file.name == SAMPLES_FILE else None
     return Evaluation(_name(place), file, sources, tuple(notes), manifest)
+
+
+def samples_file(place: Path) -> Path:
+    """Return the file that a folder of `wapo-verl eval` or a file's own path names.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    file = place / SAMPLES_FILE if place.is_dir() else place
+    if not file.is_file():
+        hint = f"it holds no {SAMPLES_FILE}" if place.is_dir() else "there is no such file"
+        raise ValueError(
+            f"{place} is no evaluation, {hint}: give a folder that `wapo-verl eval` wrote, or a dump STEP.jsonl"
+        )
+    return file
 
 
 def _name(place: Path) -> str:

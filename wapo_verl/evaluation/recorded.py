@@ -12,7 +12,7 @@ import orjson
 from wapo_verl.environments.episode import FAILED
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, read_questions
-from wapo_verl.evaluation.reading import SAMPLES_FILE, first_value, whole_lines
+from wapo_verl.evaluation.reading import first_value, whole_lines
 from wapo_verl.evaluation.verl_dumps import NO_PARTS, Dumped, dumped_lines, is_dump
 
 
@@ -49,11 +49,6 @@ class Recorded:
         """Whether there is an episode to score: a sample that failed before its end has none."""
         ended = self.episode is not None and self.episode.get("outcome") != FAILED
         return bool(self.scores) or ended
-
-
-def samples_file(place: Path) -> Path:
-    """Return the file that a folder of `wapo-verl eval` or a file's own path names."""
-    return place / SAMPLES_FILE if place.is_dir() else place
 
 
 def recorded_samples(file: Path, environment: str | None) -> Iterator[Recorded]:

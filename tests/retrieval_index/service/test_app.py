@@ -184,6 +184,7 @@ async def test_metrics_count_what_was_answered(client: httpx.AsyncClient) -> Non
         ({"host": "::"}, "lets other machines in"),
         ({"host": "node-1"}, "lets other machines in"),
         ({"workers": 0}, "--workers must be at least 1"),
+        ({"port": 99999}, "--port must be at most 65535, not 99999"),
         ({"max_top_k": 0}, "--max-top-k must be at least 1"),
         ({"queue_limit": 10}, "--queue-limit 10 is below --max-queries 4096"),
         ({"default_top_k": 200}, "--default-top-k 200 is above --max-top-k 100"),

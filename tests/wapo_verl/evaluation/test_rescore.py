@@ -165,6 +165,12 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
         assert f"--weight {weight!r} is not of the form part=number" in " ".join(done.output.split())
 
 
+def test_a_folder_without_samples_is_no_evaluation(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["rescore", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "is no evaluation, it holds no samples.jsonl: give a folder" in " ".join(done.output.split())
+
+
 def test_the_json_has_every_moved_sample(tmp_path: Path) -> None:
     lines = [line for place in range(30) for line in group(("Paris", 0.0), ("Rome", 0.0), uid=f"g{place}")]
     found = rescore(write_dump(tmp_path / "1.jsonl", lines), "hotpotqa")
