@@ -115,9 +115,10 @@ def is_below(one: str, other: str) -> bool:
     if low is None or high is None or symbols(low) or symbols(high):
         return False
     try:
-        return bool(expression(difference(high, low)).value({}, True) > 0)
+        found = expression(difference(high, low)).value({}, True)
     except (NoValue, TooLarge):
         return False
+    return bool(not found.imag and found.real > 0)
 
 
 def rounds_to(exact: str, rounded: str, unit_in_last_place: Fraction) -> bool:

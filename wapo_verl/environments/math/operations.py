@@ -206,7 +206,10 @@ def _factorial(run: Run, value: Value) -> Value:
     if magnitude(run, value) > 40:
         raise TooLarge("a factorial")
     run.spend(50)
-    return run.numbers.gamma(floating(run, value) + 1)
+    argument = floating(run, value) + 1
+    if run.numbers.isint(argument) and argument.real <= 0:
+        raise NoValue("a pole of the gamma function")
+    return run.numbers.gamma(argument)
 
 
 def _double_factorial(run: Run, value: Value) -> Value:
@@ -232,7 +235,8 @@ def _binomial(run: Run, above: Value, below: Value) -> Value:
         parts = [_multiply(run, _add(run, above, Fraction(-k)), Fraction(1, k + 1)) for k in range(low)]
         return _multiply(run, *parts) if parts else Fraction(1)
     rest = _add(run, above, _multiply(run, Fraction(-1), below))
-    return _factorial(run, above) / (_factorial(run, below) * _factorial(run, rest))
+    under = (_inverse(run, _factorial(run, value)) for value in (below, rest))
+    return _multiply(run, _factorial(run, above), *under)
 
 
 def _rounded(name: str) -> Callable[..., Value]:

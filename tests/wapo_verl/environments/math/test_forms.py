@@ -111,9 +111,21 @@ def test_look_alikes_and_long_texts_are_not_readable(text: str) -> None:
     assert not is_readable(clean(text))
 
 
-COMMANDS = r"\{ \} \frac \text{ \le \pm \cup \infty \in \$ \% ^\circ \boxed{ \sqrt \begin{pmatrix} \\ √ ½ ²"
+COMMANDS = r"""
+    \{ \} \frac \text{ \le \pm \cup \infty \in \$ \% ^\circ \boxed{ \sqrt \begin{pmatrix} \\ √ ½ ² \binom C_
+    k\in\mathbb{Z} \ln \mathbb{R}\setminus
+"""
 TOKENS = st.sampled_from(
-    [*"()[]{},;=<>+-*/^_.$%|! 0123456789xyRei", *COMMANDS.split(), "\u0665", " and ", " or ", " cm"]
+    [
+        *"()[]{},;=<>+-*/^_.$%|! 0123456789xyRei",
+        *COMMANDS.split(),
+        "\u0665",
+        " and ",
+        " or ",
+        " cm",
+        " one ",
+        " million",
+    ]
 )
 
 
@@ -122,6 +134,13 @@ def test_no_pair_of_texts_breaks_the_comparison(gold: str, answer: str) -> None:
     verdict = compare(gold, answer, lambda wanted, given: False)
     assert verdict in (EQUAL, DIFFERENT, UNPARSED, GOLD_UNPARSED)
     assert compare(answer, answer, lambda wanted, given: False) == EQUAL
+
+
+@pytest.mark.parametrize(
+    "answer", [r"\binom{5}{\pi}", "binom{10}", r"(\sqrt{4}-5)!", "x>i, x<5", r"\binom{\sqrt{4}-5}{\pi}"]
+)
+def test_values_that_do_not_exist_are_no_error(answer: str) -> None:
+    assert compare("5", answer, lambda wanted, given: False) in (DIFFERENT, UNPARSED)
 
 
 PIECES = (
@@ -163,6 +182,10 @@ PIECES = (
         "a(1,1",
         " and ",
         "}",
+        r"k\in Z, ",
+        "x>1, ",
+        "one ",
+        "3 million ",
     ),
 )
 
