@@ -6,7 +6,7 @@ import re
 
 from wapo_verl.environments.math import expressions
 from wapo_verl.environments.math.forms import based_numeral, plain_number, same_number, without_spaces
-from wapo_verl.environments.math.quantities import Quantity, quantity
+from wapo_verl.environments.math.quantities import Quantity, is_in_degrees, quantity
 from wapo_verl.environments.math.units import DEGREE, named, units_differ
 from wapo_verl.environments.math.verdicts import Algebra
 
@@ -22,7 +22,7 @@ def same_amount(gold: str, answer: str, algebra: Algebra) -> bool:
     given = quantity(answer, counted=counted, symbols=wanted.unit is not None)
     if any(side.unit == named(DEGREE) for side in (wanted, given)) and r"^\circ" in wanted.body + given.body:
         wanted, given = Quantity(gold), Quantity(answer)  # k\cdot180^\circ and 180^\circ k
-    if units_differ(wanted.unit, given.unit):
+    if units_differ(wanted.unit, given.unit) or is_in_degrees(wanted.body) != is_in_degrees(given.body):
         return False
     if _is_time(wanted) or _is_time(given):
         return without_spaces(wanted.body) == without_spaces(given.body)

@@ -114,7 +114,7 @@ def families_compared(gold: str, answer: str, compared: Callable[[str, str], str
     if same_name is None:
         return DIFFERENT
     verdict = compared(wanted.body, same_name.body)
-    if verdict != DIFFERENT:
+    if verdict != DIFFERENT or wanted.names_a_term():
         return verdict
     return EQUAL if any(compared(wanted.body, body) == EQUAL for body in same_name.counted_otherwise()) else DIFFERENT
 

@@ -88,6 +88,11 @@ def _with_unit(text: str, counted: bool = False, symbols: bool = False) -> Quant
     return _with_text(text) or _with_bare_words(text, counted, symbols) or Quantity(text)
 
 
+def is_in_degrees(body: str) -> bool:
+    r"""Say whether it is a sum or multiple of degrees, `k\cdot360^\circ+60^\circ`, and no function of any."""
+    return r"^\circ" in body and not _ANGLE_FUNCTION.search(body)
+
+
 def _money(text: str) -> Quantity | None:
     if "$" not in text and "\\" not in text and not text[:1].isalpha():
         return None
