@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wapo_verl.guard.detector import Detector, newly_good
-from wapo_verl.guard.rules import REWARD, RULES, Rule
+from wapo_verl.guard.diagnosis import can_look, first_alarms, last_good_step
+from wapo_verl.guard.rules import REWARD, RULES
 from wapo_verl.guard.thresholds import CONFIRM, Thresholds
 
 EARLY_STEPS = 10
@@ -73,32 +73,23 @@ class Counts:
 
 
 def replay(run: Run, thresholds: Thresholds | None = None) -> Outcome:
-    """Show a run to a detector, step by step; step 0, which is before any training, is skipped."""
-    detector, first = Detector(thresholds), dict[str, int]()
-    for metrics in run.steps:
-        if metrics["step"] == 0:
-            continue
-        for alarm in detector.observe(int(metrics["step"]), metrics):
-            first.setdefault(alarm.rule, alarm.step)
-    return Outcome(run, first)
+    """Show a run to a detector, step by step, as `wapo-verl diagnose` does."""
+    return Outcome(run, {each.alarm.rule: each.alarm.step for each in first_alarms(_numbered(run), thresholds)})
 
 
 def rehearse(run: Run, save_every: int, confirm: int, thresholds: Thresholds | None = None) -> Kept:
     """Replay a run up to its first alarm as the guard would live it, with a checkpoint every `save_every` steps."""
-    detector, good = Detector(thresholds), None
-    waiting: list[int] = []
-    rewards: list[float] = []
-    for metrics in run.steps[int(run.steps[0]["step"] == 0) :]:
-        step = int(metrics["step"])
-        rewards.append(metrics[REWARD])
-        if detector.observe(step, metrics):
-            break
-        waiting += [step] if step % save_every == 0 else []
-        found = newly_good(waiting, step, confirm, detector)
-        if found is not None:
-            good, waiting = found, [later for later in waiting if later > found]
+    good = last_good_step(_numbered(run), save_every, confirm, thresholds)
+    if good is None:
+        return Kept(None, None)
+    alarm = replay(run, thresholds).alarm()
+    rewards = [step[REWARD] for step in run.steps if step["step"] and (alarm is None or step["step"] <= alarm)]
     after = [statistics.fmean(rewards[place : place + 3]) for place in range(len(rewards) - 2)]
-    return Kept(good, None if good is None else after[good] / max(after))
+    return Kept(good, after[good] / max(after))
+
+
+def _numbered(run: Run) -> list[tuple[int, Mapping[str, float]]]:
+    return [(int(metrics["step"]), metrics) for metrics in run.steps]
 
 
 def counts(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> Counts:
@@ -119,11 +110,6 @@ def counts(outcomes: Sequence[Outcome], rules: Iterable[str] | None = None) -> C
     )
 
 
-def recorded(run: Run, rule: Rule) -> bool:
-    """Whether the run's record has the rule's metric: older ones lack some."""
-    return rule.metric is None or any(rule.metric in step for step in run.steps)
-
-
 def report(outcomes: Sequence[Outcome]) -> str:
     """A Markdown table: all rules together, all but the one that reads what the label reads, then each alone.
 
@@ -132,7 +118,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
     others = [rule.name for rule in RULES if rule.name != "reward_fall"]
     rows = [("all rules", None, outcomes), ("all but reward_fall", others, outcomes)]
     rows += [
-        (f"`{rule.name}` alone", [rule.name], [outcome for outcome in outcomes if recorded(outcome.run, rule)])
+        (f"`{rule.name}` alone", [rule.name], [outcome for outcome in outcomes if can_look(rule, outcome.run.steps)])
         for rule in RULES
     ]
     lines = [

@@ -12,6 +12,7 @@ import typer
 
 from wapo_verl.cli.check_env import check_env
 from wapo_verl.cli.compare import compare
+from wapo_verl.cli.diagnose import diagnose
 from wapo_verl.cli.estimate import estimate
 from wapo_verl.cli.evaluate import evaluate
 from wapo_verl.cli.new_env import new_env
@@ -24,11 +25,31 @@ from wapo_verl.cli.view import view
 
 app = typer.Typer(
     name="wapo-verl",
-    help="Winner Advantage Policy Optimization for veRL: check the installation, prepare data, add environments.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if not is_asked:
+        return
+    from importlib.metadata import version
+
+    from wapo_verl.cli.doctor import installed
+
+    verl = installed("verl")
+    typer.echo(f"wapo-verl {version('wapo-verl')}, " + (f"verl {verl}" if verl else "verl is not installed"))
+    raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the versions of this package and of veRL.", callback=_print_version)
+    ] = False,
+) -> None:
+    """Winner Advantage Policy Optimization for veRL: check the installation, prepare data, add environments."""
 
 
 @app.command()
@@ -87,5 +108,6 @@ app.command()(new_env)
 app.command()(check_env)
 app.command()(try_env)
 app.command()(estimate)
+app.command()(diagnose)
 app.command()(view)
 app.command()(show)

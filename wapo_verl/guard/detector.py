@@ -22,15 +22,25 @@ class Alarm:
     Attributes:
         rule: its name.
         step: the step observed.
-        value, limit: what was seen, and what it is beyond, both in the unit of the rule's metric.
-        sentence: what is wrong, for a person.
+        metric: what the rule read; the one that is not finite, where the rule reads all.
+        value, limit: what was seen, and what it is beyond, both in the unit of the metric.
+        seen: the same in words, for a person.
+        streak: steps in a row, of those with the metric, in which the condition held.
     """
 
     rule: str
     step: int
+    metric: str
     value: float
     limit: float
-    sentence: str
+    seen: str
+    streak: int
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong and for how long, for a person."""
+        steps = "step" if self.streak == 1 else "steps"
+        return f"{self.seen}, {self.streak} {steps} in a row up to step {self.step}"
 
 
 class Detector:
@@ -111,6 +121,5 @@ def _is_heard(rule: Rule, metrics: Mapping[str, float]) -> bool:
 
 
 def _alarm(rule: Rule, breach: Breach, step: int, streak: int) -> Alarm:
-    steps = "step" if streak == 1 else "steps"
-    sentence = f"{breach.words} (limit {breach.limit:.4g}), {streak} {steps} in a row up to step {step}"
-    return Alarm(rule.name, step, breach.value, breach.limit, sentence)
+    seen = f"{breach.words} (limit {breach.limit:.4g})"
+    return Alarm(rule.name, step, rule.metric or breach.metric, breach.value, breach.limit, seen, streak)

@@ -87,11 +87,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A condition that holds: the value, the limit it is beyond, and a few words that say so."""
+    """A condition that holds: the value, the limit it is beyond, and a few words that say so.
+
+    A rule that looks at all metrics says which one it is about.
+    """
 
     value: float
     limit: float
     words: str
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def not_finite(look: Look) -> Breach | None:
     found = [name for name in look.metrics if name.startswith(MUST_BE_FINITE) and not math.isfinite(look.metrics[name])]
     if not found:
         return None
-    return Breach(look.metrics[found[0]], math.inf, f"{found[0]} is {look.metrics[found[0]]}")
+    return Breach(look.metrics[found[0]], math.inf, f"{found[0]} is {look.metrics[found[0]]}", found[0])
 
 
 def reward_constant(look: Look) -> Breach | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -87,3 +88,11 @@ def test_help_lists_the_commands_and_imports_nothing_heavy() -> None:
     code = "import sys, wapo_verl.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"pyarrow", "torch", "verl", "envs"}.isdisjoint(loaded.stdout.split())
+
+
+def test_version_is_one_line_with_verls(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = runner.invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.stdout == f"wapo-verl {version('wapo-verl')}, verl {version('verl')}\n"
+    monkeypatch.setattr("wapo_verl.cli.doctor.installed", lambda name: None)
+    assert runner.invoke(app, ["--version"]).stdout == f"wapo-verl {version('wapo-verl')}, verl is not installed\n"

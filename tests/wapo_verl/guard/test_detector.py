@@ -173,8 +173,9 @@ def test_an_alarm_goes_out_when_its_condition_does() -> None:
 def test_an_alarm_says_what_is_wrong() -> None:
     detector = Detector(QUICK)
     alarms = [detector.observe(step, {ENTROPY: value}) for step, value in enumerate([1, 1, 1, 0.015, 0.01], 1)][-1]
-    sentence = "the entropy is 0.01, at the start it was 1 (limit 0.02), 2 steps in a row up to step 5"
-    assert alarms == [Alarm("entropy_floor", 5, 0.01, 0.02, sentence)]
+    seen = "the entropy is 0.01, at the start it was 1 (limit 0.02)"
+    assert alarms == [Alarm("entropy_floor", 5, ENTROPY, 0.01, 0.02, seen, 2)]
+    assert alarms[0].sentence == f"{seen}, 2 steps in a row up to step 5"
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
