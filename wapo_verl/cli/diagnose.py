@@ -82,14 +82,15 @@ def print_diagnosis(file: Path, run: Recorded, found: Diagnosis, console: Consol
         console.print(line, markup=False, highlight=False)
 
     numbers = run.numbers
-    say(f"{file}: {len(numbers)} steps, from {numbers[0]} to {numbers[-1]}")
+    steps = "1 step" if len(numbers) == 1 else f"{len(numbers)} steps"
+    say(f"{file}: {steps}, from {numbers[0]} to {numbers[-1]}")
     for note in run.notes:
         say(note)
     if found.first:
         say(_headline(found))
         console.print(_table(found))
     else:
-        say(f"No alarm in {len(numbers)} steps.")
+        say(f"No alarm in {steps}.")
     if found.without_metric:
         rules = ", ".join(f"{rule.name} ({rule.metric or 'any'})" for rule in found.without_metric)
         say(f"The run did not log what these rules read: {rules}")

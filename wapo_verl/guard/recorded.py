@@ -81,7 +81,9 @@ def _as_made(rows: Iterable[Step], notes: list[str]) -> list[Step]:
             steps.popitem()
             dropped += 1
         if dropped:
-            notes.append(f"The file goes back to step {step}: the {dropped} made after it before do not count.")
+            notes.append(
+                f"The file goes back to step {step}: later steps that stood before it ({dropped}) do not count."
+            )
         steps.setdefault(step, {}).update(metrics)
     return list(steps.items())
 

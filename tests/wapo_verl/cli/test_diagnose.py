@@ -101,5 +101,5 @@ def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
         f"app(['diagnose', {str(file)!r}], standalone_mode=False); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "No alarm in 1 steps." in done.stdout
+    assert "No alarm in 1 step." in done.stdout
     assert {"torch", "verl", "ray", "numpy", "pandas", "pyarrow"}.isdisjoint(done.stdout.split())

@@ -73,7 +73,7 @@ def test_steps_that_a_resumed_run_made_again_count_once(write: Callable[[str], P
     run = read_steps(write(TEN + again))
     assert run.numbers == list(range(1, 10))
     assert [metrics[REWARD] for _, metrics in run.steps][-3:] == [0.5, 0.9, 0.9]
-    assert run.notes == ["The file goes back to step 8: the 2 made after it before do not count."]
+    assert run.notes == ["The file goes back to step 8: later steps that stood before it (2) do not count."]
 
 
 def test_a_file_without_the_runs_start_and_a_short_one_say_so(write: Callable[[str], Path]) -> None:
