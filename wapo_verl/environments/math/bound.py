@@ -33,6 +33,7 @@ _WITH_DOMAIN = re.compile(
 _OF_A_SET = re.compile(
     rf"\\\{{\s*(?:{_NAME}\s*(?:\||:|\\mid(?![a-z])))?(?P<body>.+?)(?:\||:|\\mid(?![a-z])|[,;])\s*(?P<domain>{_DOMAIN})\s*\\\}}"
 )
+_RELATION = re.compile(r"([<>]|\\(?:le|ge|ne|equiv|mid|in|mapsto|to)(?![a-z]))")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]+")
 _ALL, _POSITIVE, _NATURAL, _FROM_ZERO = "Z", "N+", "N", "N0"
@@ -61,6 +62,13 @@ class Family:
     def names_a_term(self) -> bool:
         """Say whether the parameter is that of a sequence's term, `a_n = ...`."""
         return self.name in _names(self.body.rpartition("=")[0])
+
+    def is_what_is_sought(self) -> bool:
+        r"""Say whether a relation is one of the name itself: `n \ge 2`, not `2n < x < 2n+1` nor `x \ne n\pi`."""
+        pieces = _RELATION.split(self.body)
+        if len(pieces) == 3:
+            return pieces[1] not in (r"\ne", r"\in") or self.name in _names(pieces[0])
+        return len(pieces) > 1 and (len(pieces) > 5 or self.name in _names(pieces[2]))
 
     def needs_no_domain(self) -> bool:
         """Say whether it means the same beside a gold answer without a domain: solutions are out of all integers."""
@@ -106,6 +114,10 @@ def families_compared(gold: str, answer: str, compared: Callable[[str, str], str
         compared: the verdict on two texts without a parameter, gold first.
     """
     wanted, given = family(gold), family(answer)
+    if any(side and side.is_what_is_sought() for side in (wanted, given)):
+        if wanted and given and (wanted.name, wanted.domain) == (given.name, given.domain):
+            return compared(wanted.body, given.body)
+        return compared(gold, answer)
     if wanted is None or given is None:
         if given and not given.needs_no_domain():
             return DIFFERENT

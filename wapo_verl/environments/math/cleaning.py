@@ -91,7 +91,12 @@ _CLEANINGS = (
         re.compile(rf"(?:\{{\}}|^|(?<=[-+*/(=,])|(?<=\\cdot)|(?<=\\times))\s*[_^]{_FEW}\s*C\s*_{_FEW}"),
         r"\\binom{\1\2}{\3\4}",
     ),
-    (re.compile(r"([0-9]+|\b[a-z])\s*(?:\\text\{\s*choose\s*\}|\bchoose\b)\s*([0-9]+|[a-z]\b)"), r"\\binom{\1}{\2}"),
+    (
+        re.compile(
+            r"(?:^|(?<=[(=,]))\s*([0-9]+|[a-z])\s*(?:\\text\{\s*choose\s*\}|\bchoose\b)\s*([0-9]+|[a-z])\s*(?=[),=]|$)"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
     (re.compile(r"\{\}(?=\s*[\^_])"), ""),
     (re.compile(r"\{:\}"), ":"),
     (re.compile(r"^([^{}\\]+)\\choose(?![a-zA-Z])([^{}\\]+)$"), r"\\binom{\1}{\2}"),

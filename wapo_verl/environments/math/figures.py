@@ -28,7 +28,7 @@ _LINKS = frozenset(_LINKS_NAMES.split())
 """Words behind a number that begin a sentence or another answer, and are no unit."""
 _IN_TEXT = re.compile(r"\\text\{\s*(?P<inside>[A-Za-z][A-Za-z -]*?)\s*\}(?P<rest>.*)", re.DOTALL)
 _SCALED = re.compile(
-    r"(?<![0-9.,_^{/])(?P<number>[0-9][0-9,]*(?:\.[0-9]+)?)\s*(?P<text>\\text\{)?\s*"
+    r"(?<![0-9.,_^{/])(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)\s*(?P<text>\\text\{)?\s*"
     rf"(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])(?P<end>\s*\}})?"
 )
 _BASE = re.compile(r"(?<=[0-9)])_\s*\{?\s*\\text\{\s*(?P<name>[a-z]+)\s*\}\s*\}?")

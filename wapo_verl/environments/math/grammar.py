@@ -223,6 +223,8 @@ class _Parser(Cursor):
         r"""Read a number, and a plain fraction right after a whole one: `3\frac12` is 3.5."""
         number = Number(Fraction(token.text), "." in token.text)
         if self.at("C") and self.next(1).kind == NUMBER and not (self.next().spaced or self.next(1).spaced):  # 5C2
+            if self.next(2).kind in (LETTER, NAME):
+                raise Unsupported("a constant C1 or a binomial coefficient")
             self.take()
             return Call("binom", (number, Number(Fraction(self.take().text), False)))
         if not (self.at("frac") and not number.decimal and self.at_plain_fraction()):

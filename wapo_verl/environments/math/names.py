@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from wapo_verl.environments.math.forms import without_spaces
 from wapo_verl.environments.math.relations import EQUAL_TO, is_name, sides
 from wapo_verl.environments.math.structure import ATOM, ORDERED, UNORDERED, Node, structure
 
+_NUMBER_BELOW = re.compile(r"_(?:[0-9]|\{[0-9]+\})$")
 TUPLES = ("()", r"\langle\rangle")
 
 
@@ -23,7 +26,7 @@ def without_name(node: Node) -> Node:
 
 def are_roots_of_one_unknown(gold: list[Node], answer: list[Node]) -> bool:
     """Say whether the gold answer numbers what the answer does not: `x_1=2, x_2=-3` and `x=-3, x=2`."""
-    unknowns = {(name_of(part) or "").partition("_")[0] for part in gold}
+    unknowns = {_NUMBER_BELOW.sub("", name_of(part) or "") for part in gold}
     return len(unknowns) == 1 and unknowns == {*map(name_of, answer)} - {None}
 
 

@@ -17,10 +17,16 @@ _CHANGING = """
     thousands thousandths lakh lakhs crore crores million millions millionth millionths billion billions trillion
     trillions negative not no maybe perhaps raised power choose above below under base one two three four five six
     seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty
-    forty fifty sixty seventy eighty ninety and or
+    forty fifty sixty seventy eighty ninety and or but wrong incorrect false never unless cannot mil mils
+    doubled tripled quadrupled halved inverse inverted reciprocal
 """
 _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
+_PART = re.compile(
+    r"(?:[a-z]+(?:ie|illion|een|sand|dred)|n)ths?|[a-z]*illions?"
+    rf"|(?:{'|'.join(sorted(_NOT_COUNTED))})-(?:first|second|third|[a-z]+th)s?"
+)
+"""`billionths`, `sixty-fourths`"""
 _POWER_WORDS = frozenset(["square", "sq", "squared", "cubic", "cu", "cubed"])
 _TEXTS = re.compile(
     r"\s*\\text\{[^{}\\]*\}(?:\s*(?:\^\s*\{?-?[0-9]\}?|/|\\cdot(?![a-zA-Z])|[a-zA-Z]|\\text\{[^{}\\]*\}))*\s*"
@@ -162,5 +168,7 @@ def _is_unit(words: str, body: str, counted: bool, symbols: bool) -> bool:
 def _leaves_the_number(words: str) -> bool:
     """Say whether none of the words changes the number; "square" may stand with a unit of the table alone."""
     found = re.findall(r"[a-z]+(?:-[a-z]+)*", words.lower())
+    if any(map(_PART.fullmatch, found)):
+        return False
     known = unit(words)
     return _NOT_COUNTED.isdisjoint(found) and ((known is not None and known.is_known) or _POWER_WORDS.isdisjoint(found))

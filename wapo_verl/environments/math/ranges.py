@@ -10,6 +10,7 @@ from wapo_verl.environments.math.relations import is_name, names_one_thing, same
 from wapo_verl.environments.math.structure import AND, ATOM, COMMA, ORDERED, UNORDERED, Node, line_without
 
 _FLIPPED = {">": "<", r"\ge": r"\le", "<": ">", r"\le": r"\ge"}
+_ABSOLUTE = re.compile(r"\s*(?:\||\\[lr]?vert(?![a-z]))\s*[a-vxy]")  # |z| may be that of a complex number
 _NO_COMBINATION = re.compile(r"[\^|:]|\\(?:sqrt|mid|vert|colon)(?![a-z])")
 
 
@@ -22,7 +23,7 @@ def interval(text: str, in_answer: bool = False) -> Node | None:
     """
     found = sides(text)
     pieces, signs = list(found.pieces), list(found.signs)
-    place = next((place for place, side in enumerate(pieces) if names_one_thing(side)), None)
+    place = next((place for place, side in enumerate(pieces) if _is_unknown(side)), None)
     if place is None and in_answer:
         place = next((place for place, side in enumerate(pieces) if _combines_unknowns(side)), None)
     if place is None or len(pieces) not in (2, 3) or (len(pieces) == 3 and place != 1):
@@ -41,6 +42,11 @@ def interval(text: str, in_answer: bool = False) -> Node | None:
     opening = "[" if place and signs[0] == r"\le" else "("
     closing = "]" if place < last and signs[-1] == r"\le" else ")"
     return Node(ORDERED, opening + closing, (Node(ATOM, low), Node(ATOM, high)), pieces[place])
+
+
+def _is_unknown(side: str) -> bool:
+    r"""Say whether it names one thing, and no absolute value of a variable: `|x| > 2` is not (2,\infty)."""
+    return names_one_thing(side) and not _ABSOLUTE.match(side)
 
 
 def _combines_unknowns(side: str) -> bool:

@@ -5,15 +5,15 @@ at all of them. What is not settled here (``None``) is for computer algebra: val
 cancel to hundreds of digits, expressions without enough points at which both have a value.
 
 Values are compared where both are real, if one of the two says `i` they are compared as complex ones. A root of a
-product is a product of roots wherever both are real, so variables under roots count as positive, and where two factors
-of such a product are negative, nothing is refused (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, for x may
-be negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
+product is a product of roots wherever both are real, so variables under roots count as positive, and where two of them
+are negative, roots of products are taken factor by factor (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, which
+may be negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -226,7 +226,7 @@ def _same_function(gold: Expression, answer: Expression) -> bool | None:
         agreed = 0
         for at in points(gold, answer, whole):
             verdict = _same_at(gold, answer, at, real_)
-            if verdict is False and real_ and _may_be_split_otherwise(gold, answer, at):
+            if verdict is False and real_ and _same_when_split(gold, answer, at):
                 continue
             if verdict is False:
                 # Roots may be split otherwise where they are not real, which says nothing about where they are.
@@ -238,34 +238,27 @@ def _same_function(gold: Expression, answer: Expression) -> bool | None:
     return None
 
 
-def _may_be_split_otherwise(gold: Expression, answer: Expression, at: Mapping[str, Fraction]) -> bool:
-    r"""Say whether a difference at a point is one of writing: `\sqrt{a/b}` and `\sqrt{ab}/b` where both are negative.
+def _same_when_split(gold: Expression, answer: Expression, at: Mapping[str, Fraction]) -> bool:
+    r"""Say whether two sides are equal with roots of products as products of roots: `\sqrt{a/b}` and `\sqrt{ab}/b`.
 
-    That is so where a root is of a product of which two factors are negative, by two variables; `\sqrt{x^2}` is not x.
+    That is asked where two variables are negative: a root of their product is real there, and its sign is that of the
+    writing. `\sqrt{x^2}` is not x, nor is |x|.
     """
     if "root" not in gold.calls | answer.calls or sum(value < 0 for value in at.values()) < 2:
         return False
-    return any(
-        sum(_is_negative(factor, at) for factor in {*_factors(node.arguments[0])}) > 1
-        for side in (gold, answer)
-        for node in nodes(side.tree)
-        if isinstance(node, Call) and node.name == "root"
-    )
-
-
-def _factors(tree: Tree) -> Iterator[Tree]:
-    if isinstance(tree, Call) and tree.name in ("multiply", "inverse"):
-        for argument in tree.arguments:
-            yield from _factors(argument)
-    else:
-        yield tree
-
-
-def _is_negative(tree: Tree, at: Mapping[str, Fraction]) -> bool:
     try:
-        return bool(expression(tree).value(at, True) < 0)
+        return close(*(expression(_with_roots_split(side.tree)).value(at, False) for side in (gold, answer)))
     except (NoValue, TooLarge):
         return False
+
+
+def _with_roots_split(tree: Tree) -> Tree:
+    if not isinstance(tree, Call):
+        return tree
+    inside, *index = tree.arguments or (tree,)
+    if tree.name == "root" and isinstance(inside, Call) and inside.name in ("multiply", "inverse"):
+        return Call(inside.name, tuple(_with_roots_split(Call("root", (part, *index))) for part in inside.arguments))
+    return Call(tree.name, tuple(map(_with_roots_split, tree.arguments)))
 
 
 def substituted(tree: Tree, name: str, by: Tree) -> Tree:
