@@ -6,7 +6,7 @@ cancel to hundreds of digits, expressions without enough points at which both ha
 
 Values are compared where both are real, if one of the two says `i` they are compared as complex ones. A root of a
 product is a product of roots wherever both are real, so variables under roots count as positive, and where two of them
-are negative, roots of products are taken factor by factor (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, which
+are negative, roots of products are taken factor by factor (`\sqrt{a/b}` and `\sqrt{ab}/b`); `\sqrt{x^2}` is not x, as x
 may be negative. A logarithm is not moved so freely: `\ln x^2` has values that `2\ln x` lacks.
 """
 
