@@ -142,6 +142,10 @@ _CLEANINGS = (
     (re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)"), r"\\times "),  # 1.2 x 10^5
     (re.compile(r"\s+"), " "),
 )
+_MINUTES = re.compile(
+    r"(?P<degrees>[0-9]+)\s*\^\\circ\s*(?P<minutes>[0-9]{1,2})\s*(?:'|\^\s*\{?\\prime\}?)"
+    r"(?:\s*(?P<seconds>[0-9]{1,2})\s*(?:''|\"|\^\s*\{?\\prime\s*\\prime\}?))?"
+)
 _DOLLAR_OF_ORDINAL = re.compile(rf"(?<=[0-9])\$(?=-?{_ORDINAL}(?![a-zA-Z]))")
 _DOLLARS = re.compile(r"(?<!\\)\$")
 
@@ -163,7 +167,7 @@ def clean(text: str) -> str:
     text = _TEXT_COMMAND.sub(lambda _: r"\text{", text)
     for pattern, replacement in _CLEANINGS:
         text = pattern.sub(replacement, text)
-    return _unwrapped(with_figures(text))
+    return _unwrapped(with_figures(_MINUTES.sub(_degrees, text)))
 
 
 def _without_dollars(text: str) -> str:
@@ -176,6 +180,11 @@ def _without_dollars(text: str) -> str:
 def _on_the_line(mark: str, digits: Mapping[int, int], raised: re.Match[str]) -> str:
     """Write a run of raised or lowered digits behind `^` or `_`."""
     return f"{mark}{{{raised[0].translate(digits)}}}"
+
+
+def _degrees(found: re.Match[str]) -> str:
+    seconds = f"+{found['seconds']}/3600" if found["seconds"] else ""
+    return rf"({found['degrees']}+{found['minutes']}/60{seconds})^\circ "
 
 
 def _root(found: re.Match[str]) -> str:

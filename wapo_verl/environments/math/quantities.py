@@ -42,10 +42,6 @@ _SIGN_BEHIND = re.compile(
 )
 _MONEY_UNITS = frozenset(["dollar", "euro", "sterling", "yen", "rupee", "yuan"])
 _ANGLE_FUNCTION = re.compile(r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
-_ARC = re.compile(
-    r"(?P<degrees>[0-9]+)\s*\^\\circ\s*(?P<minutes>[0-9]{1,2})\s*(?:'|\^\s*\{?\\prime\}?)"
-    r"(?:\s*(?P<seconds>[0-9]{1,2})\s*(?:''|\"|\^\s*\{?\\prime\s*\\prime\}?))?"
-)
 _SCALE = re.compile(r"(?P<body>.*\S)\s*\^\\circ\s*(?:\\text\{\s*)?(?P<scale>[CF])(?:\s*\})?")
 _MOST_WORDS = 8
 _IN_BRACKETS = re.compile(r"(?P<body>.*[0-9}!])\s*\((?:\\text\{)?\s*(?P<unit>[A-Za-z][A-Za-z. ]+)\}?\)")
@@ -75,9 +71,6 @@ def quantity(text: str, counted: bool = False, symbols: bool = False) -> Quantit
         symbols: where ``counted``, take a single letter ("5 N", "5m") for a unit too; only where one is expected.
     """
     text = text.strip()
-    if found := _ARC.fullmatch(text):
-        seconds = f"+{found['seconds']}/3600" if found["seconds"] else ""
-        return Quantity(f"{found['degrees']}+{found['minutes']}/60{seconds}", named(DEGREE))
     return _money(text) or _with_unit(text, counted, symbols)
 
 
@@ -162,7 +155,9 @@ def _is_unit(words: str, body: str, counted: bool, symbols: bool) -> bool:
         meant = spaced or symbols or "^" in words
         return counted and meant and (symbols or words[:1].islower()) and _COUNTABLE.search(body) is not None
     names = re.findall("[A-Za-z]+", words)
-    return counted and spaced and len(names[0]) > 2 and "^" not in words and not any(map(is_mathematical_word, names))
+    if any(is_mathematical_word(name) or (len(name) == 1 and name != "a") for name in names):
+        return False
+    return counted and spaced and len(names[0]) > 2 and "^" not in words
 
 
 def _leaves_the_number(words: str) -> bool:

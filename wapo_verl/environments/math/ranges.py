@@ -24,7 +24,7 @@ def interval(text: str, in_answer: bool = False) -> Node | None:
     found = sides(text)
     pieces, signs = list(found.pieces), list(found.signs)
     place = next((place for place, side in enumerate(pieces) if _is_unknown(side)), None)
-    if place is None and in_answer:
+    if place is None and in_answer and r"\ne" not in signs:
         place = next((place for place, side in enumerate(pieces) if _combines_unknowns(side)), None)
     if place is None or len(pieces) not in (2, 3) or (len(pieces) == 3 and place != 1):
         return None

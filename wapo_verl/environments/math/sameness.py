@@ -139,11 +139,16 @@ def same_constant(gold: Expression, answer: Expression) -> bool:
     """
     wanted, given = _both(gold.value({}, False), answer.value({}, False))
     if close(wanted, given):
-        if not isinstance(wanted, Fraction) and wanted and not _SMALLEST < context(30).mag(abs(wanted)) < _LARGEST:
+        if _is_beyond_its_digits(wanted):
             raise TooLarge("a number that may differ behind its first 50 digits")
         return True
     near = min(Fraction(1), abs(wanted)) if isinstance(wanted, Fraction) else min(1, abs(wanted))
     return bool((gold.decimal or answer.decimal) and abs(wanted - given) <= near / TOLERANCE.denominator)
+
+
+def _is_beyond_its_digits(value: Value) -> bool:
+    """Say whether a number that agrees with it to 50 digits may be another one."""
+    return not isinstance(value, Fraction) and bool(value) and not _SMALLEST < context(30).mag(abs(value)) < _LARGEST
 
 
 def _floating(value: Value, numbers: Any) -> Any:
@@ -282,7 +287,8 @@ def _same_at(gold: Expression, answer: Expression, at: Mapping[str, Fraction], r
             values.append(error)
     missing = [value for value in values if isinstance(value, ArithmeticError)]
     if not missing:
-        return close(*values)
+        same = close(*values)
+        return None if same and any(map(_is_beyond_its_digits, values)) else same
     if len(missing) == 1 and isinstance(missing[0], NotReal):
         few_negative = sum(value < 0 for value in at.values()) < 2
         logarithms = missing[0].of_logarithm and all(side.calls & _LOGARITHMS for side in (gold, answer))
