@@ -34,6 +34,7 @@ _OF_A_SET = re.compile(
     rf"\\\{{\s*(?:{_NAME}\s*(?:\||:|\\mid(?![a-z])))?(?P<body>.+?)(?:\||:|\\mid(?![a-z])|[,;])\s*(?P<domain>{_DOMAIN})\s*\\\}}"
 )
 _RELATION = re.compile(r"([<>]|\\(?:le|ge|ne|equiv|mid|in|mapsto|to)(?![a-z]))")
+_PARTS = re.compile(r"[,;]|\b(?:and|or)\b")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]+")
 _ALL, _POSITIVE, _NATURAL, _FROM_ZERO = "Z", "N+", "N", "N0"
@@ -61,7 +62,7 @@ class Family:
 
     def names_a_term(self) -> bool:
         """Say whether the parameter is that of a sequence's term, `a_n = ...`."""
-        return self.name in _names(self.body.rpartition("=")[0])
+        return any(self.name in _names(part.rpartition("=")[0]) for part in _PARTS.split(self.body))
 
     def is_what_is_sought(self) -> bool:
         r"""Say whether a relation is one of the name itself: `n \ge 2`, not `2n < x < 2n+1` nor `x \ne n\pi`."""

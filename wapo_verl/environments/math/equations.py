@@ -2,7 +2,8 @@ r"""Whether two equations or inequalities say the same: one is the other multipl
 
 `x + y = 5` is `2x + 2y = 10` and `y = 5 - x`, and `2x < 4` is `x < 2`. What is not such a multiple may still have the
 same solutions (`xy = 1` and `y = 1/x`): where the gold one is solved for a variable, its solutions are put into the
-answer, which refutes it or leaves the matter to computer algebra.
+answer, which refutes it or leaves the matter to computer algebra. Equations of one unknown or none are not left to it:
+`x^2+1 = 0` and `x^2+2 = 0` have the same real solutions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from wapo_verl.environments.math.sameness import Expression, close, expression, points, quotient, substituted
+from wapo_verl.environments.math.sameness import (
+    Expression,
+    close,
+    expression,
+    points,
+    quotient,
+    same_value,
+    substituted,
+)
 from wapo_verl.environments.math.trees import Symbol, Tree, difference, symbols
 from wapo_verl.environments.math.values import Exhausted, NoValue, TooLarge, Value
 
@@ -31,11 +40,14 @@ def same_relation(gold: Relation, answer: Relation) -> bool | None:
     if gold.sign != answer.sign:
         return False
     wanted, given = difference(gold.left, gold.right), difference(answer.left, answer.right)
+    unknowns = symbols(wanted) | symbols(given)
+    if not unknowns:  # 20\cdot20 = 400: both hold, and say nothing of each other
+        return same_value(gold.left, answer.left) and same_value(gold.right, answer.right)
     ratio = _constant_ratio(wanted, given)
     if ratio is None:
         return None
     if ratio is False:
-        return _refuted(gold, given) if gold.sign == EQUALS else False
+        return _refuted(gold, given) if gold.sign == EQUALS and len(unknowns) > 1 else False
     if gold.sign in (BELOW, AT_MOST):
         return bool(not ratio.imag and ratio.real > 0)
     # x = 5 is an answer, 2x = 10 is a task.
@@ -71,7 +83,10 @@ def _constant_ratio(gold: Tree, answer: Tree) -> Value | bool | None:
 
 
 def _refuted(gold: Relation, given: Tree) -> bool | None:
-    """Put solutions of the gold equation into the answer's ``left - right``: False where they do not solve it."""
+    """Put solutions of the gold equation into the answer's ``left - right``: False where they do not solve it.
+
+    It is False too where there may be none: `x^2+y^2 = -1` and `x^2+y^2 = -2` are the same to computer algebra.
+    """
     for name, value in ((gold.left, gold.right), (gold.right, gold.left)):
         if isinstance(name, Symbol) and name.name not in symbols(value):
             solved = expression(substituted(given, name.name, value))
@@ -80,7 +95,17 @@ def _refuted(gold: Relation, given: Tree) -> bool | None:
     for name_ in sorted(wanted.symbols):
         if solutions := _solutions(wanted, name_, points(wanted, expression(given))):
             return _vanishes(expression(given), solutions)
-    return None
+    return None if _has_both_signs(wanted) else False
+
+
+def _has_both_signs(equation: Expression) -> bool:
+    signs = set()
+    for point in points(equation, equation):
+        try:
+            signs.add(bool(equation.value(point, True) > 0))
+        except (NoValue, TooLarge):
+            continue
+    return len(signs) > 1
 
 
 def _vanishes(equation: Expression, at: list[dict[str, Fraction]]) -> bool | None:

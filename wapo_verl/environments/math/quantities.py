@@ -24,9 +24,9 @@ _NOT_COUNTED = frozenset(_CHANGING.split())
 """Words after a number that change it: they are no names of what is counted."""
 _PART = re.compile(
     r"(?:[a-z]+(?:ie|illion|een|sand|dred)|n)ths?|[a-z]*illions?"
-    rf"|(?:{'|'.join(sorted(_NOT_COUNTED))})-(?:first|second|third|[a-z]+th)s?"
+    rf"|(?:{'|'.join(sorted(_NOT_COUNTED))})-(?:first|second|third|[a-z]+th|{'|'.join(sorted(_NOT_COUNTED))})s?"
 )
-"""`billionths`, `sixty-fourths`"""
+"""`billionths`, `sixty-fourths`, `sixty-four`"""
 _POWER_WORDS = frozenset(["square", "sq", "squared", "cubic", "cu", "cubed"])
 _TEXTS = re.compile(
     r"\s*\\text\{[^{}\\]*\}(?:\s*(?:\^\s*\{?-?[0-9]\}?|/|\\cdot(?![a-zA-Z])|[a-zA-Z]|\\text\{[^{}\\]*\}))*\s*"
