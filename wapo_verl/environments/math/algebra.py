@@ -41,13 +41,19 @@ def same_expression(gold: str, answer: str) -> bool:
         MemoryError: where the process's limit does not suffice.
     """
     wanted, given = _parsed(gold, is_gold=True), _parsed(answer, is_gold=False)
+    pairs = [(wanted, given)]
+    if all(isinstance(side, sympy.Eq) and not side.free_symbols for side in pairs[0]):  # both hold, or neither does
+        pairs = [(wanted.lhs, given.lhs), (wanted.rhs, given.rhs)]
     try:
-        same = verify(wanted, given, float_rounding=6, strict=True, timeout_seconds=None, raise_on_error=True)
-        return same and _close(wanted, given)
+        return all(_same(*pair) and _close(*pair) for pair in pairs)
     except MemoryError:
         raise
     except Exception as error:  # sympy raises anything; every kind means "cannot be compared"
         raise Unreadable(answer, gold=False) from error
+
+
+def _same(gold: Any, answer: Any) -> bool:
+    return bool(verify(gold, answer, float_rounding=6, strict=True, timeout_seconds=None, raise_on_error=True))
 
 
 def _parsed(text: str, is_gold: bool) -> Any:

@@ -41,6 +41,7 @@ from wapo_verl.environments.math.relations import (
     EQUAL_TO,
     Sides,
     is_name,
+    lacks_a_side,
     names_one_thing,
     same_name,
     sides,
@@ -180,6 +181,8 @@ def _same_atom(gold: str, answer: str, algebra: Algebra) -> bool:
         return True
     if word := words(gold):
         return word == words(answer)
+    if lacks_a_side(answer):
+        return False
     wanted, given = sides(_exact_side(in_text(gold) or gold)), sides(in_text(answer) or answer)
     if APPROXIMATELY in given.signs:
         return _same_and_rounded(wanted, given, algebra)

@@ -16,6 +16,7 @@ _SIGN = re.compile(
     r"(?P<sign>\\(?:le|ge|ne|approx)(?![a-zA-Z])|<=|>=|(?<![<>!:=\\])=(?!=|>)|<|>)|(?P<open>\\?[({\[]|\\begin)"
     r"|(?P<close>\\?[)}\]]|\\end)|\\."
 )
+_CUT_OFF = re.compile(r"^\s*(?:[<>]|\\(?:le|ge|ne)(?![a-z]))|(?:[<>]|\\(?:le|ge|ne))\s*$")
 _SIGNS = {"<=": r"\le", ">=": r"\ge"}
 
 
@@ -76,6 +77,11 @@ _DIGITS_OF_A_NAME = re.compile(
     r"|(?<=[a-zA-Z}'])\s*\((?:[0-9\s,./+-]|\\(?:frac|sqrt|pi)(?![a-z])|[{}])*\)|\\text\{[^{}]*\}"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
+
+
+def lacks_a_side(text: str) -> bool:
+    """Say whether an inequality begins or ends with its sign: `> 5`."""
+    return _CUT_OFF.search(text) is not None
 
 
 def names_one_thing(text: str) -> bool:

@@ -115,6 +115,8 @@ NOT_THE_SAME = [
     # equations without real solutions, and without unknowns, are not all the same
     ("x^2-4x+5=0", "x^2-4x+6=0"), ("x^2+y^2=-1", "x^2+y^2=-2"), ("e^x+e^y=0", "e^x+e^{2y}=0"), ("x^4=-1", "x^6=-1"),
     (r"20\cdot20=400", r"20\cdot20=500"), (r"20\cdot20=400", r"30\cdot30=900"),
+    (r"\int_0^1 x dx=\frac12", r"\int_0^1 x dx=\frac13"),
+    ("-2", "> 0 - 2"), ("(-2,0)", "(> 0 - 2,0)"), ("5", "5 <"), ("5", r"5 \ge"), ("5", r"\le 5"),
     (r"\log_8 4=\frac23", r"\log_8 4=\frac43"), (r"7^{\log_7 3}=3", r"8^{\log_7 3}=3"),
     ("x=2, y=3", "3, 2"), ("a=1,b=2,c=3", "3,1,2"), ("x=2, y=3", "x=3, y=2"), ("x=2, y=3", "2"),
     ("p=3,q=4", r"\{4,3\}"),
