@@ -28,6 +28,8 @@ _CONFIG = LatexExtractionConfig(
     ),
 )
 _TWO_NUMBERS = re.compile(r"(?<![_^0-9.])[0-9.]+\s+[0-9.]")
+_DROPPED = re.compile(r"'|\\prime(?![a-z])")
+"""What math-verify reads over: `f'(x)` is f(x) to it."""
 _RELATIVE = 1e-12
 _PLACES = 1e-6
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time limit is off
@@ -40,6 +42,8 @@ def same_expression(gold: str, answer: str) -> bool:
         Unreadable: for one that does not parse, or a pair that cannot be compared.
         MemoryError: where the process's limit does not suffice.
     """
+    if _DROPPED.findall(gold) != _DROPPED.findall(answer):
+        return False
     wanted, given = _parsed(gold, is_gold=True), _parsed(answer, is_gold=False)
     pairs = [(wanted, given)]
     if all(isinstance(side, sympy.Eq) and not side.free_symbols for side in pairs[0]):  # both hold, or neither does

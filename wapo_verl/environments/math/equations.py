@@ -15,12 +15,13 @@ from wapo_verl.environments.math.sameness import (
     Expression,
     close,
     expression,
+    has_complex_size,
     points,
     quotient,
     same_value,
     substituted,
 )
-from wapo_verl.environments.math.trees import Symbol, Tree, difference, symbols
+from wapo_verl.environments.math.trees import Symbol, Tree, difference, shape, symbols
 from wapo_verl.environments.math.values import Exhausted, NoValue, TooLarge, Value
 
 EQUALS, UNEQUAL, BELOW, AT_MOST = "=", "!=", "<", "<="
@@ -43,6 +44,8 @@ def same_relation(gold: Relation, answer: Relation) -> bool | None:
     unknowns = symbols(wanted) | symbols(given)
     if not unknowns:  # 20\cdot20 = 400: both hold, and say nothing of each other
         return same_value(gold.left, answer.left) and same_value(gold.right, answer.right)
+    if has_complex_size(wanted) or has_complex_size(given):
+        return shape(wanted) == shape(given)
     ratio = _constant_ratio(wanted, given)
     if ratio is None:
         return None
@@ -102,9 +105,11 @@ def _has_both_signs(equation: Expression) -> bool:
     signs = set()
     for point in points(equation, equation):
         try:
-            signs.add(bool(equation.value(point, True) > 0))
+            value = equation.value(point, True)
         except (NoValue, TooLarge):
             continue
+        if not value.imag:
+            signs.add(bool(value.real > 0))
     return len(signs) > 1
 
 

@@ -35,7 +35,7 @@ from wapo_verl.environments.math.cleaning import clean
 from wapo_verl.environments.math.forms import is_readable, plain_number, unit_in_last_place, without_spaces
 from wapo_verl.environments.math.names import TUPLES, are_roots_of_one_unknown, in_order, name_of, without_name
 from wapo_verl.environments.math.quantities import quantity
-from wapo_verl.environments.math.ranges import both_at_once, interval
+from wapo_verl.environments.math.ranges import at_once, both_at_once, interval
 from wapo_verl.environments.math.relations import (
     APPROXIMATELY,
     EQUAL_TO,
@@ -46,7 +46,7 @@ from wapo_verl.environments.math.relations import (
     same_name,
     sides,
 )
-from wapo_verl.environments.math.structure import ATOM, MATRIX, ORDERED, UNORDERED, Node, structure
+from wapo_verl.environments.math.structure import AND, ATOM, MATRIX, ORDERED, UNORDERED, Node, structure
 from wapo_verl.environments.math.verdicts import DIFFERENT, EQUAL, GOLD_UNPARSED, UNPARSED, Algebra, Unreadable
 
 __all__ = ["DIFFERENT", "EQUAL", "GOLD_UNPARSED", "UNPARSED", "Algebra", "Unreadable", "compare"]
@@ -102,6 +102,8 @@ def _same(gold: Node, answer: Node, algebra: Algebra) -> bool:
         if not (wanted_range and given_range and same_name(wanted_range.variable, given_range.variable)):
             return _same_atom(gold.text, answer.text, algebra)
         gold, answer = wanted_range, given_range
+    if gold.kind == UNORDERED and gold.text != AND and at_once(answer):
+        return False
     gold, answer = in_order(gold, answer), in_order(answer, gold)
     gold, answer = _alike(gold, answer), _alike(answer, gold, in_answer=True)
     if gold.variable and answer.variable and not same_name(gold.variable, answer.variable):
@@ -184,6 +186,8 @@ def _same_atom(gold: str, answer: str, algebra: Algebra) -> bool:
     if lacks_a_side(answer):
         return False
     wanted, given = sides(_exact_side(in_text(gold) or gold)), sides(in_text(answer) or answer)
+    if not given.only(EQUAL_TO) and given.signs and ":" in answer and ":" not in gold:  # n^2 : n > 5
+        return False
     if APPROXIMATELY in given.signs:
         return _same_and_rounded(wanted, given, algebra)
     if wanted.only(EQUAL_TO) and not given.signs:

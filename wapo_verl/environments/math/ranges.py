@@ -54,6 +54,15 @@ def _combines_unknowns(side: str) -> bool:
     return several and is_name(side) and not _NO_COMBINATION.search(side)
 
 
+def at_once(answer: Node) -> bool:
+    """Say whether an answer joins ranges of one variable by "and": `1 < x < 2 and x > 5` is no union."""
+    if answer.kind != UNORDERED or answer.text != AND:
+        return False
+    ranges = [interval(part.text, in_answer=True) if part.kind == ATOM else None for part in answer.parts]
+    named = {found.variable if found and found.kind == ORDERED else None for found in ranges}
+    return len(named) == 1 and None not in named
+
+
 def both_at_once(node: Node, in_answer: bool) -> Node:
     """Return the interval of a list of two bounds of one variable: `x > 1 and x < 3`, and `x > 1, x < 3`.
 
