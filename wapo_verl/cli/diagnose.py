@@ -79,7 +79,7 @@ def print_diagnosis(file: Path, run: Recorded, found: Diagnosis, console: Consol
     """Print the steps that were read, the first alarm, a row for each rule that alarmed, and which could not look."""
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     numbers = run.numbers
     steps = "1 step" if len(numbers) == 1 else f"{len(numbers)} steps"

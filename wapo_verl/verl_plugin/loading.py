@@ -10,7 +10,6 @@ import importlib
 import os
 from types import ModuleType
 
-from wapo_verl.say import say
 from wapo_verl.verl_plugin.after_import import after_import
 from wapo_verl.verl_plugin.asks import AGENT_LOOPS
 from wapo_verl.verl_plugin.patches import PATCHES, Patch
@@ -69,5 +68,7 @@ def _register_cpu() -> None:
     try:
         importlib.import_module(CPU_PLATFORM)
     except ImportError as error:
+        from wapo_verl.say import say  # a run that asks for nothing of ours imports nothing but the hooks
+
         say(f"VERL_PLATFORM=cpu, but the CPU platform cannot be imported: {error}", is_error=True)
         raise

@@ -28,6 +28,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
     ALGORITHMS: (
         *seams_of(
             "verl.trainer.ppo.core_algos",
+            "AdvantageEstimator",
             "register_adv_est(name_or_enum)",
             "register_policy_loss(name)",
             "ADV_ESTIMATOR_REGISTRY",
