@@ -70,17 +70,8 @@ def main(uv: str, files: Sequence[str], options: Sequence[str] = ()) -> int:
         requirements, answer = Path(folder, "pins.txt"), Path(folder, "answer.json")
         requirements.write_text("\n".join(asked), encoding="utf-8")
         command = [uv, "tool", "run", "--from", PIP_AUDIT, "pip-audit", "--disable-pip", "--no-deps"]
-        command += [
-            "--progress-spinner",
-            "off",
-            "--format",
-            "json",
-            "-o",
-            str(answer),
-            "-r",
-            str(requirements),
-            *options,
-        ]
+        command += ["--progress-spinner", "off", "--format", "json", "-o", str(answer), "-r", str(requirements)]
+        command += options
         done = subprocess.run(command, capture_output=True, text=True)
         if answer.is_file():
             status, lines = judge(json.loads(answer.read_text(encoding="utf-8"))["dependencies"], asked)
