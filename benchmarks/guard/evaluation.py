@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wapo_verl.guard.diagnosis import can_look, first_alarms, last_good_step
+from wapo_verl.guard.diagnosis import Diagnosis, can_look, diagnose
 from wapo_verl.guard.rules import REWARD, RULES
 from wapo_verl.guard.thresholds import CONFIRM, Thresholds
 
@@ -74,18 +74,22 @@ class Counts:
 
 def replay(run: Run, thresholds: Thresholds | None = None) -> Outcome:
     """Show a run to a detector, step by step, as `wapo-verl diagnose` does."""
-    return Outcome(run, {each.alarm.rule: each.alarm.step for each in first_alarms(_numbered(run), thresholds)})
+    return _outcome(run, diagnose(_numbered(run), thresholds))
 
 
 def rehearse(run: Run, save_every: int, confirm: int, thresholds: Thresholds | None = None) -> Kept:
     """Replay a run up to its first alarm as the guard would live it, with a checkpoint every `save_every` steps."""
-    good = last_good_step(_numbered(run), save_every, confirm, thresholds)
-    if good is None:
+    found = diagnose(_numbered(run), thresholds, save_every, confirm)
+    if found.last_good is None:
         return Kept(None, None)
-    alarm = replay(run, thresholds).alarm()
+    alarm = _outcome(run, found).alarm()
     rewards = [step[REWARD] for step in run.steps if step["step"] and (alarm is None or step["step"] <= alarm)]
     after = [statistics.fmean(rewards[place : place + 3]) for place in range(len(rewards) - 2)]
-    return Kept(good, after[good] / max(after))
+    return Kept(found.last_good, after[found.last_good] / max(after))
+
+
+def _outcome(run: Run, found: Diagnosis) -> Outcome:
+    return Outcome(run, {each.alarm.rule: each.alarm.step for each in found.first})
 
 
 def _numbered(run: Run) -> list[tuple[int, Mapping[str, float]]]:
@@ -117,8 +121,13 @@ def report(outcomes: Sequence[Outcome]) -> str:
     """
     others = [rule.name for rule in RULES if rule.name != "reward_fall"]
     rows = [("all rules", None, outcomes), ("all but reward_fall", others, outcomes)]
+    names = [{name for step in outcome.run.steps for name in step} for outcome in outcomes]
     rows += [
-        (f"`{rule.name}` alone", [rule.name], [outcome for outcome in outcomes if can_look(rule, outcome.run.steps)])
+        (
+            f"`{rule.name}` alone",
+            [rule.name],
+            [outcome for outcome, logged in zip(outcomes, names, strict=True) if can_look(rule, logged)],
+        )
         for rule in RULES
     ]
     lines = [

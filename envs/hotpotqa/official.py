@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from wapo_verl.environments.official import FileScores, read_json, text_of
+from wapo_verl.environments.official import FileScores, read_json, text_of, unknown_ids
 from wapo_verl.environments.qa_metrics import Overlap, exact_match, hotpotqa_overlap
 from wapo_verl.environments.raw_rows import read_rows
 
@@ -50,8 +50,8 @@ def score_files(predictions: Path, reference: Path) -> FileScores:
         notes["missing supporting facts"] += id_ not in facts
     if not ids:
         raise ValueError(f"{reference} holds no question; give upstream's file of questions with answers")
-    notes["unknown id"] = len((set(answers) | set(facts)) - set(ids))
-    return FileScores({name: total / len(ids) for name, total in sums.items()}, +notes)
+    notes += Counter(unknown_ids({**answers, **facts}, set(ids)))
+    return FileScores({name: total / len(ids) for name, total in sums.items()}, notes)
 
 
 def fact_scores(predicted: Collection[tuple[Any, ...]], gold: Collection[tuple[Any, ...]]) -> tuple[float, Overlap]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wapo_verl.environments.official import FileScores, read_json, text_of
+from wapo_verl.environments.official import FileScores, read_json, text_of, unknown_ids
 from wapo_verl.environments.qa_metrics import exact_match, ottqa_f1
 
 PLACES = ("table", "passage")
@@ -27,34 +27,32 @@ def score_files(predictions: Path, reference: Path) -> FileScores:
 
     Returns:
         `total exact` and `total f1` in percent, and `total`, the number of questions; `table exact` and so on where the
-        reference lists such questions and one of them was predicted (without one, upstream's script fails).
+        reference lists such questions and one of them was predicted (without one, upstream's script fails). Notes count
+        missing and unknown ids; an unknown id does not change the numbers (upstream's script fails).
 
     Raises:
-        ValueError: for a file of another form, naming file and id, a prediction for a question that the reference does
-            not have (upstream's script fails, too), or a reference without a question.
+        ValueError: for a file of another form, naming file and id, or a reference without a question.
         OSError: when a file cannot be read.
     """
     golds, places = _read_reference(reference)
     exact: dict[str, float] = {}
     f1: dict[str, float] = {}
-    for id_, prediction in _read_predictions(predictions):
-        if id_ not in golds:
-            raise ValueError(
-                f"{predictions} answers question {id_!r}, which {reference} does not have; correct one of them"
-            )
-        exact[id_] = exact_match(prediction, golds[id_])
-        f1[id_] = ottqa_f1(prediction, golds[id_])
+    predicted = _read_predictions(predictions)
+    for id_ in golds.keys() & predicted:
+        exact[id_] = exact_match(predicted[id_], golds[id_])
+        f1[id_] = ottqa_f1(predicted[id_], golds[id_])
     metrics: dict[str, float] = {}
     for place, ids in places.items():
-        predicted = exact.keys() & ids
-        if predicted:
-            metrics[f"{place} exact"] = 100.0 * sum(exact[id_] for id_ in predicted) / len(predicted)
-            metrics[f"{place} f1"] = 100.0 * sum(f1[id_] for id_ in predicted) / len(predicted)
+        scored = exact.keys() & ids
+        if scored:
+            metrics[f"{place} exact"] = 100.0 * sum(exact[id_] for id_ in scored) / len(scored)
+            metrics[f"{place} f1"] = 100.0 * sum(f1[id_] for id_ in scored) / len(scored)
     metrics["total exact"] = 100.0 * sum(exact.values()) / len(golds)
     metrics["total f1"] = 100.0 * sum(f1.values()) / len(golds)
     metrics["total"] = float(len(golds))
     missing = len(golds) - len(exact)
-    return FileScores(metrics, {"missing question": missing} if missing else {})
+    notes = {"missing question": missing} if missing else {}
+    return FileScores(metrics, notes | unknown_ids(predicted, golds))
 
 
 def _read_reference(file: Path) -> tuple[dict[str, str], dict[str, set[str]]]:
@@ -73,11 +71,10 @@ def _listed(value: Mapping[str, Any], place: str, file: Path) -> bool:
     return ids is not None
 
 
-def _read_predictions(file: Path) -> list[tuple[str, str]]:
+def _read_predictions(file: Path) -> dict[str, str]:
     value = read_json(file)
     if not isinstance(value, list) or not all(isinstance(item, dict) and "question_id" in item for item in value):
         raise ValueError(f'{file} must hold a list of {{"question_id": id, "pred": answer}}')
-    return [
-        (str(item["question_id"]), text_of(item.get("pred"), f"pred of {item['question_id']!r}", file))
-        for item in value
-    ]
+    return {
+        str(item["question_id"]): text_of(item.get("pred"), f"pred of {item['question_id']!r}", file) for item in value
+    }

@@ -6,7 +6,7 @@ A script reads predictions and a reference in upstream's formats and gives upstr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,18 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON text ({error}); give the file as upstream's script takes it") from error
+
+
+def unknown_ids(predicted: Collection[str], asked: Collection[str]) -> dict[str, int]:
+    """Return the note on predictions for questions that the reference does not ask; they change no number.
+
+    HotpotQA's script passes over them without a word, and OTT-QA's fails; a file of predictions for more questions than
+    the reference has is common, and the numbers are over the reference's questions in both.
+    """
+    unknown = [id_ for id_ in predicted if id_ not in asked]
+    return (
+        {f"id that the reference does not have, passed over (such as {unknown[0]!r})": len(unknown)} if unknown else {}
+    )
 
 
 def text_of(value: Any, what: str, file: Path) -> str:

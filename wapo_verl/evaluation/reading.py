@@ -52,12 +52,14 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
             are the same.
 
     Raises:
-        ValueError: for a file that is damaged, of another format or version, or without a sample; the sentence names
-            file and line.
+        ValueError: for a file that is damaged, of another format or version, or without a sample, and where an
+            environment is named for a file that is no dump; the sentence names file and line.
         OSError: when it cannot be read.
     """
     file = samples_file(place)
     first = first_value(file)
+    if "version" in first:
+        refuse_environment(file, environment)
     try:
         if "version" in first:
             sources, notes = _read_samples(file)
@@ -71,6 +73,14 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
         raise ValueError(f"{file}: {error}") from error
     manifest = read_manifest(file.parent) if file.name == SAMPLES_FILE else None
     return Evaluation(_name(place), file, sources, tuple(notes), manifest)
+
+
+def refuse_environment(file: Path, environment: str | None) -> None:
+    """Raise ValueError where an environment is named for samples of `wapo-verl eval`, each of which says its own."""
+    if environment is not None:
+        raise ValueError(
+            f"{file} is of `wapo-verl eval`, whose samples say their environments: leave --env {environment} out"
+        )
 
 
 def samples_file(place: Path) -> Path:

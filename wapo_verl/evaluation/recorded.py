@@ -12,7 +12,7 @@ import orjson
 from wapo_verl.environments.episode import FAILED
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, read_questions
-from wapo_verl.evaluation.reading import first_value, whole_lines
+from wapo_verl.evaluation.reading import first_value, refuse_environment, whole_lines
 from wapo_verl.evaluation.verl_dumps import NO_PARTS, Dumped, dumped_lines, is_dump
 
 
@@ -64,6 +64,7 @@ def recorded_samples(file: Path, environment: str | None) -> Iterator[Recorded]:
         OSError: when a file cannot be read.
     """
     if "version" in first_value(file):
+        refuse_environment(file, environment)
         yield from _evaluated(file)
     elif not is_dump(first_value(file)):
         raise ValueError(f"{file} is neither of `wapo-verl eval` nor a dump of veRL's: line 1 has other keys")

@@ -224,6 +224,11 @@ def test_an_unknown_environment_is_said(tmp_path: Path) -> None:
         read_evaluation(file, "hotpot")
 
 
+def test_an_environment_is_named_for_dumps_alone(evaluation_file: Path) -> None:
+    with pytest.raises(ValueError, match=r"samples\.jsonl is of `wapo-verl eval`.*: leave --env hotpotqa out"):
+        read_evaluation(evaluation_file.parent, "hotpotqa")
+
+
 def test_many_lines_keep_their_order(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).integers(0, 2, (200, 8))
     found = read_evaluation(write_samples(tmp_path / "samples.jsonl", scores)).sources["hotpotqa"]

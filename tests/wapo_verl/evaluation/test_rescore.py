@@ -141,6 +141,8 @@ def test_what_cannot_be_scored_again_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="would be written over"):
         rescore(dump, "math500", out=tmp_path)
     folder = evaluated(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"samples\.jsonl is of `wapo-verl eval`.*: leave --env math500 out"):
+        rescore(folder / "samples.jsonl", "math500")
     (folder / QUESTIONS_FILE).unlink()
     with pytest.raises(ValueError, match="holds the ground truths"):
         rescore(folder / "samples.jsonl", None)

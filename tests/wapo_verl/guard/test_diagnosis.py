@@ -34,6 +34,14 @@ def test_alarms_come_in_the_order_of_their_steps_and_step_0_is_not_looked_at() -
     assert found.last_good == 3, "five steps before 8, the last one without doubt"
 
 
+def test_a_run_is_shown_once() -> None:
+    """Steps that can be read only once, as from a file, say the same."""
+    steps = [(step, {REWARD: 0.5 if step < 9 else 0.1, ENTROPY: 1.0}) for step in range(12)]
+    found = diagnose(iter(steps), QUICK)
+    assert found == diagnose(steps, QUICK)
+    assert (found.first[0].alarm.rule, found.last_good) == ("reward_fall", 3)
+
+
 def test_what_is_not_finite_is_named() -> None:
     found = diagnose([(step, {GRAD_NORM: math.nan, REWARD: 0.5}) for step in (1, 2)])
     assert [(each.alarm.rule, each.alarm.metric) for each in found.first] == [("not_finite", GRAD_NORM)]
