@@ -82,12 +82,16 @@ class PlannedLoss:
 
     def _planned(self, data: TensorDict, binned: BinnedTokens | None, tokens: ResponseTokens) -> TensorDict:
         """Return the data with the mask and the advantages that the plan has the loss see."""
-        planned = _with_mask(data, data["advantages"].values() != 0) if self.plan.winners_kl else data
+        planned = data
+        if self.plan.winners_kl:
+            advantages = data["advantages"].values()
+            planned = _with_mask(data, advantages != 0 if self.plan.trains_losers else advantages > 0)
         if binned is not None and self.plan.weights is not None:
             planned = _with_advantages(planned, binned.advantages * binned.weights)
         if self.plan.kept_tokens:
             values = planned["advantages"].values()
-            planned = _with_advantages(planned, values * self._per_kept_token(values != 0, tokens))
+            factors = self._per_kept_token(values != 0, tokens)
+            planned = _with_advantages(planned, values * factors.to(values.dtype))
         return planned
 
     def _per_kept_token(self, kept: torch.Tensor, tokens: ResponseTokens) -> torch.Tensor:

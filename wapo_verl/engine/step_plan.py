@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wapo_verl.algorithms.schedules import scheduled
-from wapo_verl.taxonomy.bins import bin_weights
+from wapo_verl.taxonomy.bins import NEGATIVE, bin_weights
 
 PLAN_KEY = "wapo_plan"
 """Under this name the plan travels with a batch."""
@@ -32,7 +32,7 @@ class StepPlan:
         taxonomy: whether to measure the token taxonomy's diagnostics.
         weights: bin -> weight of its tokens' advantages, all of `BINS`; None where no token is weighted.
         clip_ratio_high: this step's upper clip; None keeps the actor's own.
-        winners_kl: whether a KL loss leaves out the tokens without an advantage.
+        winners_kl: whether a KL loss leaves out the tokens without an advantage, and losers where they weigh nothing.
         kept_tokens: whether a token's weight is 1 / (tokens of its row that are trained on).
         hold_schedule: whether the learning rate's schedule stays where it is, since the batch's updates are not over.
         lr_factor: multiple of the schedule's learning rate at which the weights are updated.
@@ -52,6 +52,11 @@ class StepPlan:
     def needs_statistics(self) -> bool:
         """Whether the engine has to look at the whole next-token distribution."""
         return self.taxonomy or self.weights is not None
+
+    @property
+    def trains_losers(self) -> bool:
+        """Whether a loser's token may weigh more than 0."""
+        return self.weights is None or any(self.weights[name] for name in NEGATIVE)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in plain types, as it travels with a batch."""

@@ -58,7 +58,7 @@ class Track:
         """Remember one more value."""
         if len(self.first) < thresholds.baseline_steps:
             self.first.append(value)
-        kept = 1 + max(thresholds.grad_norm_window, thresholds.smoothing_steps)
+        kept = 1 + max(thresholds.grad_norm_window, thresholds.smoothing_steps, thresholds.baseline_steps)
         self.recent = [*self.recent, value][-kept:]
         smoothed = self.smoothed(thresholds)
         if smoothed is not None:

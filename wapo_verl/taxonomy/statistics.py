@@ -70,7 +70,7 @@ def token_statistics(
     blocks = []
     for start in range(0, positions, height):
         chosen = slice(start, start + height) if rows is None else _indices(rows[start : start + height])
-        scale = LOG2_E / (temperature[chosen, None] if isinstance(temperature, torch.Tensor) else temperature)
+        scale = LOG2_E / (temperature[chosen, None].float() if isinstance(temperature, torch.Tensor) else temperature)
         tiles = [_tile_sums(tile, scale, work) for tile in logits[chosen].split(width, dim=1)]
         blocks.append(torch.stack(tiles))
     return _stitch(torch.cat(blocks, dim=2) if blocks else work.new_empty(1, 5, 0))

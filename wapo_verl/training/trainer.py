@@ -28,6 +28,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
 from wapo_verl.algorithms import ALGORITHMS
+from wapo_verl.algorithms.objective import bypasses
 from wapo_verl.data.question_index import indexed_lines
 from wapo_verl.engine.step_plan import PLAN_KEY, StepPlan
 from wapo_verl.engine.token_records import ROW_KEY, row_keys
@@ -51,7 +52,7 @@ from wapo_verl.training.update import (
     check_answer,
     finish_metrics,
     has_answer,
-    sampled_entropy,
+    own_mean,
     trained_rows_metrics,
     update_chosen_rows,
 )
@@ -164,7 +165,8 @@ class WapoTrainer(PPOTrainer):
             return batch
         step, _ = self._write_advantages(batch, metrics)
         data = fetch(batch, "rollout_log_probs", "response_mask")
-        metrics["actor/entropy"] = sampled_entropy(data["rollout_log_probs"].values(), data["response_mask"].values())
+        # Estimated by what was drawn: the update sees winners' distributions alone, more certain ones than losers'.
+        metrics["actor/entropy"] = -own_mean(data["rollout_log_probs"], data["response_mask"])
         ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
         passes = forward_passes(self.config, self.use_reference_policy, self.ref_in_actor)
         self._step, batch = choose_rows(step, ranks, passes, self.config)
@@ -172,15 +174,20 @@ class WapoTrainer(PPOTrainer):
         return batch
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Compute old log-probs of the chosen rows; the entropy of every row, measured before, is kept over theirs."""
+        """Compute old log-probs, of the chosen rows where there are such; log the entropy of every row, a token's mean.
+
+        veRL averages the entropy as the loss, whose sum over tokens grows with their number.
+        """
         step = self._step_on_chosen
-        if step is None:
-            return super()._compute_old_log_prob(batch, metrics)
-        if not step.trains:
+        if step is not None and not step.trains:
             return batch
-        entropy = metrics["actor/entropy"]
+        entropy = metrics.get("actor/entropy")
         batch = super()._compute_old_log_prob(batch, metrics)
-        metrics["actor/entropy"] = entropy
+        if step is None and not bypasses(self.config):
+            data = fetch(batch, "entropy", "response_mask")
+            entropy = own_mean(data["entropy"], data["response_mask"])
+        if entropy is not None:
+            metrics["actor/entropy"] = entropy
         return batch
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:

@@ -65,16 +65,14 @@ def trained_rows_metrics(step: StepState, config: Any) -> dict[str, float]:
     }
 
 
-def sampled_entropy(log_probs: torch.Tensor, mask: torch.Tensor) -> float:
-    """Estimate the entropy over all own tokens of a batch, nats a token, by the mean of -ln p of what was drawn.
-
-    An update of chosen rows sees the winners' distributions only, and winners are more certain than losers.
+def own_mean(values: torch.Tensor, mask: torch.Tensor) -> float:
+    """Return the mean over a batch's own tokens, each counting once.
 
     Args:
-        log_probs: (N,) float, the rollout's log-probability of each response token of the batch.
-        mask: (N,), 1 on tokens that the policy wrote.
+        values: jagged nested (R, T) float, a number for each response token.
+        mask: the same shape, 1 on tokens that the policy wrote.
     """
-    return float(-log_probs[mask.bool()].double().mean())
+    return float(values.values()[mask.values().bool()].double().mean())
 
 
 def has_answer(metrics: dict[str, Any]) -> bool:

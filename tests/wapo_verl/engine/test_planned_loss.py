@@ -154,6 +154,31 @@ def test_a_weight_scales_its_bins_tokens_and_zero_masks_them(mode: str, make_bat
     assert finished([[metrics]])["actor/taxonomy/kept_fraction"] == pytest.approx(float(kept.sum() / eligible.sum()))
 
 
+@pytest.mark.parametrize("peak", [0.0, 0.5])
+def test_a_kl_loss_on_winners_leaves_out_losers_that_weigh_nothing(
+    peak: float, make_batch: Maker, make_loss: Maker
+) -> None:
+    """Losers that come along to be measured have an advantage of their own, and must not bring a KL loss with it."""
+    data = make_batch()
+    advantages = data["advantages"]
+    plan = StepPlan(winners_kl=True, taxonomy=True, weights={**ALL, "neg_peak": peak, "neg_valley": 0.0})
+    found, _ = gradient(PlannedLoss(plan, make_loss("wapo", **NEEDS_REFERENCE)), data)
+    assert bool(found[advantages.values() < 0].any()) is bool(peak)
+    winners = [row.clamp(min=0) for row in advantages.unbind()]
+    data["advantages"] = torch.nested.as_nested_tensor(winners, layout=torch.jagged)
+    alone, _ = gradient(PlannedLoss(StepPlan(winners_kl=True), make_loss("wapo", **NEEDS_REFERENCE)), data)
+    won = advantages.values() > 0
+    assert alone[won].any()
+    torch.testing.assert_close(found[won], alone[won], rtol=0, atol=0)
+
+
+def test_kept_tokens_leave_the_advantages_their_precision(make_batch: Maker, make_loss: Maker) -> None:
+    data = make_batch()
+    loss = PlannedLoss(StepPlan(kept_tokens=True), make_loss("wapo", loss_agg_mode="seq-mean-token-mean"))
+    planned = loss._planned(data, None, ResponseTokens.of(data))
+    assert planned["advantages"].dtype is data["advantages"].dtype
+
+
 def test_the_clip_schedule_reaches_the_loss(make_batch: Maker, make_loss: Maker) -> None:
     loss, data = make_loss("vanilla", clip_ratio_low=0.2, clip_ratio_high=0.2), make_batch()
     wide, _ = gradient(make_loss("vanilla", clip_ratio_low=0.2, clip_ratio_high=5.0), data)

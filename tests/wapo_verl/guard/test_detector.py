@@ -119,6 +119,11 @@ def test_winners_that_become_less_likely_alarm() -> None:
     assert play(of(WINNER_LOG_PROB, -0.1, -0.1, -0.1, -0.21, -0.21)) == {"winner_likelihood": 5}
 
 
+def test_a_start_longer_than_every_other_window_is_still_a_start() -> None:
+    long = Thresholds(baseline_steps=30, grad_norm_window=2, smoothing_steps=1, patience=1)
+    assert play(of(ENTROPY, *[1.0] * 30, 0.001), long) == {"entropy_floor": 31}
+
+
 def test_a_run_that_never_searched_cannot_stop() -> None:
     assert play(of(SEARCHES, *[0.0] * 9)) == {}
 

@@ -260,6 +260,15 @@ def test_the_entropy_stays_over_every_row_without_bypass(queue: Queue) -> None:
     assert metrics["actor/entropy"] == pytest.approx(sum(n * n for n in LENGTHS) / sum(LENGTHS))
 
 
+@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum-norm", "seq-mean-token-mean"])
+def test_the_entropy_is_a_tokens_mean_whatever_the_losss_average(queue: Queue, mode: str) -> None:
+    """Every token's entropy is 0.7; veRL averages it as the loss, which for a sum over tokens is no entropy."""
+    made = make_trainer(queue, winners_only=False, loss_agg_mode=mode)
+    made.config.algorithm.rollout_correction.bypass_mode = False
+    _, metrics = step(made, queue)
+    assert metrics["actor/entropy"] == pytest.approx(0.7)
+
+
 def test_an_engine_that_holds_no_schedule_is_noticed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its learning rate would go on with every mini-batch."""
     made = make_trainer(queue)
