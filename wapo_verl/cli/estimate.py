@@ -22,12 +22,12 @@ def estimate(
 
     from wapo_verl.estimate.duration import DEVICES
     from wapo_verl.estimate.report import problems, rollout_lines, trainer_lines
-    from wapo_verl.estimate.run import compose, job_of, steps_of
+    from wapo_verl.estimate.run import config_of, job_of, steps_of
 
     with one_sentence() as errors:
         if gpu not in DEVICES:
             raise ValueError(f"--gpu {gpu} is not known: choose {', '.join(DEVICES)}")
-        config = compose(overrides)
+        config = config_of(overrides)
         job, device = job_of(config), DEVICES[gpu]
         on_gpu = job.utilization is not None
         table = Table("", f"each of {job.devices} {gpu if on_gpu else 'processes on the CPU'}", box=None)

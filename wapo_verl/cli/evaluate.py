@@ -73,6 +73,7 @@ def evaluate(
             ask_failed_again=again,
             overrides=tuple(overrides),
         )
+        _refuse_unknown_keys(settings)
         _run(settings, errors)
         _sum_up(out, ks, as_zero)
         errors.print(f"samples: {out / 'samples.jsonl'}", highlight=False, soft_wrap=True)
@@ -82,6 +83,18 @@ def _without_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Tell environments from settings for veRL, whose keys have dots: ``data.max_response_length=512``."""
     overrides = [text for text in arguments if "." in text.partition("=")[0]]
     return [text for text in arguments if text not in overrides], overrides
+
+
+def _refuse_unknown_keys(settings: Settings) -> None:
+    """Compose veRL's configuration here, before rows and model are prepared; veRL itself would refuse after that."""
+    if not settings.overrides:
+        return
+    from wapo_verl.environments.registry import environment_of
+    from wapo_verl.evaluation.command import index_values, with_overrides
+    from wapo_verl.settings.compose import compose
+
+    indexes = {environment_of(wanted.name).name: wanted.index for wanted in settings.wanted if wanted.index}
+    compose(with_overrides(index_values(indexes), settings.overrides))
 
 
 def _data_sets(suite: str, source: Path, skip_missing: bool, errors: Console) -> list[str]:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from difflib import get_close_matches
-from pathlib import Path
 
-import verl.trainer.config
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from verl.trainer.ppo.core_algos import AdvantageEstimator
 
 from wapo_verl.algorithms import ALGORITHMS
 from wapo_verl.algorithms.objective import bypasses
@@ -21,31 +14,21 @@ from wapo_verl.cpu.defaults import CPU_DEFAULTS
 from wapo_verl.cpu.where import NAME as CPU
 from wapo_verl.estimate.memory import Job
 from wapo_verl.estimate.models import shape_of
+from wapo_verl.settings.compose import compose
 from wapo_verl.settings.defaults import apply_defaults
-from wapo_verl.settings.keys import read
+from wapo_verl.settings.explicit_keys import override_keys
 
 BYTES = {"fp32": 4, "float32": 4, "float": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2}
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """Compose veRL's configuration as its command line does, with the defaults of the algorithm and of a CPU run.
+def config_of(overrides: Sequence[str]) -> DictConfig:
+    """Compose veRL's configuration with the defaults of the algorithm and of a CPU run.
 
     Raises:
-        ValueError: for an override that veRL's configuration does not take, a key under `wapo.` that nothing reads, and
-            an estimator that is almost one of ours.
+        ValueError: as `wapo_verl.settings.compose`.
     """
-    try:
-        with initialize_config_dir(str(Path(verl.trainer.config.__file__).parent), version_base=None):
-            config = hydra_compose("ppo_trainer", overrides=list(overrides))
-    except HydraException as error:
-        raise ValueError(str(error)) from error
-    explicit = {text.partition("=")[0].lstrip("+~") for text in overrides}
-    estimator = str(config.algorithm.adv_estimator)
-    algorithm = ALGORITHMS.get(estimator)
-    close = get_close_matches(estimator, ALGORITHMS, 1)
-    if algorithm is None and estimator not in set(AdvantageEstimator) and close:
-        raise ValueError(f"there is no algorithm.adv_estimator={estimator}: did you mean {close[0]}?")
-    read(config, algorithm)
+    config, explicit = compose(overrides), override_keys(list(overrides))
+    algorithm = ALGORITHMS.get(str(config.algorithm.adv_estimator))
     if algorithm is not None:
         apply_defaults(config, algorithm.defaults, explicit, algorithm.name)
     if OmegaConf.select(config, "trainer.device") == CPU:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wapo_verl.evaluation.manifest import EvaluationManifest
@@ -21,13 +21,24 @@ def verl_command(manifest: EvaluationManifest, folder: Path) -> list[str]:
     Raises:
         ValueError: for an override that is none.
     """
-    given = {override_key(override) for override in manifest.overrides}
-    own = [
-        f"{key}={hydra_value(value)}"
-        for key, value in _values(manifest, folder.absolute()).items()
-        if override_key(f"{key}=") not in given
-    ]
-    return [sys.executable, "-m", "verl.trainer.main_ppo", *own, *manifest.overrides]
+    own = _values(manifest, folder.absolute())
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *with_overrides(own, manifest.overrides)]
+
+
+def with_overrides(values: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Write veRL's keys and their values as overrides, without those that the user's overrides set, and those last.
+
+    Raises:
+        ValueError: for an override that is none.
+    """
+    given = {override_key(override) for override in overrides}
+    own = [f"{key}={hydra_value(value)}" for key, value in values.items() if override_key(f"{key}=") not in given]
+    return [*own, *overrides]
+
+
+def index_values(indexes: Mapping[str, str]) -> dict[str, object]:
+    """Return the keys and values that name the index which each environment's episodes search."""
+    return {f"+wapo.search_agent.index.{name}": index for name, index in indexes.items()}
 
 
 def _values(manifest: EvaluationManifest, folder: Path) -> Mapping[str, object]:
@@ -58,7 +69,7 @@ def _values(manifest: EvaluationManifest, folder: Path) -> Mapping[str, object]:
         f"{rollout}.val_kwargs.n": 1,  # each row says how many it is to get
         "reward.custom_reward_function.path": "pkg://wapo_verl.reward",
         "reward.custom_reward_function.name": "compute_score",
-        **{f"+wapo.search_agent.index.{name}": index for name, index in manifest.indexes().items()},
+        **index_values(manifest.indexes()),
         "trainer.val_only": True,
         "trainer.val_before_train": True,
         "trainer.n_gpus_per_node": devices,

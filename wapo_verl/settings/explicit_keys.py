@@ -64,6 +64,11 @@ def _differing_keys(config: DictConfig) -> set[str]:
     return {key for key, value in ours if value not in [leaves[key] for leaves in defaults if key in leaves]}
 
 
+def packaged_keys() -> list[str]:
+    """Return the dotted keys of veRL's own configuration, leaves only."""
+    return list(_packaged_leaves("_generated_ppo_trainer.yaml")[0])
+
+
 @cache
 def _packaged_leaves(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the leaves of one of veRL's packaged configurations, as written and resolved."""

@@ -1,18 +1,22 @@
 """Episodes of the study against the agent loop and the plain forward pass. Imports veRL; no Ray, no vLLM, no GPU."""
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 from support.runs import decide_search_agent
+from torch import Tensor
+from torch.nn.functional import one_hot
+from transformers import PreTrainedTokenizerFast
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
 
 from benchmarks.study.cell import Seed
 from benchmarks.study.episodes import Played, Player, padded
-from benchmarks.study.policy import Policy
+from benchmarks.study.policy import Cache, Policy
 from benchmarks.study.task import index_folder
 from examples.quickstart.settings import QuickstartSettings
 from wapo_verl.environments.episode import Episode
@@ -93,12 +97,57 @@ def play(seed: Seed, sizes: QuickstartSettings, number: int = 0) -> tuple[Policy
     return policy, player.play(policy, questions, "train", torch.Generator().manual_seed(number))
 
 
+class Script:
+    """Stands in for the policy: each row writes turns of its own, whatever it reads."""
+
+    def __init__(self, turns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> None:
+        self.turns = [[tokenizer.encode(text, add_special_tokens=False) for text in row] for row in turns]
+        self.vocabulary = len(tokenizer)
+        self.turn, self.place = -1, 0
+
+    def new_cache(self, rows: int) -> Cache:
+        return Cache([torch.arange(rows)], [torch.arange(rows)])
+
+    def feed(self, ids: Tensor, starts: Tensor, cache: Cache) -> Tensor:
+        starts_a_turn = ids.shape[1] > 1
+        self.turn, self.place = (self.turn + 1, 0) if starts_a_turn else (self.turn, self.place + 1)
+        tokens = [(self.turns[row][self.turn] + [0] * 99)[self.place] for row in cache.keys[0].tolist()]
+        sure = one_hot(torch.tensor(tokens), self.vocabulary).log().clamp(min=-1e4)
+        return sure[:, None].expand(*ids.shape, self.vocabulary)
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+
 LIMITS = {
     "as in the quickstart": {},
     "short turns": {"max_turn_tokens": 4},
     "two turns": {"max_turns": 2},
     "a response that fills up": {"max_response_tokens": 47},
 }
+SEARCH, ANSWER, NO_END = "<search> book </search>", "<answer> 1805 </answer>", "book " * 9
+SCRIPT = {
+    "answers": [ANSWER],
+    "searches, then answers": [SEARCH, SEARCH, ANSWER],
+    "searches alone": [SEARCH] * 3,
+    "never ends": [NO_END],
+}
+OUTCOMES = {
+    "as in the quickstart": ["answered", "answered", "turn_limit", "turn_truncated"],
+    "short turns": ["answered", "answered", "turn_limit", "turn_truncated"],
+    "two turns": ["answered", "turn_limit", "turn_limit", "turn_truncated"],
+    "a response that fills up": ["answered", "context_full", "context_full", "turn_truncated"],
+}
+"""How each row of the script ends, by the limits."""
+
+
+def assert_the_agent_loops(played: Played, seed: Seed, sizes: QuickstartSettings) -> None:
+    output = replayed(played, seed, sizes)
+    assert output.prompt_ids == played.trajectory.prompt
+    assert output.response_ids == played.trajectory.ids
+    assert output.response_mask == played.trajectory.mask
+    assert output.response_logprobs == pytest.approx(played.trajectory.log_probs)
+    assert Episode.from_record(output.extra_fields["episode"]) == played.episode
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
@@ -107,19 +156,18 @@ def test_an_episode_is_the_agent_loops_token_for_token(seed: Seed, limits: dict[
     _, episodes = play(seed, sizes)
     assert len({played.rules.turns for played in episodes}) > 1, "all episodes are equally long: the test shows little"
     for played in episodes:
-        output = replayed(played, seed, sizes)
-        assert output.prompt_ids == played.trajectory.prompt
-        assert output.response_ids == played.trajectory.ids
-        assert output.response_mask == played.trajectory.mask
-        assert output.response_logprobs == pytest.approx(played.trajectory.log_probs)
-        assert Episode.from_record(output.extra_fields["episode"]) == played.episode
+        assert_the_agent_loops(played, seed, sizes)
 
 
-def test_the_limits_above_are_reached(seed: Seed) -> None:
-    seen = set()
-    for limits in LIMITS.values():
-        seen |= {played.episode.outcome for played in play(seed, QuickstartSettings(**limits))[1] if played.episode}
-    assert seen >= {"answered", "turn_truncated", "turn_limit", "context_full"}
+@pytest.mark.parametrize("limits", LIMITS)
+def test_each_limit_ends_an_episode_as_in_the_agent_loop(seed: Seed, limits: str) -> None:
+    sizes = QuickstartSettings(**LIMITS[limits])
+    policy = cast(Policy, Script(list(SCRIPT.values()), seed.task.tokenizer))
+    questions = seed.task.questions["train"][: len(SCRIPT)]
+    episodes = Player(seed.task, sizes).play(policy, questions, "train", torch.Generator().manual_seed(0))
+    assert [played.episode and played.episode.outcome for played in episodes] == OUTCOMES[limits]
+    for played in episodes:
+        assert_the_agent_loops(played, seed, sizes)
 
 
 @torch.no_grad()

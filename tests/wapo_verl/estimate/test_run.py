@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wapo_verl.cli.app import app
-from wapo_verl.estimate.run import compose, job_of
+from wapo_verl.estimate.run import config_of, job_of
 
 RUN = (
     "algorithm.adv_estimator=wapo",
@@ -23,7 +23,7 @@ runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
 def test_the_runs_settings_arrive() -> None:
-    job = job_of(compose(RUN))
+    job = job_of(config_of(RUN))
     assert (job.devices, job.shards, job.tokens, job.completions) == (2, 2, 2 * 2560, 256)
     assert (job.master, job.compute, job.rollout) == (4, 2, 2)
     assert job.packed
@@ -32,12 +32,12 @@ def test_the_runs_settings_arrive() -> None:
 
 
 def test_a_run_on_the_cpu_has_its_defaults() -> None:
-    job = job_of(compose([*RUN[:-3], "trainer.device=cpu"]))
+    job = job_of(config_of([*RUN[:-3], "trainer.device=cpu"]))
     assert (job.devices, job.compute, job.packed, job.checkpointing, job.utilization) == (1, 4, False, False, None)
 
 
 def test_verls_own_grpo_computes_old_log_probs() -> None:
-    job = job_of(compose(["algorithm.adv_estimator=grpo", *RUN[1:], "actor_rollout_ref.actor.use_kl_loss=True"]))
+    job = job_of(config_of(["algorithm.adv_estimator=grpo", *RUN[1:], "actor_rollout_ref.actor.use_kl_loss=True"]))
     assert job.extra_forwards == 2
 
 
@@ -57,7 +57,9 @@ def test_the_command_prints_and_says_what_does_not_fit() -> None:
         (["--gpu", "tpu"], "choose rtx4090"),
         (["--", *RUN, "actor_rollout_ref.model.path=who/knows"], "config.json"),
         (["--", *RUN, "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=null"], "use_dynamic_bsz"),
-        (["--", "data.nothing=1"], "nothing"),
+        (["--", "data.nothing=1"], "data.nothing is not a key of veRL: +data.nothing=... adds one"),
+        (["--", "wapo.trainer=true"], "wapo.trainer is not a key of veRL: +wapo.trainer=... adds one"),
+        (["--", "data.seed"], "Error parsing override 'data.seed'; missing EQUAL"),
         (["--", *RUN, "actor_rollout_ref.actor.strategy=megatron"], "megatron"),
         (["--", *RUN, "algorithm.adv_estimator=wappo"], "no algorithm.adv_estimator=wappo: did you mean wapo?"),
         (["--", *RUN, "+wapo.guard.acton=warn"], "did you mean wapo.guard.action?"),

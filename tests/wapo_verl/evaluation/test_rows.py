@@ -115,6 +115,27 @@ def test_a_mistake_is_said_before_anything_starts(arguments: list[str], said: st
     assert said in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            "data.max_respons_length=64",
+            "data.max_respons_length is not a key of veRL: did you mean data.max_response_length? "
+            "+data.max_respons_length=... adds one",
+        ),
+        ("+wapo.search_agent.topk=2", "wapo.search_agent.topk is not a key of this project: did you mean"),
+        ("data.max_response_length", "'data.max_response_length' is no override for veRL; write key=value"),
+        ("+wapo.search_agent.top_k=2", "there is no file or folder x"),
+    ],
+)
+def test_verls_keys_are_checked_before_anything_starts(setting: str, said: str, tmp_path: Path) -> None:
+    """The last one is right, with the index that --index names, so that what comes after it is reached."""
+    arguments = ["eval", "hotpotqa=x", "--index", "y", setting, "--model", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert said in " ".join(done.output.split())
+
+
 def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
     one, other = model_folder(tmp_path / "one"), model_folder(tmp_path / "other")
     assert folder_hash(one) == folder_hash(other)
