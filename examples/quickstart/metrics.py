@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from wapo_verl.guard.recorded import step_of_line
 
 REWARD = "critic/score/mean"
 EXACT_MATCH = "reward/exact_match/mean"
@@ -82,11 +83,10 @@ def parse_row(line: str) -> Row:
         ValueError: for a line that is no such record.
     """
     try:
-        record = json.loads(line)
-        values = {key: float(value) for key, value in record["data"].items() if isinstance(value, int | float)}
-        return Row(int(record["step"]), values)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        step, data = step_of_line(line)
+    except ValueError as error:
         raise ValueError(f"not a line of veRL's file logger: {line[:80]!r}") from error
+    return Row(step, {key: float(value) for key, value in data.items() if isinstance(value, int | float)})
 
 
 def header_line() -> str:

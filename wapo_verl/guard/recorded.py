@@ -91,25 +91,40 @@ def _as_made(rows: Iterable[Step], notes: list[str]) -> list[Step]:
 def _of_json_lines(content: bytes, file: Path, notes: list[str]) -> Iterator[Step]:
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     for number, line in lines:
+        where = f"{file}, line {number},"
         try:
-            value = json.loads(line, parse_int=float)
-        except (ValueError, RecursionError) as error:
-            if number == lines[-1][0]:
-                notes.append(
-                    f"Line {number}, the last, is damaged and passed over: the run was killed, or writes it now."
-                )
-                return
-            raise ValueError(f"{file}, line {number}, is not JSON ({error}): remove the line") from error
-        yield _step_of(value, f"{file}, line {number}")
+            step, data = step_of_line(line, where)
+        except DamagedLine:
+            if number < lines[-1][0]:
+                raise
+            notes.append(f"Line {number}, the last, is damaged and passed over: the run was killed, or writes it now.")
+            return
+        numbers = {name: math.nan if number is None else number for name, number in data.items() if _is_read(name)}
+        yield step, {name: float(number) for name, number in numbers.items() if _is_number(name, number, where)}
 
 
-def _step_of(value: Any, where: str) -> Step:
+class DamagedLine(ValueError):
+    """A line that is not JSON."""
+
+
+def step_of_line(line: bytes | str, where: str = "the line") -> tuple[int, dict[str, Any]]:
+    """Read one line of veRL's file logger: a step, and its metrics as they stand there, None for what is not finite.
+
+    Args:
+        line: the line.
+        where: what an error's sentence begins with.
+
+    Raises:
+        DamagedLine: where it is not JSON.
+        ValueError: where it is something else than a step's metrics.
+    """
+    try:
+        value = json.loads(line, parse_int=float)
+    except (ValueError, RecursionError) as error:
+        raise DamagedLine(f"{where} is not JSON ({error}): remove the line") from error
     if not isinstance(value, dict) or "step" not in value or not isinstance(value.get("data"), dict):
-        raise ValueError(f"{where}, is not a step's metrics: give {_EXPECTED}")
-    metrics = {name: math.nan if number is None else number for name, number in value["data"].items() if _is_read(name)}
-    return _number_of_step(value["step"], where), {
-        name: float(number) for name, number in metrics.items() if _is_number(name, number, where)
-    }
+        raise ValueError(f"{where} is not a step's metrics: give {_EXPECTED}")
+    return _number_of_step(value["step"], where), value["data"]
 
 
 def _of_csv(content: bytes, file: Path) -> Iterator[Step]:
@@ -124,7 +139,7 @@ def _of_csv(content: bytes, file: Path) -> Iterator[Step]:
             )
         for cells in rows:
             if cells:
-                yield _step_of_cells(header, cells, place, f"{file}, line {rows.line_num}")
+                yield _step_of_cells(header, cells, place, f"{file}, line {rows.line_num},")
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no CSV ({error}): give {_EXPECTED}") from error
 
@@ -140,7 +155,7 @@ def _metric_names(header: list[str], file: Path) -> list[str]:
 
 def _step_of_cells(header: list[str], cells: list[str], place: int, where: str) -> Step:
     if len(cells) != len(header):
-        raise ValueError(f"{where}, has {len(cells)} cells and the first line {len(header)}: write the file again")
+        raise ValueError(f"{where} has {len(cells)} cells and the first line {len(header)}: write the file again")
     numbers = {name: _of_text(cell) for name, cell in zip(header, cells, strict=True) if cell.strip()}
     metrics = {name: number for name, number in numbers.items() if _is_read(name) and _is_number(name, number, where)}
     return _number_of_step(numbers.get(header[place]), where), {name: float(metrics[name]) for name in metrics}
@@ -161,11 +176,11 @@ def _is_number(name: str, value: object, where: str) -> bool:
     """Tell whether a metric is a number; raises ValueError where it is none and a rule of its own reads it."""
     is_number = isinstance(value, int | float)
     if not is_number and name in _READ:
-        raise ValueError(f"{where}, {name} is no number but {str(value)[:40]!r}: write the file again")
+        raise ValueError(f"{where} {name} is no number but {str(value)[:40]!r}: write the file again")
     return is_number
 
 
 def _number_of_step(value: object, where: str) -> int:
     if not isinstance(value, float) or not value.is_integer() or value < 0:
-        raise ValueError(f"{where}, has the step {value!r}, which is no whole number from 0: remove the line")
+        raise ValueError(f"{where} has the step {value!r}, which is no whole number from 0: remove the line")
     return int(value)

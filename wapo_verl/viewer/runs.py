@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
+from wapo_verl.guard.recorded import step_of_line
 
 DEEPEST = 4
 """How far below a given folder runs are looked for; a run's own records are in it or in folders of it."""
@@ -155,11 +155,10 @@ class Run:
 
 def _metrics_line(line: bytes, file: Path) -> tuple[int, dict[str, float]]:
     try:
-        read = orjson.loads(line)
-        data = read["data"].items()
-        return int(read["step"]), {name: float(value) for name, value in data if isinstance(value, int | float)}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        step, data = step_of_line(line)
+    except ValueError as error:
         raise ViewError(f"{file} has a line that is not a step's metrics ({line[:60]!r}...): {error}") from error
+    return step, {name: float(value) for name, value in data.items() if isinstance(value, int | float)}
 
 
 def open_runs(paths: list[Path]) -> list[Run]:
@@ -227,7 +226,7 @@ def _is_metrics(file: Path) -> bool:
     with file.open("rb") as opened:
         line = opened.readline(1 << 20)
     try:
-        read = orjson.loads(line)
+        step_of_line(line)
     except ValueError:
         return False
-    return isinstance(read, dict) and isinstance(read.get("data"), dict) and "step" in read
+    return True

@@ -42,6 +42,17 @@ def test_what_holds_nothing_is_refused_in_one_sentence(tmp_path: Path, name: str
         open_runs([tmp_path / name])
 
 
+@pytest.mark.parametrize("line", ['{"step": 1.5, "data": {}}', '{"step": "2", "data": {}}', "[" * 100_000])
+def test_a_line_that_is_no_steps_metrics_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "data": {"x": NaN, "y": 2}}\n')
+    (run,) = open_runs([tmp_path])
+    assert run.metrics()[1]["y"] == 2
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ViewError, match="has a line that is not a step's metrics"):
+        run.metrics()
+
+
 def test_metrics_of_a_growing_file_are_read_once(tmp_path: Path) -> None:
     (run,) = open_runs([write_run(tmp_path / "run")])
     assert run.metrics_file is not None
