@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_LINE_END = re.compile(r"\n|$")
+# Where a boundary is looked for, no pattern may go through a long run of line breaks or dots again and again.
+_LINE_END = re.compile(r"(?<=\S)(?=\s*(?:\n|\Z))")
 _TABLE_ROW = re.compile(r"^\|.*", re.MULTILINE)
 _SENTENCE_END = re.compile(
-    r"""(?: (?<! \b[A-Z] ) [.!?]+ ["'”’)\]]*  (?= \s+ [^\sa-z] )   # a full stop before a capital, a digit, a quote
+    r"""(?: (?<! \b[A-Z] ) (?<! [.!?]{2} ) [.!?]++ ["'”’)\]]*+ (?= \s++ [^\sa-z] )  # then a capital, a digit, a quote
         |   [。！？]+ [”’」』）]* )""",
     re.VERBOSE,
 )
-_WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
+_WORD_END = re.compile(r"(?<=\S)(?=\s|\Z)")
 
 
 def cut_to_budget(text: str, budget: int, count_tokens: Callable[[str], int]) -> str:
@@ -50,14 +51,8 @@ def _boundaries(text: str) -> list[int]:
 
 
 def _ends(text: str, pattern: re.Pattern[str]) -> set[int]:
-    """Return the positions at which matches of `pattern` end, moved before any white space; 0 is not one."""
-    ends = set()
-    for match in pattern.finditer(text):
-        end = match.end()
-        while end and text[end - 1].isspace():
-            end -= 1
-        ends.add(end)
-    return ends - {0}
+    """Return the positions at which matches of `pattern` end; none of them is behind white space, or 0."""
+    return {match.end() for match in pattern.finditer(text)}
 
 
 def _longest(text: str, ends: Sequence[int], budget: int, count_tokens: Callable[[str], int]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,3 +84,12 @@ def test_counting_is_done_a_logarithmic_number_of_times() -> None:
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         cut_to_budget("a", -1, len)
+
+
+@pytest.mark.parametrize("run", ["!", "\n", " \n", ". ", '."', "a"])
+def test_a_long_run_of_one_thing_takes_linear_time(run: str) -> None:
+    """Going through it again from each of its characters took tens of seconds, in which no other episode went on."""
+    text = f"It begins. {run * 20_000}b and ends."
+    started = time.perf_counter()
+    assert text.startswith(cut_to_budget(text, 2, words))
+    assert time.perf_counter() - started < 1.0

@@ -71,6 +71,8 @@ class EpisodeRules:
     Attributes:
         protocol: how turns are read and results written.
         limits: of the episode.
+        opening: what the prompt has begun each turn with, "<think>" where the chat template does; a turn is read
+            with it in front, unless it begins so itself.
         texts: what the policy wrote, a turn each.
         queries: those whose results the policy was shown.
         document_ids: of each of these queries, best first.
@@ -80,6 +82,7 @@ class EpisodeRules:
 
     protocol: Protocol
     limits: EpisodeLimits
+    opening: str = ""
     texts: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     document_ids: list[tuple[str, ...]] = field(default_factory=list)
@@ -87,9 +90,9 @@ class EpisodeRules:
     repaired_calls: int = 0
 
     @classmethod
-    def of(cls, agent_name: str, limits: EpisodeLimits) -> Self:
+    def of(cls, agent_name: str, limits: EpisodeLimits, opening: str = "") -> Self:
         """Return the rules for an episode of that agent loop, a key of `PROTOCOLS`."""
-        return cls(PROTOCOLS[agent_name], limits)
+        return cls(PROTOCOLS[agent_name], limits, opening)
 
     @property
     def turns(self) -> int:
@@ -117,7 +120,7 @@ class EpisodeRules:
         ended = ended or any(stop in text for stop in self.protocol.ends)
         if budget is not None and tokens >= budget and not ended:
             return self.end("turn_truncated" if budget == self.limits.max_turn_tokens else "context_full")
-        step = self.protocol.read(text, self.limits.queries_per_call)
+        step = self.protocol.read(self._whole(text), self.limits.queries_per_call)
         if isinstance(step, Answer):
             return self.end(ANSWERED, step.text)
         last = self.turns >= self.limits.max_turns
@@ -186,7 +189,11 @@ class EpisodeRules:
             tool_errors=self.tool_errors,
             repaired_calls=self.repaired_calls,
             well_formed_turns=sum(
-                is_well_formed(text, self.protocol.action, last=number == self.turns)
+                is_well_formed(self._whole(text), self.protocol.action, last=number == self.turns)
                 for number, text in enumerate(self.texts, start=1)
             ),
         )
+
+    def _whole(self, text: str) -> str:
+        """Return a turn with what the prompt has begun it with."""
+        return text if self.opening and text.lstrip().startswith(self.opening) else self.opening + text

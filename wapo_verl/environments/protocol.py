@@ -26,6 +26,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from wapo_verl.environments.tool_calls import QUERIES_KEY, SEARCH_TOOL, CallError, read_calls
 
@@ -36,8 +37,8 @@ _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
 _TOOL_TAG = re.compile(r"<(/?)(think|tool_call|answer|tool_response)>")
 _ANY_TAG = re.compile(r"<(/?)(think|search|answer|information|tool_call|tool_response)>")
 _XML_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*>")
-_ENDS = re.compile(r"(?:<\|\w+\|>\s*)+\Z")
-"""Special tokens at the end of a turn, such as <|im_end|>."""
+_END = re.compile(r"<\|\w+\|>\s*")
+"""A special token such as <|im_end|>."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,10 @@ def is_well_formed(text: str, action: str, last: bool) -> bool:
         action: the tag of a search, "search" or "tool_call".
         last: whether it is the episode's last turn, which may be an answer too.
     """
-    thought, closing, rest = _ENDS.sub("", text).strip().partition("</think>")
+    end = len(text)
+    while (place := text.rfind("<|", 0, end)) >= 0 and _END.fullmatch(text, place, end):
+        end = place
+    thought, closing, rest = text[:end].strip().partition("</think>")
     rest = rest.strip()
     for tag in (action, "answer") if last else (action,):
         opening, ending = f"<{tag}>", f"</{tag}>"
@@ -188,9 +192,13 @@ def neutralise(text: str, markers: Iterable[str] = ()) -> str:
         text: a document's title or text.
         markers: further strings to remove, usually the tokenizer's special tokens; empty ones are ignored.
     """
+    return _unwanted(tuple(markers)).sub(lambda found: f"({found.group(2)})" if found.group(2) else " ", text)
+
+
+@lru_cache(maxsize=4)  # with a tokenizer's thousands of tokens, compiling it takes longer than using it
+def _unwanted(markers: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = sorted({marker for marker in markers if marker}, key=len, reverse=True)
-    unwanted = re.compile("|".join([_ANY_TAG.pattern, *map(re.escape, longest_first)]))
-    return unwanted.sub(lambda found: f"({found.group(2)})" if found.group(2) else " ", text)
+    return re.compile("|".join([_ANY_TAG.pattern, *map(re.escape, longest_first)]))
 
 
 def render_passage(title: str, text: str) -> str:

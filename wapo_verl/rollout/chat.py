@@ -8,10 +8,12 @@ veRL's `tool_agent` (`turn_tokens`).
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 ASSISTANT_MARKER = "wapoAssistantMarker"
 RESULT_MARKER = "wapoResultMarker"
+THOUGHT = "<think>"
 _QUESTION = ({"role": "user", "content": "wapoQuestionMarker"},)
 _IN_ANGLE_BRACKETS = re.compile(r"<[^<>\s]+>")
 
@@ -20,6 +22,7 @@ class ChatTemplateError(ValueError):
     """The tokenizer's chat template cannot be used for episodes of several turns."""
 
 
+@lru_cache(maxsize=4)  # some tokenizers have thousands, and every passage asks
 def control_strings(tokenizer: Any) -> tuple[str, ...]:
     """Return the strings that the tokenizer turns into control tokens, which no document and no result may contain.
 
@@ -33,8 +36,14 @@ def control_strings(tokenizer: Any) -> tuple[str, ...]:
 
 def without_control_strings(text: str, tokenizer: Any) -> str:
     """Put a space in place of each of `control_strings`, so that what stands around it makes no new one."""
-    longest_first = sorted(filter(None, control_strings(tokenizer)), key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), " ", text) if longest_first else text
+    control = _any_of(control_strings(tokenizer))
+    return control.sub(" ", text) if control else text
+
+
+@lru_cache(maxsize=4)
+def _any_of(strings: tuple[str, ...]) -> re.Pattern[str] | None:
+    longest_first = sorted(filter(None, strings), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 class TurnBoundary:
@@ -71,6 +80,9 @@ class TurnBoundary:
                 "the tokenizer's chat template does not render an assistant turn and a user turn once each and in "
                 "order; give the model one that does (actor_rollout_ref.model.custom_chat_template)"
             )
+        _, begun, rest = self.after.rpartition(THOUGHT)
+        self.opening = begun if "</think>" not in rest else ""
+        """`THOUGHT` where the template begins the policy's turns with one that the policy has to close; else ""."""
         self.ends: frozenset[int] = frozenset(
             token for token in (tokenizer.eos_token_id, tokenizer.pad_token_id, *self.ids("")[:1]) if token is not None
         )

@@ -109,13 +109,15 @@ class SearchAgentLoop(AgentLoopBase):
         """
         determined = getattr(self.rollout_config, "full_determinism", False)
         messages, extra_info = list(kwargs["raw_prompt"]), kwargs.get("extra_info") or {}
+        boundary = self.boundary.opened_by(messages)
+        limits = limits_for(self.settings, self.rollout_config, extra_info)
         state = _State(
             trajectory=self._start(messages),
             search=EpisodeSearch.for_split(extra_info.get("split"), self.settings, self.boundary),
-            boundary=self.boundary.opened_by(messages),
+            boundary=boundary,
             request_id=f"det-{int(priority)}" if determined else uuid4().hex,
             priority=int(priority),
-            rules=EpisodeRules.of(AGENT_NAME, limits_for(self.settings, self.rollout_config, extra_info)),
+            rules=EpisodeRules.of(AGENT_NAME, limits, boundary.opening),
         )
         episode = None
         while episode is None:

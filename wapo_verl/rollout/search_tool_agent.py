@@ -83,7 +83,8 @@ class SearchToolAgentLoop(TemplateToolAgentLoop):
         """
         extra_info = kwargs.get("extra_info") or {}
         self.search = EpisodeSearch.for_split(extra_info.get("split"), self.settings, self.boundary)
-        self.rules = EpisodeRules.of(AGENT_NAME, limits_for(self.settings, self.rollout_config, extra_info))
+        limits = limits_for(self.settings, self.rollout_config, extra_info)
+        self.rules = EpisodeRules.of(AGENT_NAME, limits, self.boundary.opened_by(kwargs["raw_prompt"]).opening)
         output = await super().run(sampling_params, priority=priority, **kwargs)
         assert self.episode is not None
         output.extra_fields["episode"] = self.episode.to_record()

@@ -11,6 +11,7 @@ from wapo_verl.environments.protocol import (
     Invalid,
     Search,
     Turn,
+    is_well_formed,
     neutralise,
     parse_tool_turn,
     parse_turn,
@@ -253,6 +254,7 @@ def test_rendered_turns_are_read_back(content: str, thought: str) -> None:
         "{} ",
         "<parameter=",
         "<function=",
+        "<|x|>",
     ],
 )
 def test_long_turns_take_linear_time(piece: str) -> None:
@@ -262,6 +264,7 @@ def test_long_turns_take_linear_time(piece: str) -> None:
     parse_tool_turn(text, 3)
     parse_tool_turn(f"<tool_call><function=search>{text}</tool_call>", 3)
     parse_tool_turn(f"<tool_call>{text}</tool_call>", 3)
+    is_well_formed(f"<think>a</think><search>b</search>{text}.", "search", last=False)
     assert time.perf_counter() - start < 5.0  # a quadratic parser needs hours
 
 

@@ -1,10 +1,13 @@
 """The tokens between two turns, for templates of different shapes; the tokenizer is a real one, one token per byte."""
 
+import time
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from wapo_verl.rollout.chat import ChatTemplateError, TurnBoundary
+from wapo_verl.environments.protocol import neutralise
+from wapo_verl.rollout.chat import ChatTemplateError, TurnBoundary, without_control_strings
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -72,6 +75,15 @@ def test_the_templates_arguments_are_used() -> None:
     assert TurnBoundary(tokenizer).after.endswith("assistant\n")
 
 
+@pytest.mark.parametrize(
+    ("written", "opening"),
+    [("", ""), ("<think>\\n", "<think>"), ("<think></think>", ""), ("</think><think>", "<think>")],
+)
+def test_a_thought_that_the_template_begins_is_known(written: str, opening: str) -> None:
+    template = CHATML.replace("assistant\n{% endif", f"assistant\n{written}{{% endif")
+    assert TurnBoundary(make_tokenizer(template)).opening == opening
+
+
 def test_markers_are_the_special_tokens() -> None:
     markers = set(TurnBoundary(make_tokenizer(CHATML)).markers())
     assert markers == {"<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|begin|>"}
@@ -83,3 +95,16 @@ def test_markers_are_the_special_tokens() -> None:
 def test_a_template_that_cannot_hold_a_conversation_is_refused(template: str) -> None:
     with pytest.raises(ChatTemplateError, match="custom_chat_template"):
         TurnBoundary(make_tokenizer(template))
+
+
+def test_a_tokenizer_with_thousands_of_control_strings_does_not_slow_every_passage_down() -> None:
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.add_tokens([f"<unused{number}>" for number in range(2_000)])
+    boundary = TurnBoundary(tokenizer)
+    assert neutralise("a <unused7> b <search>", boundary.markers()) == "a   b (search)"
+    assert without_control_strings("a <unused7> b", tokenizer) == "a   b"
+    started = time.perf_counter()
+    for _ in range(100):
+        neutralise("a title", boundary.markers())
+        without_control_strings("a result", tokenizer)
+    assert time.perf_counter() - started < 1.0  # it was 30 ms for each

@@ -118,6 +118,15 @@ def test_a_template_that_rewrites_earlier_turns_does_not_touch_what_the_policy_w
     between = f"<|im_end|>\n<|im_start|>user\n{FOUND[0]}<|im_end|>\n<|im_start|>assistant\n<think>"
     assert text == turns[0] + between + turns[1]
     assert output.extra_fields["episode"]["answer"] == "Ada Vale"
+    assert output.extra_fields["episode"]["well_formed_turns"] == 2
+
+
+@pytest.mark.parametrize("action", ["<search>novel Nimbus</search>", "<answer>Ada Vale</answer>"])
+def test_in_a_thought_that_the_template_has_begun_nothing_is_done(index: str, action: str) -> None:
+    output, _ = play(make_config(index), [f"I may write {action}"], template=FORGETFUL)
+    assert outcome(output) == "no_tag"
+    output, _ = play(make_config(index), [f"<think>I look.</think>{LAST}"], template=FORGETFUL)
+    assert outcome(output) == "answered", "the policy may begin it once more"
 
 
 def test_an_end_of_turn_that_the_policy_wrote_is_not_written_again(index: str) -> None:

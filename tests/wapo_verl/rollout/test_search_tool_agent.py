@@ -223,6 +223,15 @@ def test_a_call_inside_a_thought_is_not_made(index: str) -> None:
     assert episode_of(output).queries == ("novel Nimbus",)
 
 
+def test_a_thought_that_the_template_has_begun_is_one(index: str) -> None:
+    template = TOOL_CHATML.replace("assistant\n{% endif", "assistant\n<think>{% endif")
+    turns = [f"I look.</think>{SECOND}", f"Found it.</think>{render_answer('Torrin')}{END}"]
+    output, _ = play_loop(SearchToolAgentLoop, make_tool_config(index), turns, PROMPT, template=template)
+    assert (episode_of(output).answer, episode_of(output).well_formed_turns) == ("Torrin", 2)
+    output, _ = play_loop(SearchToolAgentLoop, make_tool_config(index), [SECOND], PROMPT, template=template)
+    assert episode_of(output).outcome == "no_tag"
+
+
 def test_one_call_may_have_several_queries(index: str) -> None:
     calls = render_tool_search(["novel Nimbus", "zzz", "Ada Vale born"]) + END
     output, engine = play(make_tool_config(index), [calls, LAST])
