@@ -21,11 +21,12 @@ from typing import Any
 
 import ray
 import transfer_queue as tq
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayTaskError
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput, _agent_loop_registry
 from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.workers.rollout.utils import get_max_position_embeddings
 
 from wapo_verl.environments.failures import VERIFIER, failure_of
 from wapo_verl.environments.registry import environment_of
@@ -59,18 +60,29 @@ def _target(loop: type) -> str:
     return f"{loop.__module__}.{loop.__qualname__}"
 
 
+def write_context_length(rollout: DictConfig, hf_config: Any) -> None:
+    """Write into `max_model_len`, where it is null, what vLLM's server takes then: the positions that the model has.
+
+    Without it an episode of several turns would reach the model's end unseen, and the engine refuse its next turn.
+    """
+    if rollout.max_model_len is None:
+        rollout.max_model_len = get_max_position_embeddings(hf_config)
+
+
 class FailFastAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
     """veRL's worker, which also deals with failed episodes, seeds each, and plays `tool_agent` by the template's rules.
 
     (Ray's actor class cannot be subclassed, its class can.)
     """
 
-    llm_client: Any  # set by veRL's constructor
+    llm_client: Any  # these two are set by veRL's constructor
+    model_config: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.budget = FailureBudget.of(self.config)
         self.llm_client = without_the_balancer(self.llm_client, self.config)
+        write_context_length(self.config.actor_rollout_ref.rollout, self.model_config.hf_config)
         play_tool_agent_by_the_template()
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs: Any) -> Any:

@@ -176,6 +176,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
             "AgentLoopOutput",
             "AgentLoopWorker.config",
             "AgentLoopWorker.llm_client",
+            "AgentLoopWorker.model_config",
             "AgentLoopWorker.rollout_config",
             "AgentLoopWorker.tokenizer",
             "ToolListWrap",
@@ -252,6 +253,7 @@ SEAMS: Mapping[str, tuple[Seam, ...]] = {
                 "audio_data=, mm_processor_kwargs=, **kwargs)",
             ],
         ),
+        *seams_of("verl.workers.rollout.utils", "get_max_position_embeddings(hf_config)"),
         *seams_of(
             "verl.workers.rollout.vllm_rollout.vllm_rollout",
             "ServerAdapter.zmq_handle",

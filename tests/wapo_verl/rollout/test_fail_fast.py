@@ -21,8 +21,10 @@ from wapo_verl.rollout.fail_fast import (
     FailFastAgentLoopWorker,
     message_of,
     play_tool_agent_by_the_template,
+    write_context_length,
 )
 from wapo_verl.rollout.failures import FAILURE, FailureBudget
+from wapo_verl.rollout.trajectory import room_for_response
 from wapo_verl.training.failures import LEDGER
 
 SYNC = "_sync_metadata_from_transfer_queue"
@@ -131,3 +133,15 @@ def test_the_replay_buffer_shows_the_ledger_what_is_over(stored: dict) -> None:
     buffer.sample(global_steps=1, partition_id="train", batch_size=1)
     assert seen == [({"a_0_0": {"status": "success", FAILURE: "retriever"}}, {"a"})]
     assert LEDGER == "wapo_failures"
+
+
+def test_episodes_know_the_models_length_where_the_run_names_none() -> None:
+    """The engine takes the model's positions then; an episode that did not know would be refused its next turn."""
+    model = SimpleNamespace(max_position_embeddings=2048)
+    rollout = OmegaConf.create({"max_model_len": None, "prompt_length": 512, "response_length": 8192})
+    OmegaConf.set_struct(rollout, True)
+    write_context_length(rollout, model)
+    assert room_for_response(100, rollout) == 2048 - 100
+    rollout.max_model_len = 1024
+    write_context_length(rollout, model)
+    assert room_for_response(100, rollout) == 1024 - 100
