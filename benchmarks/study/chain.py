@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,11 +23,10 @@ from benchmarks.study.settings import ChainSettings
 from examples.quickstart.model import make_model
 from examples.quickstart.settings import WarmStartSettings
 from examples.quickstart.tokenizer import make_tokenizer
-from examples.quickstart.warm_start import tokenize, train
+from examples.quickstart.warm_start import cached, tokenize, train, write
 
 DEMONSTRATIONS = 6000
 DIGITS = 10
-RECORD_NAME = "chain.json"
 
 
 def sums(digits: list[int]) -> list[int]:
@@ -90,18 +87,11 @@ def warm_start(folder: Path, seed: int, settings: ChainSettings, console: Consol
     Raises:
         ValueError: where the folder holds something else.
     """
-    wanted = {"seed": seed, "links": settings.links, **asdict(lesson(settings))}
-    record = folder / RECORD_NAME
-    if record.is_file() and json.loads(record.read_text()) == wanted:
+    taught = lesson(settings)
+    key = json.dumps({"seed": seed, "links": settings.links, **asdict(taught)})
+    if cached(folder, key) is not None:
         return
-    if folder.exists():
-        raise ValueError(f"{folder} exists and holds no warm start with these settings; remove it")
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, seed)
-    train(model, tokenize(conversations(seed, settings), tokenizer), tokenizer, lesson(settings), seed, console)
-    working = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-    shutil.rmtree(working, ignore_errors=True)
-    model.save_pretrained(working)
-    tokenizer.save_pretrained(working)
-    (working / RECORD_NAME).write_text(json.dumps(wanted))
-    working.rename(folder)
+    losses = train(model, tokenize(conversations(seed, settings), tokenizer), tokenizer, taught, seed, console)
+    write(folder, model, tokenizer, {"key": key, "losses": losses})

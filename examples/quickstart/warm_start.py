@@ -82,7 +82,7 @@ def warm_start(
     target, console = Path(directory), console or Console()
     settings = settings or WarmStartSettings()
     key = cache_key(seed, settings, top_k)
-    found = _cached(target, key)
+    found = cached(target, key)
     if found is not None:
         console.print(f"warm start: found in {target}, made with the same seed, settings and code; not trained again")
         return found
@@ -90,7 +90,7 @@ def warm_start(
     examples = tokenize(conversations(seed, settings, top_k), tokenizer)
     model = make_model(tokenizer, seed)
     losses = train(model, examples, tokenizer, settings, seed, console)
-    _write(target, model, tokenizer, {"key": key, "seed": seed, "settings": asdict(settings), "losses": losses})
+    write(target, model, tokenizer, {"key": key, "seed": seed, "settings": asdict(settings), "losses": losses})
     return WarmStart(target, tuple(losses), cached=False)
 
 
@@ -215,7 +215,12 @@ def _search(index: Index, top_k: int, query: str) -> list[Document]:
     return [hit.document for hit in index.search([query], top_k)[0]]
 
 
-def _cached(target: Path, key: str) -> WarmStart | None:
+def cached(target: Path, key: str) -> WarmStart | None:
+    """Return the warm start that is in `target` already, None where there is none or its key is another one.
+
+    Raises:
+        ValueError: where `target` holds something else, or its record is damaged.
+    """
     record = target / RECORD_NAME
     if not record.is_file():
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -229,10 +234,8 @@ def _cached(target: Path, key: str) -> WarmStart | None:
         raise ValueError(f"{record} is damaged ({error}); remove the folder {target}") from error
 
 
-def _write(
-    target: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]
-) -> None:
-    """Write model, tokenizer and record beside `target`, and then move them there."""
+def write(target: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]) -> None:
+    """Write model, tokenizer and record (`key` and `losses` among it) beside `target`, and then move them there."""
     working = target.with_name(f".{target.name}.writing-{os.getpid()}")
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)

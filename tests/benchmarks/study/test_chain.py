@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -93,8 +92,10 @@ def test_a_run_from_its_warm_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made = weights.stat().st_mtime_ns
     prepare_files(tmp_path, 0, SMALL, console)
     assert weights.stat().st_mtime_ns == made, "it is kept"
-    with pytest.raises(ValueError, match="seed-0 exists and holds no warm start with these settings; remove it"):
-        prepare_files(tmp_path, 0, replace(SMALL, links=5), console)
+    model_folder(tmp_path, 1).mkdir()
+    (model_folder(tmp_path, 1) / "notes.txt").write_text("of someone else")
+    with pytest.raises(ValueError, match="seed-1 exists and holds no warm start"):
+        prepare_files(tmp_path, 1, SMALL, console)
     cell = Cell("wapo", 1e-3, 2, 0)
     steps = list(run_cell(cell, Seed(tmp_path, 0, SMALL)))
     assert [step["step"] for step in steps] == [0, 1, 2]
