@@ -22,7 +22,7 @@ class Advantages:
     Attributes:
         rows: (R,) float64, the advantage of each row, given to each token that the policy wrote in it. Factors of the
             whole batch, such as WAPO's normaliser, are multiplied in.
-        winners: (R,) bool, true on the rows of completions that beat the algorithm's baseline.
+        winners: (R,) bool, true on the rows of the completions that `group/winner_fraction` counts.
         metrics: metric name -> number of this batch, ready to log.
         loser_rows: (R,) float64, the advantages that losers have in a selective negative update, with the same factors
             as `rows`, and zero on every other row; None where `rows` has the losers' advantages already.

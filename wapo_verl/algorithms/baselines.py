@@ -5,10 +5,11 @@ All but GSPO's are as WAPO's authors ran them. Every row is held to its formula 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
-from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Default
+from wapo_verl.algorithms.algorithm import Advantages, Algorithm, Conflict, Default, errors
 from wapo_verl.algorithms.averaging import (
     AVERAGING,
     TOKEN_MEAN,
@@ -68,14 +69,13 @@ def estimator(
     def advantages(batch: Batch, options: Mapping[str, str]) -> Advantages:
         completions = batch.completions()
         found = completions.gated(plain(completions))
-        won = (found > 0) & completions.real
-        # NSR reinforces nobody: there those lead that are not punished while others of their group are.
-        leads = won | ((group_advantages(found, completions.groups) > 0) & completions.real)
+        # NSR reinforces nobody: there those win that are not punished while others of their group are.
+        won = ((found > 0) | (group_advantages(found, completions.groups) > 0)) & completions.real
         average = kept if kept is not None and options["averaging"] == "kept_tokens" else averaging
         return Advantages(
             rows=average(found, batch, completions),
             winners=won[completions.of_row],
-            metrics=group_metrics(completions.rewards, leads, completions.groups, completions.real),
+            metrics=group_metrics(completions.rewards, won, completions.groups, completions.real),
         )
 
     return advantages
@@ -98,8 +98,15 @@ def _baseline(
         defaults=defaults,
         notes=NOTES,
         options=AVERAGING,
-        check=lambda config: differences(config, defaults),
+        check=lambda config: [*differences(config, defaults), *_unread(plain, config)],
     )
+
+
+def _unread(plain: Plain, config: Any) -> list[Conflict]:
+    """Find veRL's switch of the division by the standard deviation, turned off where the algorithm is that division."""
+    off = not config.algorithm.get("norm_adv_by_std_in_grpo", True)
+    message = "the algorithm divides by the group's standard deviation all the same; dr_grpo and dr_dapo do not"
+    return errors((off and plain is standardised, "algorithm.norm_adv_by_std_in_grpo=False", message))
 
 
 _PPO_CLIP: Mapping[str, Default] = {"clip_ratio_low": 0.2, "clip_ratio_high": 0.2, "clip_ratio_c": NO_DUAL_CLIP}

@@ -17,8 +17,9 @@ from wapo_verl.guard.checkpoints import GoodCheckpoints, read_state, step_of, wr
 from wapo_verl.guard.detector import Alarm, Detector, newly_good
 from wapo_verl.guard.settings import GuardSettings
 
-LR_FACTOR = "lr_factor"
-"""Beside the detector's state in `guard.json`: what the rollbacks up to then have multiplied the learning rate by."""
+LR_FACTOR, ROLLBACKS = "lr_factor", "rollbacks"
+"""Beside the detector's state in `guard.json`: what the rollbacks up to then have multiplied the learning rate by, and
+how many they were."""
 
 
 class CollapseError(RuntimeError):
@@ -67,6 +68,7 @@ class Guard:
         if state is not None:
             self.detector.load_state_dict(state)
             self.lr_factor = float(state.get(LR_FACTOR, 1.0))
+            self.rollbacks = int(state.get(ROLLBACKS, 0))
             if self.lr_factor != 1:
                 self._say(f"the learning rate is {self.lr_factor:g} times the schedule's, as {resumed} was saved with")
         elif resumed is not None:
@@ -114,7 +116,7 @@ class Guard:
             self._say(f"the checkpoint of step {good} is good: {self.checkpoints.confirm(good)}")
 
     def _state(self) -> dict[str, Any]:
-        return {**self.detector.state_dict(), LR_FACTOR: self.lr_factor}
+        return {**self.detector.state_dict(), LR_FACTOR: self.lr_factor, ROLLBACKS: self.rollbacks}
 
     def _metrics(self) -> dict[str, float]:
         active = {alarm.rule for alarm in self._alarms}
@@ -141,14 +143,14 @@ class Guard:
         """Note that weights, optimizer and schedule are those of `checkpoint`: the detector goes back with them.
 
         What a rollback changes stays changed, and is written into the checkpoint: a crash before the next one must not
-        resume from the collapse, nor at the learning rate that led to it.
+        resume from the collapse, nor at the learning rate that led to it, nor with a rollback that was used up.
         """
         self.rollbacks += 1
         self.detector.load_state_dict(read_state(checkpoint) or Detector().state_dict())
         self._alarms = []
         if self.settings.on_rollback is not None:
             self.lr_factor *= self.settings.on_rollback.lr_factor
-            write_state(checkpoint, self._state())
+        write_state(checkpoint, self._state())
         self.checkpoints.resume_from_last_good()
         slower = "" if self.lr_factor == 1 else f"; the learning rate is {self.lr_factor:g} times the schedule's now"
         self._say(

@@ -98,6 +98,27 @@ def advantages(
     return found.rows, metrics
 
 
+def winning_rows(
+    rows: Rows,
+    lengths: torch.Tensor,
+    truncated: Sequence[bool],
+    algorithm: Algorithm | None,
+    options: Mapping[str, str],
+) -> torch.Tensor:
+    """Return which rows are of the completions that `group/winner_fraction` counts: (R,) bool.
+
+    Args:
+        rows: the batch's R rows.
+        lengths: (R,) int64, tokens of each row that the policy wrote.
+        truncated: as `advantages` takes it.
+        algorithm: the run's; None where veRL's own estimator makes the advantages.
+        options: its options, name -> value.
+    """
+    if algorithm is None:
+        return rows.winners()
+    return algorithm.advantages(rows.batch(truncated, lengths), options).winners
+
+
 def group_counts(rows: Rows) -> dict[str, float]:
     """Count winners and groups where one of veRL's own estimators, which does not count them, makes the advantages."""
     completions = rows.batch().completions()

@@ -2,16 +2,23 @@
 
 from dataclasses import replace
 
+from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.workers.utils.padding import response_to_nested
 
 from wapo_verl.algorithms import Algorithm
 from wapo_verl.algorithms.batch import spread
 from wapo_verl.engine.token_records import ROW_KEY, row_keys
-from wapo_verl.training.advantages import advantages, outcomes_of, truncated_rows
+from wapo_verl.training.advantages import Rows, advantages, outcomes_of, truncated_rows
 from wapo_verl.training.decisions import Decisions
 from wapo_verl.training.step import StepState
 from wapo_verl.training.stored import fetch, rows_of, store
+
+
+def judged_rows(batch: KVBatchMeta, data: TensorDict, decisions: Decisions) -> Rows:
+    """Return the rows of a batch, whose `rm_scores` and `extra_fields` are in `data`, with what gates who wins."""
+    outcomes = outcomes_of(list(data["extra_fields"]), batch.tags, decisions.outcome_parts)
+    return replace(rows_of(batch, data), outcomes=outcomes, gated=decisions.outcome_gate)
 
 
 def write_advantages(
@@ -30,10 +37,9 @@ def write_advantages(
         The step, the batch with a record of the fields, and the advantages' metrics.
     """
     data = fetch(batch, "response_mask", "rm_scores", "extra_fields")
-    mask, extra_fields = data["response_mask"].to_padded_tensor(0), list(data["extra_fields"])
-    truncated = truncated_rows(extra_fields, batch.tags, limit)
-    outcomes = outcomes_of(extra_fields, batch.tags, decisions.outcome_parts)
-    rows = replace(rows_of(batch, data), outcomes=outcomes, gated=decisions.outcome_gate)
+    mask = data["response_mask"].to_padded_tensor(0)
+    truncated = truncated_rows(list(data["extra_fields"]), batch.tags, limit)
+    rows = judged_rows(batch, data, decisions)
     values, metrics = advantages(rows, mask, truncated, algorithm, decisions.options, decisions.plans.negatives)
     nested = response_to_nested(spread(values, mask), data["response_mask"])
     fields = {"advantages": nested, "returns": nested}

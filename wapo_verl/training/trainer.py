@@ -356,6 +356,7 @@ class WapoTrainer(PPOTrainer):
 
     def _go_back_to(self, checkpoint: Path) -> None:
         """Load what veRL's resuming loads, except the data's place, and give the rollout the weights."""
+        self._entropy_change = EntropyChange()  # the next entropy is no effect of the step before
         self.checkpoint_manager.sleep_replicas()
         self.actor_rollout_wg.load_checkpoint(local_path=str(checkpoint / "actor"), del_local_after_load=False)
         if self.use_critic:

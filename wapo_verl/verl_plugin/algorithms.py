@@ -15,6 +15,9 @@ from wapo_verl.verl_plugin.errors import PluginError
 from wapo_verl.verl_plugin.seams import SETTINGS, misfits
 from wapo_verl.verl_plugin.verl_source import VerlSource
 
+PADDING = "pad"
+"""What the uid of the rows begins with by which veRL fills a batch up; all others are plain UUIDs."""
+
 PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 Estimator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
@@ -66,9 +69,8 @@ def _has_ours(registry: Mapping[str, Any], kind: str, name: str) -> bool:
 def estimator(found: Algorithm) -> Estimator:
     """Make the function veRL calls for `algorithm.adv_estimator`.
 
-    veRL tells it neither which rows share a session nor which are padding, so each row is a completion here, and the
-    options have their defaults. That is exact for one output a session: padding rows share a group of their own, whose
-    rewards are all zero. The plugin's trainer calls `found.advantages` itself and needs none of this.
+    veRL does not tell it which rows share a session, so each row is a completion here, which is exact for one output a
+    session, and the options have their defaults. The plugin's trainer calls `found.advantages` itself.
     """
 
     def compute_advantages(
@@ -81,7 +83,9 @@ def estimator(found: Algorithm) -> Estimator:
         if index is None:
             raise ValueError(f"{found.name} needs each row's group: the batch has no `uid`")
         groups = numbered(np.asarray(index), token_level_rewards.device)
-        batch = Batch(token_level_rewards.sum(dim=-1), groups, lengths=response_mask.sum(dim=-1))
+        padding = torch.tensor([str(uid).startswith(PADDING) for uid in index], device=groups.device)
+        rewards, lengths = token_level_rewards.sum(dim=-1), response_mask.sum(dim=-1)
+        batch = Batch(rewards, groups, padding=padding, lengths=lengths)
         tokens = spread(found.advantages(batch, found.default_options()).rows, response_mask, token_level_rewards.dtype)
         return tokens, tokens
 

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,13 +19,14 @@ from support.verl_update import (
     batches,
     drawn_log_probs,
     mini_batches,
+    padded,
     verl_gradient,
 )
 
 from wapo_verl.algorithms import ALGORITHMS, Batch
 from wapo_verl.engine.step_plan import StepPlan
 from wapo_verl.taxonomy.bins import bin_weights
-from wapo_verl.verl_plugin.algorithms import register_all
+from wapo_verl.verl_plugin.algorithms import estimator, register_all
 
 Completion = list[int]
 """The row numbers of a completion."""
@@ -409,6 +411,18 @@ def test_kept_tokens_share_a_completions_weight(name: str, bins: bool) -> None:
             torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-13)
 
     check()
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_without_our_trainer_padding_is_known_by_its_uid(name: str) -> None:
+    """veRL calls the estimator with uids alone; a batch that it filled up must not weigh less for that."""
+    rows = [
+        Row("a", number, 0, reward, False, (1,) * length, 1) for number, (reward, length) in enumerate(((9, 3), (1, 1)))
+    ]
+    rows += [Row("b", 0, 0, 4, False, (1, 0), 1), *(Row("pad0f", number, 0, 0, True, (0,), 1) for number in range(3))]
+    rewards, mask = padded(rows)
+    found, _ = estimator(ALGORITHMS[name])(rewards, mask, np.array([row.group for row in rows], dtype=object))
+    torch.testing.assert_close(found, advantages_from_keys(rows, name), rtol=0, atol=0)
 
 
 def test_every_algorithm_is_held_to_a_formula() -> None:

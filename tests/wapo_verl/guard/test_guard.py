@@ -176,6 +176,25 @@ def test_the_factor_survives_a_resume(saves_again: bool, tmp_path: Path) -> None
     assert again.lines[-1].startswith("the learning rate is 0.5 times the schedule's, as ")
 
 
+@pytest.mark.parametrize("saves_again", [False, True], ids=["crash before the next save", "resume from a later save"])
+def test_rollbacks_are_counted_over_a_resume(saves_again: bool, tmp_path: Path) -> None:
+    run = Run(tmp_path, "rollback")
+    run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)
+    back = run.guard.way_back()
+    assert back is not None
+    run.guard.went_back(back)
+    step = 2
+    if saves_again:
+        run.go(GOOD, GOOD)
+        step = run.step
+    again = Run(tmp_path, "rollback")
+    again.guard.begin(step, tmp_path / f"global_step_{step}")
+    again.step = step
+    assert again.go(BAD, BAD)["stability/rollbacks"] == 1
+    assert again.guard.wants_out
+    assert again.guard.way_back() is None
+
+
 def test_an_older_checkpoint_has_the_rate_it_was_saved_with(tmp_path: Path) -> None:
     run = Run(tmp_path, "rollback", **SLOWER)
     run.go(GOOD, GOOD, GOOD, GOOD)
@@ -271,9 +290,11 @@ def test_a_rollback_loads_the_weights_and_gives_them_to_the_rollout(tmp_path: Pa
     run = Run(tmp_path, "rollback")
     run.go(GOOD, GOOD, GOOD, GOOD, BAD, BAD)
     made, calls = make_trainer(run)
+    made._entropy_change.last = (0.5, -0.1)
     made.on_step_begin()
     actor = str(tmp_path / "guard" / "last_good" / "global_step_2" / "actor")
     assert calls == [("sleep_replicas",), ("load_checkpoint", actor, False), ("update_weights", 6)]
+    assert made._entropy_change.last is None, "the entropy that follows is no effect of the step before"
     made.on_step_begin()
     assert len(calls) == 3
 

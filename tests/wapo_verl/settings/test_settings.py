@@ -163,6 +163,13 @@ def test_a_contradiction_is_an_error_that_names_the_key(override: str, key: str)
         applied(WAPO, override)
 
 
+def test_a_switch_that_an_algorithm_does_not_read_is_an_error() -> None:
+    off = "algorithm.norm_adv_by_std_in_grpo=False"
+    with pytest.raises(SettingsError, match=r"divides by the group's standard deviation all the same; dr_grpo"):
+        applied("algorithm.adv_estimator=dapo", off)
+    applied("algorithm.adv_estimator=dr_dapo", off)
+
+
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_one_setting_brings_every_algorithms_parts_and_the_table_shows_them(name: str) -> None:
     config, resolved, printed = applied(f"algorithm.adv_estimator={name}")

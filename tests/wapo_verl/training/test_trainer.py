@@ -227,6 +227,36 @@ def test_the_winners_likelihood_is_over_their_own_tokens() -> None:
     assert winner_metrics(torch.zeros(5, dtype=torch.bool), log_probs, mask) == {}
 
 
+@pytest.mark.parametrize(
+    ("gated", "truncated", "mean"),
+    [(False, "keep", -2.0), (True, "keep", -3.0), (False, "drop", -3.0), (False, "zero", -6.0)],
+)
+def test_the_winners_likelihood_is_of_those_whom_the_algorithm_lets_win(
+    gated: bool, truncated: str, mean: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first winner's group has no right answer, and a length limit cut it; with a reward of 0 the other one wins."""
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
+    store = Store(
+        keys,
+        responses=nested([[7]] * 4, torch.int64),
+        response_mask=nested([[1]] * 4, torch.int64),
+        rm_scores=nested([[0.5], [0.1], [0.9], [0.3]]),
+        rollout_log_probs=nested([[-1], [-9], [-3], [-9]]),
+        extra_fields=[
+            {"episode": record(outcome), "reward_extra_info": {"exact_match": right}}
+            for outcome, right in (("turn_truncated", 0.0), ("answered", 0.0), ("answered", 1.0), ("answered", 0.0))
+        ],
+    )
+    monkeypatch.setattr(stored, "tq", store)
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *_, **__: None)
+    made, metrics = make_trainer(), {}
+    made.config.actor_rollout_ref.rollout.calculate_log_probs = True
+    options = {**ALGORITHMS["wapo"].default_options(), "truncated": truncated}
+    made._obey(Decisions(algorithm="wapo", options=options, outcome_parts=["exact_match"], outcome_gate=gated))
+    made._compute_metrics(make_batch(keys), metrics)
+    assert metrics["group/winner_log_prob/mean"] == mean
+
+
 def test_truncated_rows_have_a_share() -> None:
     assert truncation_metrics([True, False, False, False]) == {"episode/truncated": 0.25}
     assert truncation_metrics([]) == {}
