@@ -234,7 +234,7 @@ def test_the_winners_likelihood_is_over_their_own_tokens() -> None:
 def test_the_winners_likelihood_is_of_those_whom_the_algorithm_lets_win(
     gated: bool, truncated: str, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first winner's group has no right answer, and a length limit cut it; with a reward of 0 the other one wins."""
+    """The first winner has no right answer and was cut by a length limit; with a reward of 0 its neighbour wins."""
     keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
     store = Store(
         keys,
