@@ -114,9 +114,9 @@ def _read(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 
 def _facts(value: Any, id_: str, file: Path) -> set[tuple[Any, ...]]:
-    try:
-        return {tuple(fact) for fact in value}
-    except TypeError as error:
+    pairs = isinstance(value, list) and all(isinstance(fact, list) and len(fact) == 2 for fact in value)
+    if not pairs or any(isinstance(part, list | dict) for fact in value for part in fact):
         raise ValueError(
             f"the supporting facts of {id_!r} in {file} must be a list of [title, sentence number], not {value!r:.60}"
-        ) from error
+        )
+    return {tuple(fact) for fact in value}

@@ -27,8 +27,15 @@ def one_sentence() -> Iterator[Console]:
         errors.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except (ValueError, OSError, ImportError, RetrievalError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {_said(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def _said(error: Exception) -> str:
+    """Return an error's sentence; of one that the system raised, the file and the reason without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def options_in(settings: Sequence[str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,9 @@ def _weight(setting: str) -> tuple[str, float]:
     """
     part, _, value = setting.partition("=")
     try:
-        return part.strip(), float(value)
+        weight = float(value)
     except ValueError as error:
         raise ValueError(f"--weight {setting!r} is not of the form part=number") from error
+    if not math.isfinite(weight):
+        raise ValueError(f"--weight {setting!r} is no finite number")
+    return part.strip(), weight

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="The folder of a run, or a file of an evaluation.")],
+    path: Annotated[Path, typer.Argument(help="The folder of a run or of an evaluation, or a file of records.")],
     step: Annotated[int | None, typer.Option(help="The step; the last by default.")] = None,
     records: Annotated[str | None, typer.Option("--set", help="Which records, such as rollouts or validation.")] = None,
     worst: Annotated[
@@ -28,16 +28,15 @@ def show(
 
     from wapo_verl.viewer import completions
     from wapo_verl.viewer.completions import StepReader
-    from wapo_verl.viewer.runs import ViewError, open_runs
+    from wapo_verl.viewer.runs import ViewError, open_run
 
     with one_sentence():
         if worst and best:
             raise ViewError("keep one of --worst and --best: they say which completions are printed")
-        run = open_runs([path])[0]
+        run = open_run(path)
         name, chosen = run.chosen(records, step)
         read = StepReader().read(run.records(name).file(chosen))
-        if not read.lines:
-            raise ViewError(f"{read.file} holds no completion")
+        read.refuse_none()
         found = [completions.detail(line, place) for place, line in enumerate(read.lines)]
         found = [each for each in found if question is None or question.lower() in each["question"].lower()]
         if not found:

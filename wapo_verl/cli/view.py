@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def view(
-    paths: Annotated[list[Path], typer.Argument(help="Folders of runs, or files of an evaluation.")],
+    paths: Annotated[list[Path], typer.Argument(help="Folders of runs or evaluations, or files of records.")],
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 0,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     token: Annotated[bool, typer.Option(help="Ask for the token of the printed address.")] = True,
@@ -26,7 +26,7 @@ def view(
 ) -> None:
     """Show what a policy does: runs, steps, groups, episodes and tokens, in a browser."""
     from retrieval_index.service.settings import is_loopback
-    from wapo_verl.viewer.runs import ViewError, open_runs
+    from wapo_verl.viewer.runs import ViewError, open_run, open_runs
 
     with one_sentence():
         if not token and not is_loopback(host):
@@ -35,13 +35,15 @@ def view(
             raise ViewError(f"--port {port} is none: choose one from 0 to 65535")
         if export is None and (records is not None or step is not None):
             raise ViewError("--set and --step belong to --export: leave them out, and choose in the browser")
-        runs = open_runs(paths)
         if export is None:
-            _serve(runs, host, port, secrets.token_urlsafe(16) if token else None)
+            _serve(open_runs(paths), host, port, secrets.token_urlsafe(16) if token else None)
             return
         from wapo_verl.viewer.export import export as write
 
-        size = write(runs[0], *runs[0].chosen(records, step), export)
+        if len(paths) > 1:
+            raise ViewError("--export writes one run: give one path")
+        run = open_run(paths[0])
+        size = write(run, *run.chosen(records, step), export)
         typer.echo(f"{export}: {size:,} bytes")
 
 

@@ -33,8 +33,8 @@ def read_json(file: Path) -> Any:
         OSError: when it cannot be read.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON text ({error}); give the file as upstream's script takes it") from error
 
 

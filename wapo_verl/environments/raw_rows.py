@@ -110,7 +110,10 @@ def _lines(stream: BinaryIO, file: Path) -> Iterator[Any]:
 def _array(stream: TextIO, file: Path) -> Iterator[Any]:
     """Read the elements of one JSON array, each as soon as it is complete."""
     reader = _Buffer(stream)
-    if reader.next_character() != "[":
+    first = reader.next_character()
+    if not first:
+        raise ValueError(f"{file} is empty; download it again")
+    if first != "[":
         raise ValueError(f"{file} does not hold one JSON array of rows; a file with a row a line must be named .jsonl")
     index = 0
     closing = reader.next_character(peek=True) == "]"

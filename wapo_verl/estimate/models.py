@@ -111,7 +111,13 @@ def shape_of(path: str) -> Shape:
     """
     file = Path(path).expanduser() / "config.json"
     if file.is_file():
-        return _of_config(json.loads(file.read_text(encoding="utf-8")), file)
+        try:
+            config = json.loads(file.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file} is no JSON text ({error}): copy the model's again") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{file} holds no JSON object: copy the model's again")
+        return _of_config(config, file)
     name = path.replace("Qwen2.5-Math-", "Qwen2.5-")
     for variant in VARIANTS:
         name = name.removesuffix(variant)
@@ -127,15 +133,22 @@ def _of_config(config: Mapping[str, Any], file: Path) -> Shape:
     kind = str(config.get("model_type"))
     if kind not in MODEL_TYPES:
         raise ValueError(f"{file}: model_type {kind!r} has no formulas here; there are {', '.join(MODEL_TYPES)}")
-    heads = config["num_attention_heads"]
+
+    def size(name: str, default: int | None = None) -> int:
+        value = default if config.get(name) is None else config[name]
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{file}: {name} must be a whole number of at least 1, not {value!r}")
+        return value
+
+    hidden, heads = size("hidden_size"), size("num_attention_heads")
     return Shape(
         kind=kind,
-        hidden=config["hidden_size"],
-        layers=config["num_hidden_layers"],
+        hidden=hidden,
+        layers=size("num_hidden_layers"),
         heads=heads,
-        key_heads=config.get("num_key_value_heads", heads),
-        head=config.get("head_dim") or config["hidden_size"] // heads,
-        intermediate=config["intermediate_size"],
-        vocabulary=config["vocab_size"],
+        key_heads=size("num_key_value_heads", heads),
+        head=size("head_dim", hidden // heads),
+        intermediate=size("intermediate_size"),
+        vocabulary=size("vocab_size"),
         tied=bool(config.get("tie_word_embeddings", kind == "smollm3")),
     )

@@ -192,7 +192,7 @@ def _chosen_ks(ks: Sequence[int], most: int) -> list[int]:
         return [k for k in USUAL_KS if k <= most]
     for k in ks:
         if not 1 <= k <= most:
-            raise ValueError(f"k={k} cannot be: the evaluations have at most {most} samples a question that all share")
+            raise ValueError(f"k={k} cannot be: all questions have {most} samples, so choose k from 1 to {most}")
     return sorted(set(ks))
 
 

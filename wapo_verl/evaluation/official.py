@@ -11,7 +11,8 @@ import msgspec
 from wapo_verl.environments.environment import Environment
 from wapo_verl.environments.registry import environment_of
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, read_questions
-from wapo_verl.evaluation.reading import SAMPLES_FILE, whole_lines
+from wapo_verl.evaluation.reading import whole_lines
+from wapo_verl.evaluation.records import SAMPLES_FILE
 
 FOLDER = "official"
 

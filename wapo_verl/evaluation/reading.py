@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,10 @@ import msgspec
 import numpy as np
 
 from wapo_verl.evaluation.manifest import EvaluationManifest, read_manifest
-from wapo_verl.evaluation.records import VERSION, Line
+from wapo_verl.evaluation.records import SAMPLES_FILE, VERSION, Line
 from wapo_verl.evaluation.samples import SampleColumns, Samples
 from wapo_verl.evaluation.verl_dumps import is_dump, read_dump
 
-SAMPLES_FILE = "samples.jsonl"
 _BLOCK = 16 << 20  # bytes decoded at once
 _DECODER = msgspec.json.Decoder(Line)
 
@@ -67,7 +67,7 @@ def read_evaluation(place: Path, environment: str | None = None) -> Evaluation:
             sources, notes = read_dump(file, environment)
         else:
             raise ValueError(
-                f"line 1 is neither of `wapo-verl eval` nor of veRL's dumps: its keys are {', '.join(first)}"
+                f"line 1 is neither of `wapo-verl eval` nor of veRL's dumps: its keys are {', '.join(first) or 'none'}"
             )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
@@ -109,7 +109,7 @@ def first_value(file: Path) -> dict[str, Any]:
         line = stream.readline()
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = "it is empty" if not line else f"line 1 is no JSON ({error})"
         raise ValueError(f"{file}: {problem}, so there is no sample to read") from error
     if not isinstance(value, dict):
@@ -138,7 +138,7 @@ def _read_samples(file: Path) -> tuple[dict[str, Samples], list[str]]:
 def whole_lines(file: Path) -> Iterator[memoryview]:
     """Read a file in blocks of whole lines; what stands behind the last line feed is not among them."""
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start, stop = 0, len(content) - cut_line(file)
+        start, stop = len(BOM_UTF8) if content[:3] == BOM_UTF8 else 0, len(content) - cut_line(file)
         while start < stop:
             end = content.rfind(b"\n", start, min(stop, start + _BLOCK)) + 1
             end = end or content.find(b"\n", start + _BLOCK, stop) + 1  # a line longer than a block
@@ -157,7 +157,7 @@ def _decoded(block: memoryview, number: int) -> Sequence[Line]:
     """Return the lines of a block whose first line has that number."""
     try:
         lines = _DECODER.decode_lines(block)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         lines = [_one(line, number + place) for place, line in enumerate(bytes(block).split(b"\n")[:-1])]
     for place, line in enumerate(lines):
         if line.version != VERSION:
@@ -169,10 +169,10 @@ def _one(line: bytes, number: int) -> Line:
     """Return one line's value, or say what is wrong with it."""
     try:
         return _DECODER.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"line {number} is no JSON ({error}); take the line out") from error
         if isinstance(value, dict) and value.get("version", VERSION) != VERSION:
             raise ValueError(_other_version(value["version"], number)) from error

@@ -123,7 +123,7 @@ def _dumped(file: Path, environment: str | None) -> Iterator[Recorded]:
             group=dumped.group,
             output=dumped.text,
             ground_truth=dumped.values.get("gts"),
-            episode=dumped.values.get("episode"),
+            episode=dumped.record,
             scores=_scores(dumped),
             values=dict(dumped.values),
         )

@@ -14,6 +14,9 @@ from typing import Any
 import msgspec
 import orjson
 
+SAMPLES_FILE = "samples.jsonl"
+"""The samples' file in an evaluation's folder."""
+
 VERSION = 1
 """Of the format. A reader refuses any other."""
 

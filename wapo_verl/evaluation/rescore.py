@@ -26,6 +26,7 @@ from wapo_verl.evaluation.manifest import MANIFEST_FILE
 from wapo_verl.evaluation.questions import QUESTIONS_FILE
 from wapo_verl.evaluation.recorded import Recorded, recorded_samples
 from wapo_verl.evaluation.samples import SCORE
+from wapo_verl.evaluation.verl_dumps import rows_of
 from wapo_verl.reward import compute_score
 
 ROUNDING = 1e-6
@@ -161,7 +162,8 @@ def scored_again(
         if not sample.played:
             return None
         extra = {} if sample.episode is None else {"episode": sample.episode}
-        return compute_score(sample.data_source, sample.output, sample.ground_truth, extra, weights)
+        with rows_of(sample.data_source, sample.number):
+            return compute_score(sample.data_source, sample.output, sample.ground_truth, extra, weights)
 
     left = iter(recorded)
     with ThreadPoolExecutor(_THREADS) as threads:  # a verifier's answer is waited for

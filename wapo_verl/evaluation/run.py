@@ -21,7 +21,7 @@ from wapo_verl.evaluation.manifest import (
 from wapo_verl.evaluation.model import loadable_model
 from wapo_verl.evaluation.progress import Progress, read_progress
 from wapo_verl.evaluation.questions import QUESTIONS_FILE, Question, write_questions
-from wapo_verl.evaluation.reading import SAMPLES_FILE
+from wapo_verl.evaluation.records import SAMPLES_FILE
 from wapo_verl.evaluation.requests import REQUESTS_FILE, Request, write_requests
 from wapo_verl.evaluation.rows import Wanted, questions_of
 from wapo_verl.evaluation.verl_process import end_family, last_errors

@@ -18,13 +18,15 @@ def refuse_other_rows(evaluations: Sequence[Evaluation]) -> None:
     """
     first, *others = evaluations
     for other in others:
-        lacking = sorted(set(first.sources) ^ set(other.sources))
-        if lacking:
-            owner = first if lacking[0] in first.sources else other
-            raise ValueError(
-                f"{first.name} and {other.name} are not of the same rows: only {owner.name} has {', '.join(lacking)}; "
-                "evaluate both on the same environments"
-            )
+        for owner, without in ((first, other), (other, first)):
+            only = [
+                source or "rows of no named environment" for source in sorted(owner.sources.keys() - without.sources)
+            ]
+            if only:
+                raise ValueError(
+                    f"{first.name} and {other.name} are not of the same rows: only {owner.name} has {', '.join(only)}; "
+                    "evaluate both on the same environments"
+                )
         for source, samples in first.sources.items():
             _refuse_other_questions(first.name, samples, other.name, other.sources[source])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -66,15 +67,21 @@ class Dumped:
         return str(self.values.get("environment") or "")
 
     @property
+    def record(self) -> Mapping[str, Any] | None:
+        """The episode's record; None where the dump has none, or a reward's own value of that name."""
+        record = self.values.get("episode")
+        is_record = isinstance(record, dict) and isinstance(record.get("queries"), list) and "turns" in record
+        return record if is_record else None
+
+    @property
     def text(self) -> str:
         """What the verifier read of a completion without an episode's record."""
         return str(self.values.get("completion") or self.values["output"])
 
     def episode(self, environment: Environment) -> Episode | None:
         """Return the episode; None where the dump does not hold what the environment scores."""
-        record = self.values.get("episode")
-        if record is not None:
-            return Episode.from_record(record)
+        if self.record is not None:
+            return Episode.from_record(self.record)
         if environment.agent_name == "single_turn_agent":
             return Episode(answer=None, completion=self.text)
         return None
@@ -105,10 +112,10 @@ def _every_line(file: Path) -> Iterator[Dumped]:
     for number, line in enumerate(lines, start=1):
         try:
             values = msgspec.json.decode(line)
-        except msgspec.MsgspecError:  # it takes no NaN, which Python's json writes
+        except (msgspec.MsgspecError, RecursionError):  # it takes no NaN, which Python's json writes
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} is no JSON ({error}); take the line out") from error
         if not isinstance(values, dict) or not is_dump(values):
             raise ValueError(f"line {number} is not one of a dump, whose lines have input, output and score")
@@ -145,7 +152,7 @@ def _samples(source: str, lines: Sequence[Dumped]) -> Samples:
     """Return the samples of the lines of one data source."""
     parts, numbers = _parts(lines), _sample_numbers(lines)
     votes = _votes(lines, numbers, source)
-    episodes = [dumped.values.get("episode") for dumped in lines]
+    episodes = [dumped.record for dumped in lines]
     columns = SampleColumns(source)
     columns.add(
         [
@@ -213,6 +220,18 @@ def _votes(lines: Sequence[Dumped], numbers: Sequence[int], source: str) -> list
         if dumped.failure:
             votes.append(None)
             continue
-        ballot = ballots.setdefault(dumped.question, Ballot(environment, truth))
-        votes.append(ballot.vote(environment.given_answer(episode, truth), number))
+        with rows_of(source, dumped.number):
+            ballot = ballots.setdefault(dumped.question, Ballot(environment, truth))
+            votes.append(ballot.vote(environment.given_answer(episode, truth), number))
     return votes
+
+
+@contextmanager
+def rows_of(source: str, line: int) -> Iterator[None]:
+    """Say in one sentence that an environment cannot read a line's row: another one's row lacks what it reads."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"line {line} cannot be read as a row of {source} ({error!r}): name the environment that it is of"
+        ) from error

@@ -1,4 +1,4 @@
-"""The viewer's JSON: what a record holds is answered, whatever it is."""
+"""The viewer's JSON, of the server and of an exported page: what a record holds is answered, whatever it is."""
 
 from typing import Any
 
@@ -16,11 +16,16 @@ class Answer(Response):
 
     def render(self, content: Any) -> bytes:
         """Encode the content."""
-        options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-        try:
-            return orjson.dumps(content, option=options)
-        except orjson.JSONEncodeError:
-            return orjson.dumps(_plain(content, DEEPEST), option=options)
+        return encoded(content)
+
+
+def encoded(content: Any) -> bytes:
+    """Encode a value as JSON that a browser reads, whatever it holds."""
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    try:
+        return orjson.dumps(content, option=options)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_plain(content, DEEPEST), option=options)
 
 
 def _plain(value: Any, levels: int) -> Any:

@@ -30,6 +30,7 @@ from wapo_verl.data.episode_record import (
 )
 from wapo_verl.data.question_index import question_id, question_text
 from wapo_verl.viewer.runs import ViewError
+from wapo_verl.viewer.samples import as_record, is_sample
 
 KEPT_STEPS = 8
 """Parsed files that stay in memory."""
@@ -54,6 +55,11 @@ class Step:
     places: tuple[int, ...]
     cut: bool
 
+    def refuse_none(self) -> None:
+        """Raise ViewError where there is no completion."""
+        if not self.lines:
+            raise ViewError(f"{self.file} holds no {'whole ' if self.cut else ''}completion")
+
     def whole(self, place: int) -> Mapping[str, Any]:
         """Return a line with its tokens, read again; without them where the file has changed meanwhile."""
         with self.file.open("rb") as file:
@@ -65,6 +71,7 @@ class Step:
             return self.lines[place]
         if not isinstance(read, dict):
             return self.lines[place]
+        read = _as_completion(read, self.file)
         return read if read.get("uid") == self.lines[place].get("uid") else self.lines[place]
 
 
@@ -119,10 +126,14 @@ def read_step(file: Path) -> Step:
             if not isinstance(value, dict):
                 raise ViewError(f"{file}, line {number}, is not a record but {type(value).__name__}")
             if not _OF_A_COMPLETION & value.keys():
-                raise ViewError(f"{file}, line {number}, is no completion: its keys are {', '.join(value)}")
-            lines.append(value)
+                raise ViewError(f"{file}, line {number}, is no completion: its keys are {', '.join(value) or 'none'}")
+            lines.append(_as_completion(value, file))
             places.append(begins)
     return Step(file, tuple(lines), tuple(places), cut=False)
+
+
+def _as_completion(line: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    return as_record(line, file) if is_sample(line) else line
 
 
 def _without_tokens(line: bytes) -> Any:
@@ -140,7 +151,7 @@ def _decoded(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except ValueError:
-        return json.loads(line.decode("utf-8", "replace"))
+        return json.loads(line.decode("utf-8-sig", "replace"))
 
 
 def key_of(line: Mapping[str, Any], place: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from wapo_verl.viewer import completions
+from wapo_verl.viewer.answer import encoded
 from wapo_verl.viewer.app import STATIC
 from wapo_verl.viewer.completions import StepReader
 from wapo_verl.viewer.runs import Run, ViewError
@@ -30,6 +30,7 @@ def export(run: Run, name: str, step: int, file: Path) -> int:
         OSError: when the file cannot be written.
     """
     read = StepReader().read(run.records(name).file(step))
+    read.refuse_none()
     base = f"/api/runs/0/sets/{name}/steps/{step}"
     about = {**run.described(), "folder": "", "sets": [{"name": name, "steps": [step]}]}
     data: dict[str, Any] = {"/api/runs": [about], "/api/runs/0/metrics": run.columns()}
@@ -87,7 +88,7 @@ def bundle() -> str:
 
 def _json(value: Any) -> str:
     """Encode for a script element, in which nothing but `</` and `<!` could end it."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    return encoded(value).decode().replace("<", "\\u003c")
 
 
 def _hash(text: str) -> str:

@@ -8,10 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wapo_verl.evaluation.records import SAMPLES_FILE
 from wapo_verl.guard.recorded import step_of_line
 
 DEEPEST = 4
 """How far below a given folder runs are looked for; a run's own records are in it or in folders of it."""
+
+_NAMED = 3  # runs, in a sentence about them
 
 SKIPPED = {"checkpoints", "index", "model", "hydra", "data", "tensorboard"}
 RULE = "stability/rule/"
@@ -179,11 +182,24 @@ def open_runs(paths: list[Path]) -> list[Run]:
     return runs
 
 
+def open_run(path: Path) -> Run:
+    """Find the one run at a path.
+
+    Raises:
+        ViewError: as `open_runs`, and where there are several.
+    """
+    runs = open_runs([path])
+    if len(runs) > 1:
+        names = ", ".join(str(run.folder) for run in runs[:_NAMED]) + (", ..." if len(runs) > _NAMED else "")
+        raise ViewError(f"{path} holds {len(runs)} runs: give one of them, such as {names}")
+    return runs[0]
+
+
 def _runs_at(path: Path) -> list[Run]:
     if path.is_file():
         return [Run(path.name, path.parent, None, [RecordSet(path.stem, path.parent, single=path)])]
     if not path.is_dir():
-        raise ViewError(f"{path} is not there: give the folder of a run, or a file of an evaluation")
+        raise ViewError(f"{path} is not there: give the folder of a run or of an evaluation, or a file of records")
     found = list(_runs_below(path, DEEPEST))
     if not found:
         raise ViewError(
@@ -208,6 +224,8 @@ def _folders(folder: Path) -> list[Path]:
 
 def _run(folder: Path) -> Run:
     run = Run(folder.name, folder)
+    if (folder / SAMPLES_FILE).is_file():
+        run.sets.append(RecordSet("samples", folder, single=folder / SAMPLES_FILE))
     for place in (folder, *_folders(folder)):
         files = sorted(place.glob("*.jsonl"))
         if any(map(_is_step, files)):

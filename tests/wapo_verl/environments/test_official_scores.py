@@ -304,6 +304,10 @@ HOTPOT, OTT = [gold("a", "Vesk", ("Vesk", 0))], {"reference": {"a": "Vesk"}}
         ("hotpotqa", {"answer": {}, "sp": {"a": 3}}, HOTPOT, "supporting facts of 'a'"),
         ("hotpotqa", {"answer": {}, "sp": {}}, [], "holds no question"),
         ("hotpotqa", {"answer": {}, "sp": {}}, [{"_id": "a", "supporting_facts": []}], "published without answers"),
+        ("hotpotqa", {"answer": {}, "sp": {"a": "Vesk"}}, HOTPOT, "supporting facts of 'a'"),
+        ("hotpotqa", {"answer": {}, "sp": {"a": {"Vesk": 0}}}, HOTPOT, "supporting facts of 'a'"),
+        ("hotpotqa", {"answer": {}, "sp": {"a": [["Vesk"]]}}, HOTPOT, "supporting facts of 'a'"),
+        ("hotpotqa", {"answer": {}, "sp": {"a": [[["Vesk"], 0]]}}, HOTPOT, "supporting facts of 'a'"),
         ("ottqa", {}, OTT, "must hold a list"),
         ("ottqa", [{"question_id": "a"}], OTT, "pred of 'a' in .* must be text, not None"),
         ("ottqa", [], {"reference": {}}, "at least one question"),
@@ -326,7 +330,14 @@ def test_the_command_prints_the_numbers_as_json(tmp_path: Path, capsys: pytest.C
     output = capsys.readouterr()
     assert json.loads(output.out) == {"total exact": 0.0, "total f1": 0.0, "total": 1.0}
     assert "note: missing question: 1" in output.err
-    (tmp_path / "predictions.json").write_text("{")
+    (tmp_path / "predictions.json").write_text("[]", encoding="utf-8-sig")
+    command("ottqa", tmp_path / "predictions.json", tmp_path / "reference.json")
+    assert json.loads(capsys.readouterr().out)["total"] == 1.0
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "predictions.json").write_text(text)
+        with pytest.raises(typer.Exit):
+            command("ottqa", tmp_path / "predictions.json", tmp_path / "reference.json")
+        assert "predictions.json is no JSON text" in capsys.readouterr().err
     with pytest.raises(typer.Exit):
-        command("ottqa", tmp_path / "predictions.json", tmp_path / "reference.json")
-    assert "predictions.json is no JSON text" in capsys.readouterr().err
+        command("ottqa", tmp_path / "gone.json", tmp_path / "reference.json")
+    assert capsys.readouterr().err == f"error: {tmp_path / 'gone.json'}: No such file or directory\n"

@@ -122,7 +122,7 @@ def test_a_value_without_bounds_names_its_row(value: str, tmp_path: Path) -> Non
     [
         ("rows.csv", b"id\n", r"is no \.json, \.jsonl or \.parquet file"),
         ("rows.json", b'{"id": 1}', "must be named .jsonl|does not hold one JSON array"),
-        ("rows.json", b"", "does not hold one JSON array"),
+        ("rows.json", b" \n", "rows.json is empty"),
         ("rows.json", b'[{"id": "\xff"}]', "is damaged"),
         ("rows.json.gz", b"no gzip", "is damaged"),
         ("rows.json.gz", gzip.compress(b'[{"id": "aaaaaaaa"}]' * 20, mtime=0)[:-12], "is damaged"),

@@ -84,3 +84,22 @@ def test_a_mixture_of_experts_is_refused(tmp_path: Path) -> None:
 def test_widths() -> None:
     shape = Shape("qwen3", 2560, 36, 32, 8, 128, 9728, 151936, tied=True)
     assert (shape.queries, shape.keys) == (4096, 1024)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "config.json is no JSON text"),
+        ("[" * 100_000, "config.json is no JSON text"),
+        ("[]", "config.json holds no JSON object"),
+        ("{}", "model_type 'None' has no formulas here"),
+        ('{"model_type": "qwen2"}', "hidden_size must be a whole number of at least 1, not None"),
+        (json.dumps(SETTINGS | {"model_type": "qwen2", "num_attention_heads": 0}), "num_attention_heads must be"),
+        (json.dumps(SETTINGS | {"model_type": "qwen2", "vocab_size": "x"}), "vocab_size must be .* not 'x'"),
+    ],
+)
+def test_a_damaged_config_is_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=said) as caught:
+        shape_of(str(tmp_path))
+    assert str(caught.value).startswith(str(tmp_path / "config.json"))

@@ -1,10 +1,13 @@
 """`wapo-verl estimate`: the run's own overrides, composed on veRL's real configuration."""
 
+from copy import deepcopy
+
 import pytest
+from omegaconf import DictConfig, OmegaConf
 from typer.testing import CliRunner
 
 from wapo_verl.cli.app import app
-from wapo_verl.estimate.run import config_of, job_of
+from wapo_verl.estimate.run import config_of, job_of, steps_of
 
 RUN = (
     "algorithm.adv_estimator=wapo",
@@ -34,6 +37,33 @@ def test_the_runs_settings_arrive() -> None:
 def test_a_run_on_the_cpu_has_its_defaults() -> None:
     job = job_of(config_of([*RUN[:-3], "trainer.device=cpu"]))
     assert (job.devices, job.compute, job.packed, job.checkpointing, job.utilization) == (1, 4, False, False, None)
+
+
+@pytest.fixture(scope="module")
+def config() -> DictConfig:
+    return config_of(RUN)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("trainer.nnodes", "x", "trainer.nnodes must be a whole number of at least 0, not 'x'"),
+        ("trainer.n_gpus_per_node", None, "trainer.n_gpus_per_node must be a whole number of at least 0, not None"),
+        ("data.train_batch_size", 0, "data.train_batch_size must be a whole number of at least 1, not 0"),
+        ("actor_rollout_ref.rollout.tensor_model_parallel_size", 0, "at least 1, not 0"),
+        ("actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size", 0, "at least 1, not 0"),
+        ("data.max_prompt_length", -5, "actor_rollout_ref.rollout.prompt_length must be a whole number"),
+        ("actor_rollout_ref.rollout.dtype", "int3", "actor_rollout_ref.rollout.dtype=int3 is not known: choose fp32"),
+        ("actor_rollout_ref.actor.fsdp_config.model_dtype", "x", "fsdp_config.model_dtype=x is not known"),
+        ("actor_rollout_ref.rollout.gpu_memory_utilization", 7, "must be above 0 and at most 1, not 7"),
+        ("trainer.total_training_steps", "x", "trainer.total_training_steps must be a whole number"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(config: DictConfig, key: str, value: object, said: str) -> None:
+    wrong = deepcopy(config)
+    OmegaConf.update(wrong, key, value)
+    with pytest.raises(ValueError, match=said):
+        assert steps_of(wrong) != job_of(wrong)
 
 
 def test_verls_own_grpo_computes_old_log_probs() -> None:

@@ -150,7 +150,7 @@ def test_questions_with_fewer_samples_than_k_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ks", "metric", "said"), [
-    ([5], "score", "k=5 cannot be: the evaluations have at most 4 samples a question"),
+    ([5], "score", "k=5 cannot be: all questions have 4 samples, so choose k from 1 to 4"),
     ([0], "score", "k=0 cannot be"),
     ([], "acc", "hotpotqa has no score 'acc'; its scores are score, f1"),
 ])  # fmt: skip
@@ -169,10 +169,13 @@ def test_other_rows_are_not_paired_and_it_is_said_which(tmp_path: Path) -> None:
     further = read_evaluation(file)
     file = write_samples(tmp_path / "changed" / "samples.jsonl", FOUR)
     file.write_bytes(file.read_bytes().replace(b'"row":"row1"', b'"row":"other"'))
+    dump = tmp_path / "1.jsonl"
+    dump.write_text('{"input": "q", "output": "a", "gts": 1, "score": 1.0}\n')
     for b, said in (
         (shorter, "only in a: q0003"),
         (longer, "only in longer: q0004, q0005, q0006 and 3 more"),
         (further, "only further has math500"),
+        (read_evaluation(dump), "a and 1 are not of the same rows: only a has hotpotqa;"),
         (read_evaluation(file), "of another text or ground truth: q0001"),
     ):
         with pytest.raises(ValueError, match=said):

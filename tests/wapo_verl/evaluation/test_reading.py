@@ -95,6 +95,8 @@ def _replaced(old: str, new: str) -> Callable[[bytes], bytes]:
 BAD = {
     "empty": (lambda content: b"", "it is empty"),
     "no JSON": (lambda content: b"hello\n", "line 1 is no JSON"),
+    "deep": (lambda content: b"[" * 100_000 + b"\n", "line 1 is no JSON"),
+    "deep in the middle": (lambda content: content + b'{"a":' * 100_000 + b"\n", "line 13 is no JSON"),
     "a list": (lambda content: b"[1]\n", "line 1 is no JSON object"),
     "another file": (lambda content: b'{"a": 1}\n', "neither of `wapo-verl eval` nor of veRL's dumps"),
     "one cut line": (lambda content: content.split(b"\n")[0][:-5], "line 1 is no JSON"),
@@ -206,6 +208,7 @@ def test_answers_of_mathematics_are_the_same_by_meaning(tmp_path: Path) -> None:
     [
         (dump_line("q", "a", float("nan")), "line 1: the score 'score' is nan"),
         (dump_line("q", "a", 1.0) + "{\n", "line 2 is no JSON"),
+        (dump_line("q", "a", 1.0) + "[" * 100_000 + "\n", "line 2 is no JSON"),
         (dump_line("q", "a", 1.0) + '{"a": 1}\n', "line 2 is not one of a dump"),
         (dump_line("q", "a", 1.0).strip(), "no whole sample"),
     ],
@@ -215,6 +218,19 @@ def test_a_bad_dump_ends_with_one_sentence(tmp_path: Path, content: str, said: s
     file.write_text(content)
     with pytest.raises(ValueError, match=re.escape(said)):
         read_evaluation(file)
+
+
+@pytest.mark.parametrize("value", [3, {"answer": "Paris"}, {"answer": "Paris", "queries": 3, "turns": 1}])
+def test_a_rewards_own_value_named_episode_is_no_record(tmp_path: Path, value: object) -> None:
+    (tmp_path / "1.jsonl").write_text(dump_line("q", "a", 1.0, episode=value))
+    samples = read_evaluation(tmp_path / "1.jsonl", "hotpotqa").sources["hotpotqa"]
+    assert (samples.sizes, samples.votes) == ({}, None)
+
+
+def test_rows_of_another_environment_are_said(tmp_path: Path) -> None:
+    (tmp_path / "1.jsonl").write_text(dump_line("q", "Answer: 1", 1.0))
+    with pytest.raises(ValueError, match=r"1\.jsonl: line 1 cannot be read as a row of math500 \(KeyError"):
+        read_evaluation(tmp_path / "1.jsonl", "math500")
 
 
 def test_an_unknown_environment_is_said(tmp_path: Path) -> None:
@@ -227,6 +243,11 @@ def test_an_unknown_environment_is_said(tmp_path: Path) -> None:
 def test_an_environment_is_named_for_dumps_alone(evaluation_file: Path) -> None:
     with pytest.raises(ValueError, match=r"samples\.jsonl is of `wapo-verl eval`.*: leave --env hotpotqa out"):
         read_evaluation(evaluation_file.parent, "hotpotqa")
+
+
+def test_a_byte_order_mark_is_passed_over(evaluation_file: Path) -> None:
+    evaluation_file.write_bytes(b"\xef\xbb\xbf" + evaluation_file.read_bytes())
+    assert len(read_evaluation(evaluation_file).sources["hotpotqa"].question) == 12
 
 
 def test_many_lines_keep_their_order(tmp_path: Path) -> None:

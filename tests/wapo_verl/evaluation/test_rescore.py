@@ -140,6 +140,8 @@ def test_what_cannot_be_scored_again_is_said(tmp_path: Path) -> None:
         rescore(dump, "hotpotqa")
     with pytest.raises(ValueError, match="would be written over"):
         rescore(dump, "math500", out=tmp_path)
+    with pytest.raises(ValueError, match="line 1 cannot be read as a row of math500"):
+        rescore(dump, "math500")
     folder = evaluated(tmp_path / "a")
     with pytest.raises(ValueError, match=r"samples\.jsonl is of `wapo-verl eval`.*: leave --env math500 out"):
         rescore(folder / "samples.jsonl", "math500")
@@ -161,6 +163,9 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["rescore", str(file), "--env", "hotpotqa", "--weight", "em=1"])
     assert done.exit_code == 1
     assert "names no reward part" in " ".join(done.output.split())
+    done = CliRunner().invoke(app, ["rescore", str(file), "--env", "hotpotqa", "--weight", "exact_match=nan"])
+    assert done.exit_code == 1
+    assert "--weight 'exact_match=nan' is no finite number" in " ".join(done.output.split())
     for weight in ("exact_match", "exact_match=much"):
         done = CliRunner().invoke(app, ["rescore", str(file), "--env", "hotpotqa", "--weight", weight])
         assert done.exit_code == 1

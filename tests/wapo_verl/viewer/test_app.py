@@ -129,6 +129,13 @@ def test_an_export_stays_below_its_limit(tmp_path: Path) -> None:
     assert '"left_out":' in text
 
 
+def test_an_export_holds_no_number_that_a_browser_cannot_read(tmp_path: Path) -> None:
+    line = completion(0, 0, 1.0, words(0)) | {"score": float("nan")}
+    (tmp_path / "1.jsonl").write_text(json.dumps(line) + "\n")
+    export(open_runs([tmp_path])[0], "records", 1, tmp_path / "out.html")
+    assert "NaN" not in (tmp_path / "out.html").read_text().partition('id="data">')[2].partition("</script>")[0]
+
+
 def test_the_terminal_shows_the_worst(run: Path) -> None:
     done = CliRunner().invoke(command, ["show", str(run), "--step", "1", "--worst", "1"])
     assert done.exit_code == 0, done.output
@@ -145,13 +152,20 @@ def test_the_terminal_shows_the_worst(run: Path) -> None:
         (["show", "RUN", "--worst", "1", "--best", "1"], "keep one of --worst and --best"),
         (["show", "RUN/empty.jsonl"], "empty.jsonl holds no completion"),
         (["show", "RUN/rows.jsonl"], "rows.jsonl, line 1, is no completion: its keys are question, answer"),
+        (["show", "RUN/cut.jsonl"], "cut.jsonl holds no whole completion"),
+        (["show", "."], ". holds 2 runs: give one of them, such as"),
+        (["view", "RUN/empty.jsonl", "--export", "out.html"], "empty.jsonl holds no completion"),
+        (["view", "RUN", "other", "--export", "out.html"], "--export writes one run: give one path"),
+        (["view", "RUN", "--export", "gone/out.html"], "gone/out.html: No such file or directory"),
         (["view", "RUN", "--step", "1"], "--set and --step belong to --export"),
         (["view", "RUN", "--port", "99999"], "--port 99999 is none: choose one from 0 to 65535"),
     ],
 )
 def test_a_mistake_is_one_sentence(run: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
+    write_run(run.parent / "other", steps=1)
     (run / "empty.jsonl").touch()
+    (run / "cut.jsonl").write_text('{"input": "q", "outp')
     (run / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n')
     done = CliRunner().invoke(command, [each.replace("RUN", run.name) for each in arguments])
     assert done.exit_code == 1, done.output

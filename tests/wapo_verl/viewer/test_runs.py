@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.recorded_run import completion, words, write_run
+from support.samples import write_samples
 
 from wapo_verl.data.episode_record import group_of, reward_parts, segments, turns
+from wapo_verl.data.question_index import question_id
+from wapo_verl.evaluation.questions import Question, write_questions
 from wapo_verl.viewer import completions
 from wapo_verl.viewer.completions import StepReader
 from wapo_verl.viewer.runs import ViewError, open_runs
+
+TRUTH = {"answers": ["Paris"], "document_ids": []}
 
 
 def test_a_run_has_its_metrics_records_and_alarms(tmp_path: Path) -> None:
@@ -33,6 +38,31 @@ def test_an_evaluation_is_one_file(tmp_path: Path) -> None:
     (run,) = open_runs([tmp_path / "run" / "rollouts" / "2.jsonl"])
     assert run.sets[0].steps() == [0]
     assert len(completions.groups(StepReader().read(run.sets[0].file(0)))) == 2
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    line = json.dumps(completion(0, 0, 1.0, words(0)))
+    (tmp_path / "1.jsonl").write_text(line + "\n", encoding="utf-8-sig")
+    read = StepReader().read(tmp_path / "1.jsonl")
+    assert completions.completion(read, read.lines[0]["uid"])["tokens"]["ids"] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("place", ["", "samples.jsonl"])
+def test_samples_of_eval_are_shown_with_their_questions_and_scores(place: str, tmp_path: Path) -> None:
+    """The evaluation's folder or its file; a question's id is that of the same question in a dump."""
+    write_samples(tmp_path / "samples.jsonl", [[1, 0], [0, 0]], output="<answer> x </answer>")
+    question = Question("hotpotqa", "q0000", "row0", [{"role": "user", "content": "Who?"}], TRUTH, {}, "search_agent")
+    write_questions([question], tmp_path / "questions.jsonl")
+    (run,) = open_runs([tmp_path / place])
+    read = StepReader().read(run.records("samples").file(0))
+    first, second = completions.groups(read)
+    assert (first["question"], first["id"], first["answers"]) == ("Who?", question_id("Who?"), ["Paris"])
+    assert second["question"] == "q0001", "its line is missing"
+    assert [each["score"] for each in first["completions"]] == [1.0, 0.0]
+    assert first["completions"][0]["parts"] == {"f1": 0.5}
+    shown = completions.completion(read, first["completions"][1]["key"])
+    assert (shown["question"], shown["score"], shown["tokens"]) == ("Who?", 0.0, None)
+    assert shown["turn_texts"][0]["text"] == "<answer> x </answer>"
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
