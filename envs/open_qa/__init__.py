@@ -36,13 +36,17 @@ class OpenQA(FromFiles, RetrievalQA):
     }
 
     def example(self, raw: RawRow) -> Example:
-        """Read one question; ``extra`` has its ``id`` and, as ``kind``, the data set that it is of."""
-        extra_info = raw.values.get("extra_info")
+        """Read one question; ``extra`` has its ``id`` and, as ``kind``, the data set that it is of.
+
+        The id begins with the data set: a merged file has a ``test_0`` of each.
+        """
+        extra_info, kind = raw.values.get("extra_info"), raw.values.get("data_source")
         index = extra_info.get("index", raw.index) if isinstance(extra_info, dict) else raw.index
+        id_ = str(raw.values.get("id", index))
         return Example(
             question=_question(raw),
             answers=_answers(raw),
-            extra={"id": str(raw.values.get("id", index)), "kind": str(raw.values.get("data_source", "unknown"))},
+            extra={"id": f"{kind}/{id_}" if kind else id_, "kind": str(kind or "unknown")},
         )
 
 

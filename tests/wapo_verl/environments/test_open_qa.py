@@ -16,6 +16,7 @@ from wapo_verl.environments.episode import Episode
 from wapo_verl.environments.protocol import Answer, Search, parse_turn
 from wapo_verl.environments.raw_rows import read_rows
 from wapo_verl.environments.registry import environment, environment_of
+from wapo_verl.evaluation.questions import Question, refuse_same_ids
 from wapo_verl.reward import RewardError, compute_score
 
 NAMES = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
@@ -82,9 +83,17 @@ def test_the_parquet_file_is_prepared_as_it_is(tmp_path: Path, make: Any) -> Non
     ]
     prefix = "" if make is row else "searchR1_"
     assert [row["extra_info"]["kind"] for row in rows] == [f"{prefix}nq", f"{prefix}musique"]
-    assert [row["extra_info"]["id"] for row in rows] == (["train_0", "train_1"] if make is row else ["0", "1"])
+    ids = ["nq/train_0", "musique/train_1"] if make is row else ["searchR1_nq/0", "searchR1_musique/1"]
+    assert [row["extra_info"]["id"] for row in rows] == ids
     assert {row["agent_name"] for row in rows} == {"search_agent"}
     assert "Question: who composed the lantern keeper" in rows[0]["prompt"][0]["content"]
+
+
+def test_rows_of_several_data_sets_in_one_file_have_ids_of_their_own(tmp_path: Path) -> None:
+    """`qa_search_test_merge.py` puts seven data sets into one file, each of which counts from test_0."""
+    pd.DataFrame([row(0, name, f"who {name}", ["x"]) for name in NAMES]).to_parquet(tmp_path / "test.parquet")
+    examples = OPEN_QA.examples("test", tmp_path)
+    refuse_same_ids([Question.of(OPEN_QA.row(example, "test", place)) for place, example in enumerate(examples)])
 
 
 @pytest.mark.parametrize("answers", [None, [], [" "], [1], 3])
