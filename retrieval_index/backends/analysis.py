@@ -61,7 +61,7 @@ _SHORT_RUN = 8
 """Characters. The normal form of a run as short as this ("é", "–") is cached."""
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_IN_BRACKETS = re.compile(r"\s*\([^()]*\)\s*$")  # "Them (band)"
+_IN_BRACKETS = re.compile(r"(?<!\s)\s*\([^()]*\)\s*$")  # "Them (band)"; a run of white space is gone through once
 _MARKS = re.compile("[\u0300-\u036f\u00ad\u200c\u200d\ufeff]+")  # accents, and invisible characters inside words
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,10 @@ def test_the_cache_of_normal_forms_holds_short_runs_alone() -> None:
     before = analysis._normalised_short.cache_info().currsize
     document_terms("", "五岳" * 5000)
     assert analysis._normalised_short.cache_info().currsize == before
+
+
+def test_a_title_of_white_space_takes_linear_time() -> None:
+    started = time.perf_counter()
+    document_terms("The Who" + " " * 20_000 + "(band", "")
+    assert time.perf_counter() - started < 1.0  # half a minute, when each space began a search for the bracket
+    assert "theːwhoː" in document_terms("The Who" + " " * 20_000 + "(band) ", "")
