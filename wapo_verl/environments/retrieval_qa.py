@@ -7,6 +7,7 @@ An environment that takes this as its base says only where its examples come fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from string import punctuation
 from typing import Any, ClassVar
 
 from wapo_verl.environments.environment import Environment, Example
@@ -138,16 +139,21 @@ def _ours(ground_truth: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _earned(metric: Metric) -> Metric:
-    """Return the metric as a reward: what normalises to nothing earns where it is the gold answer letter for letter.
+    """Return the metric as a reward: what normalises to nothing earns where it has the gold answer's letters.
 
     The official metrics call any two of them equal, so that a full stop would be paid where the answer is "A".
     """
 
     def earned(prediction: str, gold: str) -> float:
-        same = prediction.strip().lower() == gold.strip().lower()
-        return metric(prediction, gold) if normalise_answer(prediction) or same else 0.0
+        return metric(prediction, gold) if normalise_answer(prediction) or _bare(prediction) == _bare(gold) else 0.0
 
     return earned
+
+
+def _bare(text: str) -> str:
+    """Return a text in lower case without the punctuation around it, unless it is nothing but punctuation."""
+    text = text.strip().lower()
+    return text.strip(f"{punctuation} ") or text
 
 
 def retrieval_recall(retrieved: Iterable[Iterable[str]], gold: Iterable[str]) -> float:

@@ -61,7 +61,8 @@ def test_an_answer_in_a_passage_or_in_the_completion_earns_nothing() -> None:
 def test_a_gold_answer_that_normalises_to_nothing_is_not_won_by_a_blank() -> None:
     truth = {"answers": ["A"], "document_ids": ["t"]}  # a real OTT-QA answer
     env = environment("ottqa")
-    assert env.score(Episode("A"), truth)["score"] == 1.0
+    for answer in ("A", "A.", '"a"', " A\n"):
+        assert env.score(Episode(answer), truth)["score"] == 1.0
     parts = env.parts(Episode("  "), truth)
     assert [parts[name] for name in ("exact_match", "f1", "format", "retrieval_recall")] == [0.0] * 4
 
