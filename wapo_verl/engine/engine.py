@@ -46,14 +46,20 @@ class StepPlanEngine(FSDPEngineWithLMHead):
         """Return veRL's outputs, and the statistics of the next-token distribution where the plan needs them.
 
         They are taken first: veRL's log-probs may overwrite the logits. An entropy without gradient is then not
-        computed twice.
+        computed twice. veRL's hangs on the logits even where it is only logged; it is cut off, so that no graph is kept
+        and no backward pass goes through it for a gradient of zero.
 
         Raises:
             RuntimeError: where fused kernels made no logits.
         """
         planned = logits_processor_func
-        if not isinstance(planned, PlannedLoss) or not planned.plan.needs_statistics:
+        if not isinstance(planned, PlannedLoss):
             return super().prepare_model_outputs(output, output_args, micro_batch, planned)
+        if not planned.plan.needs_statistics:
+            outputs: dict[str, torch.Tensor] = super().prepare_model_outputs(output, output_args, micro_batch, planned)
+            if "entropy" in outputs and planned.actor.entropy_coeff == 0:
+                outputs["entropy"] = outputs["entropy"].detach()
+            return outputs
         if getattr(output, "logits", None) is None or tu.get_non_tensor_data(micro_batch, "use_fused_kernels", False):
             raise RuntimeError("the taxonomy needs logits, and fused kernels make none: set use_fused_kernels=False")
         if isinstance(output.logits, DTensor):

@@ -12,6 +12,7 @@ from wapo_verl.environments.episode import TRUNCATED_OUTCOMES
 from wapo_verl.rollout.failures import FAILURE
 
 LEAST_LOG_PROB = -20.0
+"""What the least log-prob of a token counts as in a logged mean, so that no single one makes the mean infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,7 @@ def winner_metrics(winners: torch.Tensor, log_probs: torch.Tensor, mask: torch.T
 
     Args:
         winners: (R,) bool, the rows of winners.
-        log_probs: (R, T) float, of the policy that sampled; a token counts down to `LEAST_LOG_PROB`, so that no single
-            one makes the mean infinite.
+        log_probs: (R, T) float, of the policy that sampled; a token counts down to `LEAST_LOG_PROB`.
         mask: (R, T), 1 on tokens that the policy wrote.
     """
     chosen = log_probs[winners][mask[winners].bool()].double().clamp(min=LEAST_LOG_PROB)

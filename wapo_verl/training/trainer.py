@@ -35,7 +35,7 @@ from wapo_verl.engine.token_records import ROW_KEY, row_keys
 from wapo_verl.evaluation.validation import sound_samples, validation_metrics
 from wapo_verl.guard.guard import CollapseError, Guard
 from wapo_verl.rollout.seeds import PromptNames
-from wapo_verl.training.advantages import group_counts
+from wapo_verl.training.advantages import LEAST_LOG_PROB, group_counts
 from wapo_verl.training.checkpoints import find_whole, saving
 from wapo_verl.training.decisions import PREFIX, Decisions
 from wapo_verl.training.dump import index_dump, whole_dump, without_rewards
@@ -166,7 +166,8 @@ class WapoTrainer(PPOTrainer):
         step, _ = self._write_advantages(batch, metrics)
         data = fetch(batch, "rollout_log_probs", "response_mask")
         # Estimated by what was drawn: the update sees winners' distributions alone, more certain ones than losers'.
-        metrics["actor/entropy"] = -own_mean(data["rollout_log_probs"], data["response_mask"])
+        log_probs = data["rollout_log_probs"].clamp(min=LEAST_LOG_PROB)
+        metrics["actor/entropy"] = -own_mean(log_probs, data["response_mask"])
         ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
         passes = forward_passes(self.config, self.use_reference_policy, self.ref_in_actor)
         self._step, batch = choose_rows(step, ranks, passes, self.config)

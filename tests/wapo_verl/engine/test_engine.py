@@ -183,6 +183,20 @@ def test_the_entropy_is_verls_own(
     assert_equal(found, expected, 1e-6)
 
 
+@pytest.mark.parametrize("coefficient", [0.0, 0.1])
+def test_an_entropy_that_is_only_logged_holds_no_graph(
+    coefficient: float, ours: Any, make_batch: Maker, make_loss: Maker
+) -> None:
+    """veRL's hangs on the logits, and its backward pass goes through the whole vocabulary for a gradient of zero."""
+    data = make_batch()
+    tu.assign_non_tensor(data, calculate_entropy=True)
+    inputs, arguments = ours.prepare_model_inputs(data)
+    planned = PlannedLoss(StepPlan(), make_loss(entropy_coeff=coefficient))
+    found = ours.prepare_model_outputs(ours.module(**inputs), arguments, data, planned)
+    assert found["log_probs"].requires_grad
+    assert found["entropy"].requires_grad is bool(coefficient)
+
+
 def test_an_excluded_bins_tokens_have_no_gradient(ours: Any, make_batch: Maker, make_loss: Maker) -> None:
     """The two halves of a gradient, one bin left out in each, add up to the whole."""
     whole, _ = gradients(ours, make_batch(), make_loss(), StepPlan(weights=ALL))

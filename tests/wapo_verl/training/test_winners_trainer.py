@@ -260,6 +260,22 @@ def test_the_entropy_stays_over_every_row_without_bypass(queue: Queue) -> None:
     assert metrics["actor/entropy"] == pytest.approx(sum(n * n for n in LENGTHS) / sum(LENGTHS))
 
 
+def test_one_token_cannot_make_the_entropy_infinite(queue: Queue) -> None:
+    """As in `group/winner_log_prob/mean`: a token that the engine gave a probability of 0 counts as one of e^-20."""
+    made = make_trainer(queue)
+    step(made, queue)
+    sample = made.replay_buffer.sample
+
+    def with_an_impossible_token(**given: Any) -> Any:
+        queue.rows[KEYS[0]]["rollout_log_probs"][0] = -torch.inf
+        return sample(**given)
+
+    made.replay_buffer = SimpleNamespace(sample=with_an_impossible_token)
+    metrics: dict[str, Any] = {}
+    made._step_once(metrics, {}, sample_batch_size=4)
+    assert metrics["actor/entropy"] == pytest.approx((sum(n * n for n in LENGTHS) - 3 + 20) / sum(LENGTHS))
+
+
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum-norm", "seq-mean-token-mean"])
 def test_the_entropy_is_a_tokens_mean_whatever_the_losss_average(queue: Queue, mode: str) -> None:
     """Every token's entropy is 0.7; veRL averages it as the loss, which for a sum over tokens is no entropy."""
