@@ -56,7 +56,8 @@ def _print(each: dict[str, Any], where: str, console: Console) -> None:
     body.append("question: ", "bold").append(printable(each["question"]) + "\n")
     for turn in each["turn_texts"]:
         body.append(printable(turn["text"]), "dim" if turn["role"] == "environment" else "").append("\n")
-    body.append(f"right: {printable(' | '.join(each['answers']))}", "green")
+    if each["answers"]:
+        body.append(f"right: {printable(' | '.join(each['answers']))}", "green")
     if each["missed"]:
         body.append(f"\nmissed documents: {printable(', '.join(each['missed']))}", "red")
     parts = ", ".join(f"{name} {value:g}" for name, value in each["parts"].items())

@@ -64,7 +64,9 @@ def make(name: str, kind: str, path: Path | None = None) -> Made:
 
 def check_name(name: str) -> None:
     """Raise ValueError for a name that no environment can have, or one has."""
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise ValueError(f"{name!r} is a word of Python's own and cannot name an environment; choose another name")
+    if not _NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot name an environment: take small letters, digits and _, a letter first, as in word_sums"
         )

@@ -47,7 +47,7 @@ def test_it_says_how_the_folder_is_found(tmp_path: Path, monkeypatch: pytest.Mon
         ("2sums", "cannot name"),
         ("word-sums", "cannot name"),
         ("a/b", "cannot name"),
-        ("class", "cannot name"),
+        ("class", "'class' is a word of Python's own"),
         ("", "cannot name"),
         ("hotpotqa", "there is an environment 'hotpotqa' already"),
         ("zz_there", "zz_there is there already; choose another name, or remove it"),

@@ -195,6 +195,9 @@ def test_an_episode_of_one_turn_has_no_outcome(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["show", str(run), "--worst", "1"])
     assert done.exit_code == 0, done.output
     assert "rollouts step 1: reward 0 " in done.stdout
+    file.write_text("\n".join(json.dumps(json.loads(line) | {"gts": None}) for line in file.read_text().splitlines()))
+    done = CliRunner().invoke(command, ["show", str(run), "--worst", "1"])
+    assert "right:" not in done.stdout
 
 
 def test_a_failed_episode_is_shown_as_failed_and_is_neither_best_nor_worst(tmp_path: Path) -> None:
