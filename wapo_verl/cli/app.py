@@ -64,6 +64,9 @@ def doctor(
     """Show what is installed, registered and patched, and a fix for each fault."""
     from wapo_verl.cli.doctor import doctor as run_doctor
 
+    with one_sentence():
+        if set_ and model is None:
+            raise ValueError("--set is of the chat template of --model: name the model, or leave it out")
     raise typer.Exit(run_doctor(model=model, template_settings=set_ or ()))
 
 

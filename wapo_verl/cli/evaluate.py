@@ -55,7 +55,9 @@ def evaluate(
 
     with one_sentence() as errors:
         as_zero, ks = counts_as_zero(failed), whole_numbers(k)
-        if max(ks, default=0) > samples:
+        if ks and min(ks) < 1:
+            raise ValueError(f"--k {min(ks)} cannot be: it counts samples, from 1 on")
+        if ks and max(ks) > samples:
             raise ValueError(f"--k {max(ks)} needs more samples a question than --samples {samples}")
         if suite is None and source is not None:
             raise ValueError("--source is of --suite: write NAME=SOURCE for an environment")

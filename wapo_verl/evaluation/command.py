@@ -93,7 +93,13 @@ def _devices() -> int:
 
 def _lengths(model: Path) -> tuple[int, int]:
     """Return the most tokens of a prompt and of a response that the model's positions leave room for."""
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    file = model / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON text ({error}): copy the model's again") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} holds no JSON object: copy the model's again")
     positions = config.get("max_position_embeddings") or PROMPT_TOKENS + RESPONSE_TOKENS
     prompt = min(PROMPT_TOKENS, positions // 2)
     return prompt, min(RESPONSE_TOKENS, positions - prompt)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retrieval_index import RetrievalError
@@ -138,7 +139,10 @@ def _is_prepared(source: str | None) -> bool:
     """Tell whether a source is a parquet file of rows as `wapo-verl prepare` writes them."""
     if source is None or not source.endswith(".parquet") or not Path(source).is_file():
         return False
-    return set(COLUMNS) <= set(pq.read_schema(source).names)
+    try:
+        return set(COLUMNS) <= set(pq.read_schema(source).names)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{source} cannot be read as parquet ({error}): write it again") from error
 
 
 def _prepared(wanted: Wanted) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import subprocess
 import time
@@ -62,8 +63,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"--samples must be at least 1, not {self.samples}")
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise ValueError("--temperature must not be below 0, and --top-p must be above 0 and at most 1")
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
+            raise ValueError("--temperature must be a number of at least 0, and --top-p must be above 0 and at most 1")
         if self.temperature == 0 and self.samples > 1:
             raise ValueError("with --temperature 0 all samples of a question are the same; leave --samples out")
 

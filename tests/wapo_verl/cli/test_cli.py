@@ -80,6 +80,12 @@ def test_doctor_ends_with_its_own_code(code: int, monkeypatch: pytest.MonkeyPatc
     assert runner.invoke(app, ["doctor"]).exit_code == code
 
 
+def test_doctor_takes_no_setting_of_a_template_without_a_model() -> None:
+    done = runner.invoke(app, ["doctor", "--set", "enable_thinking=false"])
+    assert done.exit_code == 1
+    assert done.output.startswith("error: --set is of the chat template of --model")
+
+
 def test_help_lists_the_commands_and_imports_nothing_heavy() -> None:
     done = runner.invoke(app, ["--help"])
     assert done.exit_code == 0

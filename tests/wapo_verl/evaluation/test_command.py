@@ -53,6 +53,14 @@ def test_verl_composes_and_validates_it(tmp_path: Path) -> None:
     assert manager.__name__ == "EvaluationManager"
 
 
+def test_a_damaged_config_of_the_model_is_named(tmp_path: Path) -> None:
+    made = manifest(tmp_path)
+    for text, said in (("", "config.json is no JSON text"), ("[]", "config.json holds no JSON object")):
+        (tmp_path / "model" / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            verl_command(made, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("positions", "prompt", "response"), [(2048, 1024, 1024), (512, 256, 256), (40960, 1024, 8192)]
 )

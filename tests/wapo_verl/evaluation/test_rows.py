@@ -106,10 +106,17 @@ def test_what_a_user_cannot_name(
     [
         (["math500"], "math500 is read from files: write math500=SOURCE, with a source as `prepare --source` takes it"),
         (["math500=x", "--k", "1,4", "--samples", "2"], "--k 4 needs more samples a question than --samples 2"),
+        (["math500=x", "--k", "0"], "--k 0 cannot be: it counts samples, from 1 on"),
+        (["math500=x", "--samples", "-1"], "--samples must be at least 1, not -1"),
+        (["math500=EMPTY.parquet"], "EMPTY.parquet cannot be read as parquet (Parquet file size is 0 bytes)"),
         (["math500", "--source", "x"], "--source is of --suite: write NAME=SOURCE for an environment"),
     ],
 )
-def test_a_mistake_is_said_before_anything_starts(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_a_mistake_is_said_before_anything_starts(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "EMPTY.parquet").touch()
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["eval", *arguments, "--model", str(tmp_path), "--out", str(tmp_path / "out")])
     assert done.exit_code == 1
     assert said in " ".join(done.output.split())

@@ -122,7 +122,8 @@ def test_two_do_not_write_into_one_folder(settings: Settings, monkeypatch: pytes
     ("values", "said"),
     [
         ({"samples": 0}, "--samples must be at least 1"),
-        ({"temperature": -1.0}, "--temperature must not be below 0"),
+        ({"temperature": -1.0}, "--temperature must be a number of at least 0"),
+        ({"temperature": float("nan")}, "--temperature must be a number"),
         ({"top_p": 0.0}, "--top-p must be above 0"),
         ({"temperature": 0.0, "samples": 4}, "all samples of a question are the same"),
     ],
